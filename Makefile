@@ -1,0 +1,40 @@
+# `make demo` and `make test` are all you need; `make help` lists the rest. `make PYTHON=python3.12 test` picks a Python.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test lint bench gpu-check clean
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing medseg into .venv (once; a few minutes)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## train, evaluate and review a segmentation of synthetic brain tumours (3 minutes on 2 cores)
+	@$(BIN)/medseg demo
+
+test: $(READY)  ## run the test suite
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## style, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY)  ## measure the figures of docs/benchmarks.md
+	@set -e; for script in tests/bench/*.py; do $(BIN)/python $$script; done
+
+# A bare GPU machine has Python and PyTorch; whatever else is needed comes as wheels in .whl/, without a network.
+gpu-check:  ## on a GPU machine: the tests that need one, then its speed
+	@if [ -d .whl ]; then $(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .site .whl/*.whl; fi
+	@PYTHONPATH=.site:. $(PYTHON) -m pytest -m gpu
+	@PYTHONPATH=.site:. $(PYTHON) tests/bench/gpu.py
+
+clean:  ## remove what the other commands made, except runs/
+	@rm -rf .venv .site build dist .pytest_cache .ruff_cache .mypy_cache
+	@find medseg tests -name __pycache__ -type d -prune -exec rm -rf {} +

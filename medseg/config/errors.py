@@ -1,0 +1,61 @@
+"""Errors that tell a person what to do next.
+
+Every error that a user can cause is a `MedsegError`: the command line prints it without a traceback and exits with its
+`exit_code` (2: bad usage, config or data; 1: finished, but some cases failed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: where it is (file, line, key or case), what was got and expected, and what to do about it."""
+
+    where: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{line}\n    -> {self.remedy}" if self.remedy else line
+
+
+class MedsegError(Exception):
+    """A mistake outside the program, with all its findings at once."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | Problem | Sequence[Problem], remedy: str = "") -> None:
+        if isinstance(problems, str):
+            problems = Problem("", problems, remedy)
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ConfigError(MedsegError):
+    """The config, or a `--set`, says something impossible."""
+
+
+class DataError(MedsegError):
+    """The data on disk are not what the config or their own description says."""
+
+
+class RunError(MedsegError):
+    """A run folder cannot be used as asked: another config, a damaged or missing checkpoint."""
+
+
+class PartialFailure(MedsegError):
+    """The command finished, but some cases failed (they are listed in `failed.csv`)."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"did you mean 'unet'?"` when something close exists, else the list of known names."""
+    names = sorted(known)
+    close = get_close_matches(str(name), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"

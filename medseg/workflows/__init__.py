@@ -1,0 +1,1 @@
+"""One file per verb: the functions behind the command line, and the Python API."""
