@@ -1,0 +1,300 @@
+"""From logits on the preprocessed grid to a mask on the image's own grid, with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.config.labels import Labels
+
+# Headers store affines as float32: a grid that is nowhere further off than this many voxels is the same grid.
+SAME_GRID_VOXELS = 0.01
+MIB = 2**20
+
+
+def mask_dtype(labels: Labels) -> torch.dtype:
+    """The smallest of uint8, int16 and int32 that holds every value a mask can have."""
+    values = labels.region_values if labels.regions else labels.values
+    smallest, largest = min(0, *values), max(0, *values)
+    if smallest >= 0 and largest <= 255:
+        return torch.uint8
+    return torch.int16 if smallest >= -(2**15) and largest < 2**15 else torch.int32
+
+
+def logits_to_mask(logits: Tensor, labels: Labels) -> Tensor:
+    """`(K, *spatial)` -> label values `(*spatial)`, in the smallest integer type.
+
+    Classes: the value of the largest logit. Regions: each region above probability 0.5 paints its `region_values`
+    entry, in order, so that later regions lie on top.
+    """
+    dtype = mask_dtype(labels)
+    if not labels.regions:
+        index = logits.argmax(dim=0)
+        if labels.values == tuple(range(len(labels.values))):
+            return index.to(dtype)
+        return torch.tensor(labels.values, dtype=dtype, device=logits.device)[index]
+    mask = torch.zeros(logits.shape[1:], dtype=dtype, device=logits.device)
+    for region, value in zip(logits, labels.region_values, strict=True):
+        mask[region > 0] = value
+    return mask
+
+
+def keep_largest_component(mask: Tensor, labels: Labels, targets: Sequence[str]) -> Tensor:
+    """Set to background whatever of each named target does not hang together (by faces) with its largest part.
+
+    Raises:
+        ConfigError: a name that is not one of `labels.targets`.
+    """
+    unknown = [name for name in targets if name not in labels.targets]
+    if unknown:
+        raise ConfigError(
+            [
+                Problem(
+                    "inference.keep_largest_component",
+                    f"unknown target {name!r}",
+                    did_you_mean(name, labels.targets),
+                )
+                for name in unknown
+            ]
+        )
+    if not targets:
+        return mask
+    values = mask.cpu().numpy().copy()
+    for name in targets:
+        parts, count = ndimage.label(np.isin(values, labels.targets[name]))
+        if count > 1:
+            sizes = np.bincount(parts.ravel())
+            sizes[0] = 0
+            values[(parts != 0) & (parts != sizes.argmax())] = 0
+    return torch.from_numpy(values).to(mask.device)
+
+
+def to_native(
+    logits: Tensor,
+    affine: Any,
+    native_affine: Any,
+    native_shape: Sequence[int],
+    labels: Labels,
+    memory_mib: float = 512,
+) -> Tensor:
+    """Logits `(K, *spatial)` on the grid of `affine` -> mask `(*native_shape)` on the grid of `native_affine`.
+
+    The logits are sampled linearly at the physical position of every native voxel, a slab at a time, so that never
+    more than `memory_mib` is held; what lies outside the preprocessed grid is background. Where the grids differ only
+    by flips, a permutation of axes and a shift of whole voxels nothing is interpolated: the result is exact.
+
+    Args:
+        affine: 4x4 (or 3x3 in two dimensions), voxel index to mm.
+        native_affine: the same for the image's own grid.
+    """
+    native_shape = tuple(int(length) for length in native_shape)
+    matrix, offset = index_map(affine, native_affine, logits.ndim - 1)
+    exact = whole_voxels(matrix, offset, native_shape)
+    if exact is not None:
+        return _rearrange(logits_to_mask(logits, labels), *exact, native_shape)
+    mask = torch.zeros(native_shape, dtype=mask_dtype(labels), device=logits.device)
+    inside = _inside(matrix, offset, logits.shape[1:], native_shape)
+    if any(span.start >= span.stop for span in inside):
+        return mask
+    sample = _sample_axes if along_axes(matrix, native_shape) else _sample_points
+    thickness = max(1, int(memory_mib * MIB / _slice_bytes(matrix, logits.shape[0], inside)))
+    for start in range(inside[0].start, inside[0].stop, thickness):
+        slab = (slice(start, min(start + thickness, inside[0].stop)), *inside[1:])
+        mask[slab] = _slab(sample, logits, matrix, offset, slab, labels)
+    return mask
+
+
+def index_map(affine: Any, native_affine: Any, spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """`matrix @ native index + offset` = index on the preprocessed grid (both in voxels, float64)."""
+    grid, native = _affine(affine, spatial_dims), _affine(native_affine, spatial_dims)
+    full = np.linalg.inv(grid) @ native
+    return full[:spatial_dims, :spatial_dims], full[:spatial_dims, -1]
+
+
+def whole_voxels(
+    matrix: np.ndarray, offset: np.ndarray, native_shape: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The integer map next to this one, if it is a signed permutation and nowhere further off than 0.01 voxel."""
+    rounded, shift = np.rint(matrix).astype(int), np.rint(offset).astype(int)
+    if not (np.array_equal(np.abs(rounded).sum(0), np.ones(len(matrix))) and (np.abs(rounded).sum(1) == 1).all()):
+        return None
+    reach = np.maximum(np.asarray(native_shape) - 1, 0)
+    error = np.abs(matrix - rounded) @ reach + np.abs(offset - shift)
+    return (rounded, shift) if (error <= SAME_GRID_VOXELS).all() else None
+
+
+def along_axes(matrix: np.ndarray, native_shape: Sequence[int]) -> bool:
+    """Whether every native axis lies along one axis of the preprocessed grid, to 0.01 voxel at the far corner."""
+    largest = np.abs(matrix).argmax(0)
+    rest = np.abs(matrix)
+    rest[largest, range(len(matrix))] = 0
+    return len(set(largest)) == len(matrix) and bool((rest @ np.asarray(native_shape) <= SAME_GRID_VOXELS).all())
+
+
+def _slice_bytes(matrix: np.ndarray, channels: int, inside: Sequence[slice]) -> int:
+    """Bytes that sampling one slice of the box holds: the values, a half-made copy (two while mixing), coordinates."""
+    reach = np.maximum(np.abs(matrix).max(0), 1)  # a slab of a coarse native grid needs more slices of the fine one
+    voxels = reach[0] * np.prod([(span.stop - span.start) * r for span, r in zip(inside[1:], reach[1:], strict=True)])
+    return int(4 * (3 * channels + 3 * len(matrix)) * voxels)
+
+
+def _affine(affine: Any, spatial_dims: int) -> np.ndarray:
+    values = np.asarray(torch.as_tensor(affine).cpu(), dtype=np.float64)
+    keep = [*range(spatial_dims), -1]
+    return values[np.ix_(keep, keep)]
+
+
+def _rearrange(mask: Tensor, matrix: np.ndarray, offset: np.ndarray, native_shape: tuple[int, ...]) -> Tensor:
+    """Permute, flip, crop and pad with background: `native[i] = mask[matrix @ i + offset]`."""
+    source = [int(np.flatnonzero(matrix[:, axis])[0]) for axis in range(len(native_shape))]
+    mask = mask.permute(source)
+    native = torch.zeros(native_shape, dtype=mask.dtype, device=mask.device)
+    take, put, flips = [], [], []
+    for axis, row in enumerate(source):
+        length, sign, shift = mask.shape[axis], int(matrix[row, axis]), int(offset[row])
+        if sign < 0:  # index on the flipped axis: length - 1 - (shift - i)
+            flips.append(axis)
+            shift = length - 1 - shift
+        first, last = max(0, -shift), min(native_shape[axis], length - shift)
+        if first >= last:
+            return native
+        put.append(slice(first, last))
+        take.append(slice(first + shift, last + shift))
+    if flips:
+        mask = mask.flip(flips)
+    native[tuple(put)] = mask[tuple(take)]
+    return native
+
+
+def _inside(
+    matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], native_shape: Sequence[int]
+) -> tuple[slice, ...]:
+    """The box of native voxels that holds every one inside the preprocessed grid (its voxels' outer faces)."""
+    corners = np.stack(np.meshgrid(*[(-0.5, length - 0.5) for length in shape], indexing="ij"), -1)
+    native = (corners.reshape(-1, len(matrix)) - offset) @ np.linalg.inv(matrix).T
+    lower, upper = np.floor(native.min(0)).astype(int), np.ceil(native.max(0)).astype(int) + 1
+    return tuple(
+        slice(max(0, int(low)), min(length, int(high)))
+        for low, high, length in zip(lower, upper, native_shape, strict=True)
+    )
+
+
+def _slab(
+    sample: Any, logits: Tensor, matrix: np.ndarray, offset: np.ndarray, slab: tuple[slice, ...], labels: Labels
+) -> Tensor:
+    start = np.array([span.start for span in slab])
+    size = tuple(span.stop - span.start for span in slab)
+    values, outside = sample(logits, matrix, offset + matrix @ start, size)
+    return logits_to_mask(values, labels).masked_fill_(outside, 0)
+
+
+def _sample_axes(
+    logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Linear sampling one axis after the other, where each native axis lies along one axis of the logits."""
+    source = [int(np.abs(matrix[:, axis]).argmax()) for axis in range(len(size))]
+    values = logits.permute(0, *[row + 1 for row in source])
+    outside = torch.zeros(size, dtype=torch.bool, device=logits.device)
+    steps = []
+    for axis, row in enumerate(source):
+        length = values.shape[axis + 1]
+        position = matrix[row, axis] * np.arange(size[axis]) + offset[row]
+        beyond = torch.from_numpy((position < -0.5) | (position > length - 0.5))
+        outside |= beyond.to(logits.device).view([-1 if other == axis else 1 for other in range(len(size))])
+        steps.append((axis, np.clip(position, 0, length - 1)))
+    for axis, position in steps:  # look only at the part of the logits that this slab needs
+        first, last = int(np.floor(position.min())), int(np.ceil(position.max()))
+        values = values.narrow(axis + 1, first, last - first + 1)
+        position -= first
+    # The axis that shrinks most goes first: the rest then works on fewer values.
+    for axis, position in sorted(steps, key=lambda step: len(step[1]) / values.shape[step[0] + 1]):
+        lower = np.minimum(np.floor(position).astype(np.int64), max(values.shape[axis + 1] - 2, 0))
+        upper = np.minimum(lower + 1, values.shape[axis + 1] - 1)
+        weight = torch.from_numpy(position - lower).to(logits.device, torch.float32)
+        weight = weight.view([-1 if other == axis + 1 else 1 for other in range(values.ndim)])
+        below = values.index_select(axis + 1, torch.from_numpy(lower).to(logits.device)).float()
+        above = values.index_select(axis + 1, torch.from_numpy(upper).to(logits.device)).float()
+        values = torch.lerp(below, above, weight)
+    return values, outside
+
+
+def _sample_points(
+    logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Linear sampling at arbitrary positions (oblique grids)."""
+    device = logits.device
+    axes = [torch.arange(length, dtype=torch.float32, device=device) for length in size]
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (*size, dims)
+    linear = torch.as_tensor(matrix.T, dtype=torch.float32, device=device)
+    position = index @ linear + torch.as_tensor(offset, dtype=torch.float32, device=device)
+    shape = torch.tensor(logits.shape[1:], dtype=torch.float32, device=device)
+    outside = ((position < -0.5) | (position > shape - 0.5)).any(-1)
+    flat = position.flatten(0, -2)
+    for axis in range(len(size)):  # look only at the part of the logits that this slab needs
+        length = logits.shape[axis + 1]
+        first = min(max(int(flat[:, axis].min()), 0), length - 1)
+        last = min(max(int(flat[:, axis].max()) + 1, first), length - 1)
+        logits = logits.narrow(axis + 1, first, last - first + 1)
+        position[..., axis] -= first
+    shape = torch.tensor(logits.shape[1:], dtype=torch.float32, device=device)
+    grid = ((position * 2 + 1) / shape - 1).flip(-1).unsqueeze(1)
+    # grid_sample works in parallel over its batch only, so every slice of the slab is one (the logits are not copied).
+    images = logits.float()[None].expand(size[0], *logits.shape)
+    values = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return values.squeeze(2).movedim(0, 1), outside
+
+
+class LogitsToMaskd(MapTransform):
+    """Replace the logits `(K, *spatial)` of a case by its mask `(1, *native_shape)` on the grid of its file.
+
+    Reads the preprocessed grid from the logits' own affine (a `MetaTensor`) or else the image's, and the file's grid
+    from `native_affine` and `native_shape`. The arguments describe `Labels`, so that a bundle's YAML can hold them.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        *,
+        classes: Mapping[str, int],
+        regions: Mapping[str, Sequence[int]] | None = None,
+        region_values: Sequence[int] = (),
+        ignore_index: int | None = None,
+        memory_mib: float = 512,
+        keep_largest_component: Sequence[str] = (),
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.labels = Labels(
+            classes=dict(classes),
+            regions={name: tuple(values) for name, values in (regions or {}).items()},
+            region_values=tuple(region_values),
+            ignore_index=ignore_index,
+        )
+        self.memory_mib = memory_mib
+        self.largest = tuple(keep_largest_component)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        for key in self.key_iterator(case):
+            logits = case[key]
+            grid = logits if isinstance(logits, MetaTensor) else case[self.image_key]
+            plain = torch.as_tensor(logits.as_tensor() if isinstance(logits, MetaTensor) else logits)
+            native_affine = torch.as_tensor(case["native_affine"]).cpu()
+            mask = to_native(
+                plain, grid.affine, native_affine, case["native_shape"], self.labels, memory_mib=self.memory_mib
+            )
+            mask = keep_largest_component(mask, self.labels, self.largest)
+            case[key] = MetaTensor(mask[None], affine=native_affine)
+        return case

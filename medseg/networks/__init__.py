@@ -1,0 +1,51 @@
+"""Encoder -> decoder -> head, for two and three spatial dimensions."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.networks.decoders.unet import UNet
+
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
+
+
+def build_network(
+    name: str,
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    encoder: str | None = None,
+    auxiliary: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """The network of that name in `NETWORKS`; `options` are its own arguments.
+
+    `encoder` and `auxiliary` reach only a network that has them as arguments.
+
+    Raises:
+        ConfigError: an unknown name or option, with the nearest one, or options that do not fit together.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(Problem("network.name", f"unknown network {name!r}", did_you_mean(name, NETWORKS)))
+    if encoder is not None:
+        options["encoder"] = encoder
+    if auxiliary:
+        options["auxiliary"] = auxiliary
+    network = NETWORKS[name]
+    known = [key for key in inspect.signature(network).parameters if key not in ("in_channels", "out_channels")]
+    problems = [
+        Problem(f"network.{key}", f"{name} has no such option", did_you_mean(key, known))
+        for key in options
+        if key not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
+    try:
+        return network(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=out_channels, **options)
+    except ValueError as error:
+        raise ConfigError(Problem("network", str(error))) from error

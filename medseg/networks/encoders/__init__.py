@@ -1,0 +1,1 @@
+"""Encoders: image -> features, the finest first, with `channels` and `strides` of each."""

@@ -1,0 +1,78 @@
+"""The plain convolutional encoder of a U-Net: a stack of blocks at each resolution, down-sampling by stride."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from medseg.networks.layers import ConvStack, per_axis
+
+
+class PlainEncoder(nn.Module):
+    """`(B, in_channels, *spatial)` -> one feature a level, `(B, channels[i], *ceil(spatial / strides[i]))`.
+
+    Args:
+        widths: channels at each level, the finest first.
+        strides: down-sampling before each level, one number or one an axis; default 1, then 2 each.
+        kernel_sizes: kernel of each level, odd, one number or one an axis; default 3 each.
+        blocks_per_level: convolution blocks at each level; the first one has the stride.
+
+    Attributes:
+        channels: channels of each feature.
+        strides: stride of each feature to the image, one number an axis.
+        steps: stride of each feature to the one before it, one number an axis.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        widths: Sequence[int],
+        *,
+        strides: Sequence[int | Sequence[int]] | None = None,
+        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
+        blocks_per_level: int = 2,
+        norm: str = "instance",
+        activation: str = "leakyrelu",
+        residual: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        levels = len(widths)
+        strides = [1] + [2] * (levels - 1) if strides is None else list(strides)
+        kernel_sizes = [3] * levels if kernel_sizes is None else list(kernel_sizes)
+        for name, entries in {"strides": strides, "kernel_sizes": kernel_sizes}.items():
+            if len(entries) != levels:
+                raise ValueError(f"{name} needs one entry a level: got {len(entries)} for {levels} widths")
+        self.channels = tuple(widths)
+        self.steps = tuple(per_axis(step, spatial_dims) for step in strides)
+        self.kernel_sizes = tuple(per_axis(kernel, spatial_dims) for kernel in kernel_sizes)
+        cumulative = (1,) * spatial_dims
+        totals = []
+        for step in self.steps:
+            cumulative = tuple(c * s for c, s in zip(cumulative, step, strict=True))
+            totals.append(cumulative)
+        self.strides = tuple(totals)
+        self.levels = nn.ModuleList(
+            ConvStack(
+                spatial_dims,
+                in_channels if level == 0 else widths[level - 1],
+                widths[level],
+                blocks=blocks_per_level,
+                kernel_size=self.kernel_sizes[level],
+                stride=self.steps[level],
+                norm=norm,
+                activation=activation,
+                residual=residual,
+                dropout=dropout,
+            )
+            for level in range(levels)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return features
