@@ -1,0 +1,1 @@
+"""From files to tensors: cases, images, preprocessing, cache, patches, augmentation."""

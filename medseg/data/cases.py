@@ -1,0 +1,336 @@
+"""Which cases a data set has, and what its labels mean: Medical Segmentation Decathlon and nnU-Net raw folders.
+
+A case is a plain dict: `{"case": name, "image": path or [path of each channel], "label": path}`, without the label
+where there is none. The two layouts name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or list of
+indices); the direction is how they are told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medseg.config.errors import DataError, Problem
+from medseg.config.labels import Labels
+from medseg.data.images import ENDINGS, case_name
+
+Case = dict[str, Any]
+CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on disk: `layout` is "msd" or "nnunet", `cases` have labels, `unlabelled` have none."""
+
+    root: Path
+    layout: str
+    name: str
+    channels: tuple[str, ...]
+    labels: Labels
+    cases: tuple[Case, ...]
+    unlabelled: tuple[Case, ...]
+
+
+def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
+    """Read `dataset.json` and find the files it speaks of.
+
+    Raises:
+        DataError: with every problem at once: missing files, contradictions in `dataset.json`, two cases of one name.
+    """
+    root = Path(root).expanduser().resolve()
+    file = root / "dataset.json"
+    description = _read_description(root, file)
+    problems: list[Problem] = []
+    found = _layout(description)
+    if layout not in ("auto", found):
+        what = f"looks like the layout {found!r}, but {layout!r} was asked for"
+        problems.append(Problem(str(file), what, "set data.layout to auto"))
+    labels = _labels(description, found, str(file), problems)
+    channels = _channels(description, str(file), problems)
+    if found == "msd":
+        cases, unlabelled = _msd_cases(root, description, len(channels), problems)
+    else:
+        cases, unlabelled = _nnunet_cases(root, description, len(channels), problems)
+    if not cases and not unlabelled and not problems:
+        problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
+    for name, count in Counter(case["case"] for case in cases).items():
+        if count > 1:
+            problems.append(Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name"))
+    if problems:
+        raise DataError(problems)
+    name = str(description.get("name") or root.name)
+    return Dataset(root, found, name, channels, labels, tuple(_sorted(cases)), tuple(_sorted(unlabelled)))
+
+
+def split_cases(cases: Sequence[Case], validation: float, seed: int) -> tuple[list[Case], list[Case]]:
+    """(training, validation): a seeded share of the cases is held out, whatever order they come in.
+
+    At least one case goes to each part, unless `validation` is 0 (then the second part is empty).
+
+    Raises:
+        DataError: there are too few cases to hold one out.
+    """
+    ordered = _sorted(cases)
+    if validation == 0:
+        return ordered, []
+    if len(ordered) < 2:
+        remedy = "add cases, or set data.validation to 0"
+        raise DataError(f"{len(ordered)} labelled case(s) cannot be split into training and validation", remedy)
+    count = min(max(1, round(len(ordered) * validation)), len(ordered) - 1)
+    held_out = set(random.Random(seed).sample(range(len(ordered)), count))
+    return (
+        [case for i, case in enumerate(ordered) if i not in held_out],
+        [case for i, case in enumerate(ordered) if i in held_out],
+    )
+
+
+def load_cases(
+    root: str | Path,
+    section: Literal["training", "validation", "all", "unlabelled"],
+    layout: str = "auto",
+    validation: float = 0.2,
+    seed: int = 0,
+) -> list[Case]:
+    """The cases of one part of a data set: the function that a bundle calls."""
+    dataset = read_dataset(root, layout)
+    if section == "unlabelled":
+        return list(dataset.unlabelled)
+    if section == "all":
+        return list(dataset.cases)
+    if section not in ("training", "validation"):
+        raise ValueError(f"section {section!r}: expected training, validation, all or unlabelled")
+    return split_cases(dataset.cases, validation, seed)[section == "validation"]
+
+
+def list_inputs(path: str | Path, channels: int) -> list[Case]:
+    """The cases to predict: one file; a folder of them; or a data set's root (its unlabelled cases, else all).
+
+    In a folder, a case is one file (with the channels last), or the files `{case}_0000`, `{case}_0001`, ...
+
+    Raises:
+        DataError: nothing there, or a case without all its channels.
+    """
+    path = Path(path).expanduser().resolve()
+    if path.is_file():
+        match = CHANNEL.match(case_name(path))
+        if channels > 1 and match:  # one channel of several: its siblings belong to it
+            siblings = [file for file in _image_files(path.parent) if _case_of(file) == match["case"]]
+            return _grouped(siblings, channels)
+        return [{"case": case_name(path), "image": str(path)}]
+    if not path.is_dir():
+        raise DataError(Problem(str(path), "no such file or folder"))
+    if (path / "dataset.json").is_file():
+        dataset = read_dataset(path)
+        chosen = dataset.unlabelled or dataset.cases
+        return [{"case": case["case"], "image": case["image"]} for case in chosen]
+    files = _image_files(path)
+    if not files:
+        raise DataError(Problem(str(path), "holds no image", f"expected files ending in {', '.join(ENDINGS)}"))
+    return _grouped(files, channels)
+
+
+# --- dataset.json --------------------------------------------------------------------------------------------------
+
+
+def _read_description(root: Path, file: Path) -> dict[str, Any]:
+    if not root.is_dir():
+        raise DataError(Problem(str(root), "no such folder", "check data.root"))
+    try:
+        description = json.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        remedy = "data.root is the folder of a Medical Segmentation Decathlon or nnU-Net raw data set"
+        raise DataError(Problem(str(root), "has no dataset.json", remedy)) from None
+    except ValueError as error:
+        raise DataError(Problem(str(file), f"is not JSON: {error}")) from None
+    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
+        raise DataError(Problem(str(file), 'has no "labels"', 'expected {"labels": {"0": "background", ...}, ...}'))
+    return description
+
+
+def _layout(description: Mapping[str, Any]) -> str:
+    return "msd" if all(str(key).isdigit() for key in description["labels"]) else "nnunet"
+
+
+def _channels(description: Mapping[str, Any], file: str, problems: list[Problem]) -> tuple[str, ...]:
+    channels = description.get("channel_names") or description.get("modality")
+    if not isinstance(channels, dict) or sorted(channels) != sorted(str(i) for i in range(len(channels))):
+        remedy = 'expected "channel_names" (or "modality"): {"0": "T1", "1": ...}'
+        problems.append(Problem(file, f"channels named as {channels!r}", remedy))
+        return ("0",)
+    return tuple(str(channels[str(i)]) for i in range(len(channels)))
+
+
+def _labels(description: Mapping[str, Any], layout: str, file: str, problems: list[Problem]) -> Labels:
+    def complain(what: str, remedy: str = "") -> None:
+        problems.append(Problem(file, what, remedy))
+
+    named: dict[str, tuple[int, ...]] = {}
+    for key, entry in description["labels"].items():
+        name, values = (entry, key) if layout == "msd" else (key, entry)
+        try:
+            numbers = tuple(int(value) for value in (values if isinstance(values, list) else [values]))
+        except (TypeError, ValueError):
+            complain(f"labels: {key!r} is {entry!r}", "expected a whole number, or a list of them")
+            continue
+        if not numbers or min(numbers) < 0 or max(numbers) > 255:
+            complain(f"labels: {key!r} is {entry!r}", "label values lie between 0 and 255")
+        elif str(name) in named:
+            complain(f"labels: the name {name!r} is there twice", "give each label its own name")
+        else:
+            named[str(name)] = numbers
+    ignored = named.pop("ignore", None)
+    background = [name for name, values in named.items() if values == (0,)]
+    if len(background) != 1:
+        complain("labels: no background", "the value 0 is the background")
+    for name in background:
+        named.pop(name)
+    zero = {background[0] if background else "background": 0}
+    ignore_index = ignored[0] if ignored else None
+
+    if all(len(values) == 1 for values in named.values()) and "regions_class_order" not in description:
+        classes = zero | {name: values[0] for name, values in sorted(named.items(), key=lambda item: item[1])}
+        if len(set(classes.values())) < len(classes):
+            complain(f"labels: two names for one value in {classes}")
+        return Labels(classes, ignore_index=ignore_index)
+
+    order = description.get("regions_class_order")
+    if not isinstance(order, list) or len(order) != len(named) or not all(isinstance(v, int) for v in order):
+        what = f"regions_class_order is {order!r}, but there are {len(named)} regions"
+        complain(what, "give the value that each region writes into a mask, in the order of the labels")
+        order = [values[0] for values in named.values()]
+    every = sorted({value for values in named.values() for value in values})
+    if unknown := sorted(set(order) - set(every)):
+        complain(f"regions_class_order writes {unknown}, which no region holds", f"known values: {every}")
+    alone = {values[0]: name for name, values in named.items() if len(values) == 1}
+    classes = zero | {alone.get(value, f"label_{value}"): value for value in every}
+    return Labels(classes, named, tuple(order), ignore_index)
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _msd_cases(
+    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
+) -> tuple[list[Case], list[Case]]:
+    def image(entry: str) -> str | list[str]:
+        path = root / entry
+        if not path.is_file():  # nnU-Net's first version: the names of MSD, the files {case}_0000 of nnU-Net
+            ending = path.name[len(case_name(path)) :]
+            split = [path.with_name(f"{case_name(path)}_{i:04d}{ending}") for i in range(channels)]
+            if split[0].is_file():
+                return [_existing(file, problems) for file in split]
+        return _existing(path, problems)
+
+    cases, unlabelled = [], []
+    for entry in description.get("training", []):
+        if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
+            problems.append(Problem(str(root / "dataset.json"), f"training: {entry!r}", "expected image and label"))
+            continue
+        label = _existing(root / entry["label"], problems)
+        cases.append({"case": case_name(entry["image"]), "image": image(entry["image"]), "label": label})
+    for entry in description.get("test", []):
+        file = entry["image"] if isinstance(entry, dict) else entry
+        unlabelled.append({"case": case_name(file), "image": image(file)})
+    return cases, unlabelled
+
+
+def _nnunet_cases(
+    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
+) -> tuple[list[Case], list[Case]]:
+    if isinstance(description.get("dataset"), dict):  # files listed one by one, with paths of any kind
+        listed = []
+        for name, entry in description["dataset"].items():
+            images = [_existing(root / file, problems) for file in entry["images"]]
+            listed.append(
+                {"case": name, "image": _one_or_list(images), "label": _existing(root / entry["label"], problems)}
+            )
+        return listed, _nnunet_folder(root / "imagesTs", None, "", channels, problems)
+    ending = description.get("file_ending", ".nii.gz")
+    if ending not in ENDINGS:
+        problems.append(Problem(str(root / "dataset.json"), f"file_ending {ending!r}", f"known: {', '.join(ENDINGS)}"))
+        return [], []
+    cases = _nnunet_folder(root / "imagesTr", root / "labelsTr", ending, channels, problems)
+    return cases, _nnunet_folder(root / "imagesTs", None, ending, channels, problems)
+
+
+def _nnunet_folder(
+    images: Path, labels: Path | None, ending: str, channels: int, problems: list[Problem]
+) -> list[Case]:
+    groups: dict[str, dict[int, Path]] = {}
+    for file in _image_files(images) if images.is_dir() else []:
+        if match := CHANNEL.match(case_name(file)):
+            if file.name.endswith(ending):
+                groups.setdefault(match["case"], {})[int(match["channel"])] = file
+        else:
+            remedy = "nnU-Net names images {case}_0000, {case}_0001, ..., one file a channel"
+            problems.append(Problem(str(file), "is named as no channel", remedy))
+    names = set(groups)
+    if labels is not None:
+        names |= {case_name(file) for file in _image_files(labels)} if labels.is_dir() else set()
+    cases = []
+    for name in sorted(names):
+        files = groups.get(name, {})
+        for channel in set(files) - set(range(channels)):
+            problems.append(Problem(str(files[channel]), f"is one channel too many: dataset.json names {channels}"))
+        paths = [_existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(channels)]
+        case: Case = {"case": name, "image": _one_or_list(paths)}
+        if labels is not None:
+            case["label"] = _existing(labels / f"{name}{ending}", problems)
+        cases.append(case)
+    return cases
+
+
+def _grouped(files: Iterable[Path], channels: int) -> list[Case]:
+    """Cases of a folder without a description."""
+    files = list(files)
+    if channels == 1 and any(not CHANNEL.match(case_name(file)) for file in files):
+        return [{"case": case_name(file), "image": str(file)} for file in files]
+    groups: dict[str, list[Path]] = {}
+    for file in files:
+        groups.setdefault(_case_of(file), []).append(file)
+    problems: list[Problem] = []
+    cases: list[Case] = []
+    for name, members in sorted(groups.items()):
+        alone = len(members) == 1 and not CHANNEL.match(case_name(members[0]))
+        expected = [f"{name}_{i:04d}" for i in range(channels)]
+        if alone:
+            cases.append({"case": name, "image": str(members[0])})
+        elif [case_name(file) for file in sorted(members)] == expected:
+            cases.append({"case": name, "image": _one_or_list([str(file) for file in sorted(members)])})
+        else:
+            got = ", ".join(file.name for file in sorted(members))
+            remedy = f"expected {', '.join(expected)}, or one file with {channels} channel(s)"
+            problems.append(Problem(str(members[0].parent), f"case {name!r} has {got}", remedy))
+    if problems:
+        raise DataError(problems)
+    return cases
+
+
+def _case_of(file: Path) -> str:
+    match = CHANNEL.match(case_name(file))
+    return match["case"] if match else case_name(file)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    # names that start with a dot are not images: macOS leaves ._case.nii.gz beside every file of an archive
+    return sorted(f for f in folder.iterdir() if f.name.lower().endswith(ENDINGS) and not f.name.startswith("."))
+
+
+def _existing(path: Path, problems: list[Problem]) -> str:
+    if not path.is_file():
+        problems.append(Problem(str(path), "no such file", "add it, or take the case out"))
+    return str(path.resolve())
+
+
+def _one_or_list(paths: list[str]) -> str | list[str]:
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _sorted(cases: Iterable[Case]) -> list[Case]:
+    return sorted(cases, key=lambda case: str(case["case"]))

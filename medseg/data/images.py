@@ -1,0 +1,158 @@
+"""Read medical images, write masks: arrays with their place in the patient (RAS+ millimetres)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.config.errors import DataError, Problem
+from medseg.config.labels import Labels
+from medseg.data.formats import ENDINGS, ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
+
+__all__ = ["ENDINGS", "Image", "case_name", "grid_difference", "is_nifti", "label_values", "read_image", "write_mask"]
+
+GRID_TOLERANCE_VOXELS = 0.05  # headers of one patient differ by float noise; a twentieth of a voxel is no shift
+INTEGER_TOLERANCE = 1e-4  # scaled integers come back as 1.0000001
+RESAMPLE = "resample one onto the other's grid, or correct the header that is wrong"
+
+
+def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = True) -> Image:
+    """Read one file (2D, 3D, or 4D with the channel last), or one file a channel, as `(C, *spatial)`.
+
+    Args:
+        channel_axis: False (labels) refuses a file with more than one channel.
+
+    Raises:
+        DataError: a file is missing, unreadable, not a scalar image, or on another grid than the first channel.
+    """
+    if not isinstance(path, (str, Path)):
+        images = [read_image(one, channel_axis=False) for one in path]
+        if not images:
+            raise DataError("an image needs at least one file")
+        for other in images[1:]:
+            if difference := grid_difference(images[0], other):
+                raise DataError(
+                    Problem(
+                        str(other.path), f"channels on different grids: {difference} of {images[0].path.name}", RESAMPLE
+                    )
+                )
+        if len(images) == 1:
+            return images[0]
+        first = images[0]
+        array = np.concatenate([image.array for image in images])
+        return Image(array, first.affine, first.path, first.sform_code, first.qform_code)
+
+    path = Path(path)
+    try:
+        image = read_nifti(path) if is_nifti(path) else read_itk(path)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(Problem(str(path), "no such file")) from None
+    except Exception as error:  # nibabel, zlib and ITK raise anything on a damaged file
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(
+            Problem(str(path), f"unreadable image: {what}", "replace the file, or remove the case")
+        ) from error
+    if not channel_axis and len(image.array) != 1:
+        raise DataError(Problem(str(path), f"has {len(image.array)} channels, expected one", "give one file a channel"))
+    return image
+
+
+def case_name(path: str | Path) -> str:
+    """The file's name without folder and ending (`.nii.gz` is one ending)."""
+    name = Path(path).name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return Path(name).stem
+
+
+def label_values(image: Image) -> np.ndarray:
+    """The label map `(1, *spatial)` as uint8; floats that hold integers are accepted.
+
+    Raises:
+        DataError: values that are not whole numbers, not finite, or outside 0 to 255.
+    """
+    array = image.array
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind == "f":
+        rounded = np.round(array)
+        with np.errstate(invalid="ignore"):
+            bad = ~(np.abs(array - rounded) <= INTEGER_TOLERANCE)  # NaN and infinity are bad as well
+        if bad.any():
+            some = ", ".join(f"{value:g}" for value in np.unique(array[bad])[:3])
+            remedy = "a label holds one whole number a voxel: was it resampled linearly, or is it a probability map?"
+            raise DataError(
+                Problem(str(image.path), f"label with {int(bad.sum())} non-integer voxels ({some})", remedy)
+            )
+        array = rounded
+    low, high = array.min(initial=0), array.max(initial=0)
+    if low < 0 or high > 255:
+        raise DataError(Problem(str(image.path), f"label values from {low:g} to {high:g}, expected 0 to 255"))
+    return array.astype(np.uint8)
+
+
+def grid_difference(one: Image, other: Image, tolerance_voxels: float = GRID_TOLERANCE_VOXELS) -> str | None:
+    """What differs between two grids (shape, spacing, origin, direction), or None if they are the same.
+
+    They are the same if no corner of the volume lies further apart than `tolerance_voxels` of the smallest voxel side.
+    """
+    if one.shape != other.shape:
+        return f"shape {other.shape} against {one.shape}"
+    ends = np.array([[0, size - 1] for size in (*one.shape, 1)[:3]])
+    corners = np.stack([*(mesh.ravel() for mesh in np.meshgrid(*ends)), np.ones(8)])
+    apart = np.linalg.norm(((other.affine - one.affine) @ corners)[:3], axis=0).max()
+    if apart <= tolerance_voxels * min(one.spacing_mm):
+        return None
+    spacing, other_spacing = np.array(one.spacing_mm), np.array(other.spacing_mm)
+    found = []
+    if not np.allclose(spacing, other_spacing, rtol=1e-3):
+        found.append(f"spacing {_numbers(other_spacing)} against {_numbers(spacing)} mm")
+    dims = len(spacing)
+    direction, other_direction = one.affine[:3, :dims] / spacing, other.affine[:3, :dims] / other_spacing
+    if not np.allclose(direction, other_direction, atol=1e-3):
+        found.append(f"direction {_axes(other.affine)} against {_axes(one.affine)}")
+    if not np.allclose(one.affine[:3, 3], other.affine[:3, 3], atol=tolerance_voxels * min(one.spacing_mm)):
+        found.append(f"origin {_numbers(other.affine[:3, 3])} against {_numbers(one.affine[:3, 3])} mm")
+    return (", ".join(found) or "affine") + f" (corners up to {apart:.3g} mm apart)"
+
+
+def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: Labels | None = None) -> None:
+    """Write `(*spatial)` integers on the grid of the file `like`: same shape, affine and form codes.
+
+    The smallest unsigned type is used; a NIfTI mask has the label intent and, with `labels`, a table of their names
+    (Caret XML, as TotalSegmentator writes). Free text of `like` (description, names, extensions) is never copied, as it
+    may name the patient. The file appears whole or not at all.
+    """
+    path, like = Path(path), Path(like)
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "bui" or mask.min(initial=0) < 0:
+        raise ValueError(f"a mask holds whole numbers from 0, got {mask.dtype} from {mask.min(initial=0)}")
+    mask = mask.astype(np.uint8 if mask.dtype == bool else np.min_scalar_type(int(mask.max(initial=0))))
+    ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+    if ending is None or ending == ".mhd":  # .mhd is two files: it cannot appear at once
+        raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2]))}, not {path.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels)
+        os.replace(writing, path)
+    except BaseException:
+        writing.unlink(missing_ok=True)
+        raise
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _axes(affine: np.ndarray) -> str:
+    import nibabel
+
+    codes = "".join(str(code) for code in nibabel.aff2axcodes(affine))
+    return f"{codes} {np.round(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0), 3).tolist()}"
