@@ -29,7 +29,7 @@ REGION_VALUES = (1, 2, 3)
 DESCRIPTION = "SYNTHETIC phantom, no patient data. Drawn by medseg; figures on it say nothing about real images."
 HEAD_MM = np.array([76.0, 92.0, 82.0])  # half axes of the head: right-left, front-back, up-down
 FIELD_OF_VIEW_MM = np.array([196.0, 196.0, 178.0])  # divided by the shape: the voxel size
-CHANCE_WITHOUT_ENHANCEMENT = 0.15
+NON_ENHANCING_EVERY = 8  # the last of every eight cases has no enhancing tumour, as a low-grade glioma
 
 # What each tissue looks like on FLAIR, T1w, T1gd, T2w, relative to the brightest.
 TISSUES = {
@@ -43,7 +43,7 @@ TISSUES = {
     "lesion": (0.76, 0.58, 0.60, 0.64),
     "vessel": (0.20, 0.30, 0.95, 0.18),
     "oedema": (0.82, 0.42, 0.44, 0.78),
-    "core": (0.62, 0.30, 0.33, 0.80),
+    "core": (0.50, 0.24, 0.27, 0.90),
     "enhancing": (0.70, 0.44, 0.92, 0.62),
 }
 CODE = {name: code for code, name in enumerate(TISSUES)}
@@ -72,7 +72,9 @@ def write_phantom(
 
     training, test = [], []
     for number in range(cases + unlabelled):
-        image, label, affine = draw_case(np.random.default_rng([seed, number]), shape)
+        image, label, affine = draw_case(
+            np.random.default_rng([seed, number]), shape, enhancing=(number + 1) % NON_ENHANCING_EVERY != 0
+        )
         name = f"phantom_{number:03d}.nii.gz"
         if number < cases:
             _save(folder / "imagesTr" / name, image, affine)
@@ -98,7 +100,9 @@ def write_phantom(
     description.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def draw_case(rng: np.random.Generator, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_case(
+    rng: np.random.Generator, shape: Sequence[int], *, enhancing: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One synthetic head: image int16 (*shape, 4), label uint8 (*shape), affine (4, 4) in mm, RAS+."""
     size = tuple(int(length) for length in shape)
     spacing = FIELD_OF_VIEW_MM / size * rng.uniform(0.96, 1.04, 3)
@@ -111,14 +115,14 @@ def draw_case(rng: np.random.Generator, shape: Sequence[int]) -> tuple[np.ndarra
     away = head - centre[:, None, None, None]
     head = head - 0.25 * away * np.exp(-(distance**2) / 2)  # mass effect: what was near the centre now lies further out
     tissue = _anatomy(rng, head)
-    label = _tumour_label(rng, distance, tissue)
+    label = _tumour_label(rng, distance, tissue, enhancing)
     image = _scan(rng, tissue, label, distance)
 
     affine = np.eye(4)
     affine[:3, :3] = _rotation(rng.uniform(-3, 3, 3)) * spacing  # a slightly oblique scan
     affine[:3, 3] = rng.uniform(-10, 10, 3) - affine[:3, :3] @ (np.array(size) - 1) / 2
     # Scanners store axes in either direction: arrays differ, the world does not.
-    for axis in np.flatnonzero(rng.random(3) < (0.4, 0.4, 0.1)):
+    for axis in np.flatnonzero(rng.random(3) < (0.4, 0.4, 0.1)).tolist():
         image, label = np.flip(image, axis), np.flip(label, axis)
         affine[:3, 3] += affine[:3, axis] * (size[axis] - 1)
         affine[:3, axis] *= -1
@@ -135,7 +139,7 @@ def _anatomy(rng: np.random.Generator, head: np.ndarray) -> np.ndarray:
         return sum(((p - c) / a) ** 2 for p, c, a in zip((x, y, z), centre, half_axes, strict=True)) ** 0.5
 
     size_of_head = HEAD_MM * rng.uniform(0.94, 1.03, 3)
-    depth = (1 - ellipsoid((0, 0, 0), size_of_head)) * size_of_head.mean()  # mm under the skin, nearly
+    depth = (1 - ellipsoid((0, 0, 0), list(size_of_head))) * size_of_head.mean()  # mm under the skin, nearly
     folds = _field(rng, size, max(6, min(size) // 2))  # gyri of about 10 mm
     tissue = np.full(size, CODE["air"], np.uint8)
     tissue[depth > 0] = CODE["scalp"]
@@ -176,7 +180,7 @@ def _tumour(rng: np.random.Generator, head: np.ndarray) -> tuple[np.ndarray, np.
     return distance * np.exp(0.14 * _field(rng, head.shape[1:], 7)), centre
 
 
-def _tumour_label(rng: np.random.Generator, distance: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+def _tumour_label(rng: np.random.Generator, distance: np.ndarray, tissue: np.ndarray, enhancing: bool) -> np.ndarray:
     """Label (*shape): oedema spreads through white and grey matter, the core lies in it, its rim or lobes enhance."""
     size = distance.shape
     brain = np.isin(tissue, [CODE[name] for name in ("grey", "white", "deep_grey", "lesion")])
@@ -186,7 +190,7 @@ def _tumour_label(rng: np.random.Generator, distance: np.ndarray, tissue: np.nda
     label = (brain & (distance < spread)).astype(np.uint8)
     label[core] = 2
     inner = distance * np.exp(0.3 * _field(rng, size, 8)) < rng.uniform(0.30, 0.44)
-    if rng.random() > CHANCE_WITHOUT_ENHANCEMENT:
+    if enhancing:
         label[core & ~inner] = 3
     if not label.any():  # a tumour that fell on CSF only: possible in tiny volumes
         label[np.unravel_index(distance.argmin(), size)] = 2
@@ -202,7 +206,7 @@ def _scan(rng: np.random.Generator, tissue: np.ndarray, label: np.ndarray, dista
     tumour = np.array([0, CODE["oedema"], CODE["core"], CODE["enhancing"]])
     drawn = np.where(label > 0, tumour[label], tissue)
     # Oedema fades into the tissue around it; the core replaces it.
-    share = np.where(label == 1, np.clip(1.3 - 0.75 * distance, 0.5, 0.95), 1.0)
+    share = np.where(label == 1, np.clip(1.3 - 0.6 * distance, 0.6, 0.95), 1.0)
     texture, patchy = _field(rng, size, 12), _field(rng, size, 10)
     channels = []
     for modality in range(len(MODALITIES)):
