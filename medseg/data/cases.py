@@ -1,8 +1,8 @@
 """Which cases a data set has, and what its labels mean: Medical Segmentation Decathlon and nnU-Net raw folders.
 
 A case is a plain dict: `{"case": name, "image": path or [path of each channel], "label": path}`, without the label
-where there is none. The two layouts name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or list of
-indices); the direction is how they are told apart.
+where there is none. The two layouts name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or
+list of indices); the direction is how they are told apart.
 """
 
 from __future__ import annotations

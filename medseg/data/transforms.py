@@ -1,0 +1,233 @@
+"""Deterministic preprocessing: from files to `(C, *spatial)` tensors on a common grid, as MONAI dict transforms.
+
+Every step is a class with plain keyword arguments, so a bundle can name it by `_target_`. After each step the `affine`
+of a tensor describes the grid it lies on, which is all that the way back to the native grid needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
+
+from medseg.config.errors import DataError, MedsegError, Problem
+from medseg.data.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
+
+Step = tuple[type, dict[str, Any]]
+AXES = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's names of the ends of each axis, said aloud: its default changes
+
+
+def preprocessing(
+    *,
+    keys: Sequence[str] = ("image", "label"),
+    orientation: str = "RAS",
+    spacing_mm: Sequence[float] | None = None,
+    crop_to_foreground: bool = False,
+    normalization: Literal["zscore", "zscore_nonzero", "ct", "none"] = "zscore",
+    window_hu: Sequence[float] = (-160.0, 240.0),
+    spatial_dims: int = 3,
+    channels: int | None = None,
+) -> Compose:
+    """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine."""
+    arguments = dict(locals())
+    return Compose([step(**options) for step, options in preprocessing_steps(**arguments)])
+
+
+def preprocessing_steps(
+    *,
+    keys: Sequence[str],
+    orientation: str,
+    spacing_mm: Sequence[float] | None,
+    crop_to_foreground: bool,
+    normalization: str,
+    window_hu: Sequence[float],
+    spatial_dims: int,
+    channels: int | None = None,
+) -> list[Step]:
+    """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
+    keys = list(keys)
+    steps: list[Step] = [
+        (LoadCased, {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}),
+        (
+            Orientationd,
+            {"keys": keys, "axcodes": orientation, "labels": [list(ends) for ends in AXES], "allow_missing_keys": True},
+        ),
+    ]
+    if crop_to_foreground:
+        steps.append((CropToForegroundd, {"keys": keys, "source_key": "image"}))
+    # normalise before resampling, as nnU-Net: interpolation must not blur the background into the statistics
+    steps.append((Normalized, {"keys": ["image"], "mode": normalization, "window_hu": list(window_hu)}))
+    if spacing_mm is not None:
+        modes = ["nearest" if key == "label" else "bilinear" for key in keys]
+        options = {"keys": keys, "pixdim": list(spacing_mm), "mode": modes, "padding_mode": "border"}
+        steps.append((Spacingd, options | {"dtype": "float32", "allow_missing_keys": True}))
+    dtypes = ["uint8" if key == "label" else "float32" for key in keys]
+    steps.append((EnsureTyped, {"keys": keys, "dtype": dtypes, "allow_missing_keys": True}))
+    return steps
+
+
+def apply(transform: Callable[[dict[str, Any]], Any], case: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a transform on one case; a `MedsegError` inside comes out as itself, not wrapped by MONAI's `Compose`."""
+    try:
+        return transform(dict(case))
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MedsegError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        raise
+
+
+class LoadCased(MapTransform):
+    """Read a case's files into `MetaTensor`s: image `(C, *spatial)` float32, label `(1, *spatial)` uint8.
+
+    Adds `case` (the file's name, unless given), `native_affine` (4x4 float64) and `native_shape`: the grid of the file.
+    A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
+
+    Raises:
+        DataError: unreadable files, voxels that are not finite, a label on another grid, wrong dimensions or channels.
+    """
+
+    def __init__(
+        self, keys: Sequence[str] = ("image", "label"), spatial_dims: int = 3, channels: int | None = None
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.spatial_dims = spatial_dims
+        self.channels = channels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        image = read_image(case["image"])
+        array, affine = self._on_grid(image)
+        if self.channels is not None and len(array) != self.channels:
+            what = f"image of {len(array)} channels, expected {self.channels}"
+            raise DataError(Problem(str(image.path), what, "the channels must be those the network was trained on"))
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(array).all():
+            count = int(array.size - np.isfinite(array).sum())
+            raise DataError(
+                Problem(str(image.path), f"{count} voxels are NaN or infinite", "repair or remove the image")
+            )
+        case.setdefault("case", case_name(image.path))
+        case["native_affine"] = torch.from_numpy(affine.copy())
+        case["native_shape"] = tuple(array.shape[1:])
+        case["image"] = _tensor(array, affine, image)
+        if "label" in self.keys and "label" in case:
+            label = read_image(case["label"], channel_axis=False)
+            if difference := grid_difference(image, label):
+                raise DataError(
+                    Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE)
+                )
+            values = label_values(label).reshape(1, *array.shape[1:])
+            case["label"] = _tensor(np.ascontiguousarray(values), affine, label)  # the image's affine: one grid a case
+        return case
+
+    def _on_grid(self, image: Image) -> tuple[np.ndarray, np.ndarray]:
+        if self.spatial_dims == len(image.shape):
+            return image.array, in_plane(image) if self.spatial_dims == 2 else image.affine
+        if self.spatial_dims == 3:
+            return image.array[..., None], image.affine  # one slice is a volume of depth one
+        what = f"image of shape {image.shape}, expected two dimensions"
+        raise DataError(Problem(str(image.path), what, "set network.spatial_dims to 3, or cut the volume into slices"))
+
+
+class CropToForegroundd(MapTransform):
+    """Crop to the box of voxels that differ from the background in any channel of `source_key`.
+
+    The background of a channel is the value that at least half of its corners share; without one nothing is cropped.
+    """
+
+    def __init__(self, keys: Sequence[str], source_key: str = "image") -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.source_key = source_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        foreground = torch.zeros(case[self.source_key].shape[1:], dtype=torch.bool)
+        for channel in _plain(case[self.source_key]):
+            background = background_value(channel)
+            foreground |= torch.ones_like(foreground) if background is None else channel != background
+        if not foreground.any():
+            return case
+        start, end = [], []
+        for axis in range(foreground.ndim):
+            others = [other for other in range(foreground.ndim) if other != axis]
+            used = foreground.amax(dim=others).nonzero()
+            start.append(int(used[0]))
+            end.append(int(used[-1]) + 1)
+        crop = SpatialCrop(roi_start=start, roi_end=end)
+        return case | {key: crop(case[key]) for key in self.key_iterator(case)}
+
+
+class Normalized(MapTransform):
+    """Scale intensities, each channel alone.
+
+    Args:
+        mode: "zscore" (mean 0, standard deviation 1 of all voxels); "zscore_nonzero" (of the voxels that are not
+            background, see `CropToForegroundd`; the background becomes 0); "ct" (clip to `window_hu`, then z-score);
+            "none".
+        window_hu: lowest and highest Hounsfield unit that is kept.
+    """
+
+    def __init__(self, keys: Sequence[str], mode: str = "zscore", window_hu: Sequence[float] = (-160.0, 240.0)) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        if mode not in ("zscore", "zscore_nonzero", "ct", "none"):
+            raise ValueError(f"normalization {mode!r}: expected zscore, zscore_nonzero, ct or none")
+        self.mode = mode
+        self.window_hu = tuple(window_hu)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        for key in self.key_iterator(case):
+            if self.mode != "none":
+                image = case[key].clone()
+                for channel in _plain(image):
+                    self._normalise(channel)
+                case[key] = image
+        return case
+
+    def _normalise(self, channel: torch.Tensor) -> None:
+        foreground = None
+        if self.mode == "ct":
+            channel.clamp_(*self.window_hu)
+        elif self.mode == "zscore_nonzero" and (background := background_value(channel)) is not None:
+            foreground = channel != background
+        voxels = (channel if foreground is None else channel[foreground]).numpy()
+        if not voxels.size:
+            voxels = np.zeros(1, np.float32)
+        # sums in float64: scanners' units reach millions
+        mean, std = float(voxels.mean(dtype=np.float64)), float(voxels.std(dtype=np.float64))
+        channel.sub_(mean).div_(max(std, 1e-8))
+        if foreground is not None:
+            channel.mul_(foreground)
+
+
+def background_value(channel: torch.Tensor) -> float | None:
+    """The value that at least half of a channel's corners `(*spatial)` share, or None."""
+    corners = channel[tuple(slice(None, None, max(size - 1, 1)) for size in channel.shape)].flatten()
+    values, counts = corners.unique(return_counts=True)
+    most = int(counts.argmax())
+    return float(values[most]) if 2 * int(counts[most]) >= len(corners) and len(corners) > 1 else None
+
+
+def in_plane(image: Image) -> np.ndarray:
+    """The affine of a 2D image: its own where the plane is axial, else its spacing along its own two axes."""
+    columns = image.affine[:3, :2] / np.array(image.spacing_mm)
+    if np.abs(columns[2]).max() < 1e-3 and abs(columns[:, 0] @ columns[:, 1]) < 1e-3:
+        return image.affine
+    return np.diag([*image.spacing_mm, 1.0, 1.0])
+
+
+def _tensor(array: np.ndarray, affine: np.ndarray, image: Image) -> MetaTensor:
+    meta = {"filename_or_obj": str(image.path), "spatial_shape": array.shape[1:], "original_affine": affine.copy()}
+    return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine.copy()), meta=meta)
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    """The same memory without metadata, whose upkeep costs more than small operations."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
