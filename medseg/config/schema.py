@@ -6,21 +6,49 @@ after `--set`. Loading, `--set` and the messages for mistakes are in `config/loa
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[list[Count], Field(min_length=2, max_length=3)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Factors = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+Axes = list[Annotated[int, Field(ge=0, le=2)]]
+
+Finding = tuple[tuple[str, ...], str]
+"""Keys that do not go together, the one to report first (dotted, relative to their section), and what is wrong."""
 
 
 class Section(BaseModel):
     """A strict, frozen part of the config: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def findings(self) -> Iterable[Finding]:
+        """Every combination of keys that is impossible."""
+        return ()
+
+    def unordered(self, *keys: str) -> Iterable[Finding]:
+        """The ranges among `keys` that do not go from low to high."""
+        for key in keys:
+            low, high = getattr(self, key)
+            if low > high:
+                yield (key,), f"[{low}, {high}] must go from low to high"
+
+    @model_validator(mode="after")
+    def keys_go_together(self) -> Self:
+        found = list(self.findings())
+        if found:
+            text = "; ".join(f"{keys[0]}: {what}" for keys, what in found)
+            raise PydanticCustomError("combination", "{text}", {"text": text, "findings": found})
+        return self
 
 
 class DataConfig(Section):
@@ -32,7 +60,7 @@ class DataConfig(Section):
     """Name of a card in `datasets/`; its labels, regions and channels win over the data set's own."""
     layout: Literal["auto", "msd", "nnunet"] = "auto"
     """How the folder is organised: Medical Segmentation Decathlon, nnU-Net raw, or found out by looking."""
-    validation: Fraction = 0.2
+    validation: Share = 0.2
     """Fraction of the labelled cases that training never sees; metrics are computed on them."""
     regions: dict[str, list[int]] | None = None
     """Overlapping targets, name -> label values. Default: the card's, else the data set's own."""
@@ -43,15 +71,19 @@ class DataConfig(Section):
     cache: str | None = None
     """Folder for preprocessed cases. Default: `cache` inside the run folder."""
 
-    @model_validator(mode="after")
-    def region_values_fit(self) -> DataConfig:
-        if (self.regions is None) != (self.region_values is None):
-            raise ValueError("regions and region_values belong together: give both or neither")
-        if self.regions and self.region_values and len(self.regions) != len(self.region_values):
-            raise ValueError(
-                f"region_values needs one value a region: got {len(self.region_values)} for {len(self.regions)} regions"
-            )
-        return self
+    def findings(self) -> Iterable[Finding]:
+        names, values = self.regions, self.region_values
+        if (names is None) != (values is None):
+            yield ("region_values", "regions"), "regions and region_values belong together: give both or neither"
+        elif names is not None and values is not None and len(names) != len(values):
+            yield ("region_values", "regions"), f"{len(values)} values for {len(names)} regions"
+        if values and (len(set(values)) != len(values) or min(values) < 1):
+            yield ("region_values",), f"{values} must be different positive numbers (0 is the background)"
+        for name, members in (names or {}).items():
+            if not members or min(members) < 1 or len(set(members)) != len(members):
+                yield (f"regions.{name}",), f"{members} must be different positive label values"
+            if self.ignore_index in members:
+                yield (f"regions.{name}", "ignore_index"), f"holds the ignore_index {self.ignore_index}"
 
 
 class PreprocessingConfig(Section):
@@ -67,6 +99,12 @@ class PreprocessingConfig(Section):
     """zscore over all voxels; over non-background voxels; CT window then z-score; or nothing."""
     window_hu: Range = [-160.0, 240.0]
     """Hounsfield units that `normalization: ct` clips to."""
+
+    def findings(self) -> Iterable[Finding]:
+        axes = [("RL", "AP", "SI")[0 if code in "RL" else 1 if code in "AP" else 2] for code in self.orientation]
+        if len(set(axes)) != len(axes):
+            yield ("orientation",), f"{self.orientation!r} must name each axis (R or L, A or P, S or I) once"
+        yield from self.unordered("window_hu")
 
 
 class NetworkConfig(Section):
@@ -87,23 +125,30 @@ class NetworkConfig(Section):
     upsample: Literal["transposed", "linear"] = "transposed"
     """Up-sampling in the decoder: transposed convolution, or (tri)linear resize and a 1x1 convolution."""
     residual: bool = False
-    dropout: Fraction = 0.0
+    dropout: Share = 0.0
     deep_supervision: bool = True
     """Train on the coarser maps of the decoder too (weights 1, 1/2, 1/4, ...)."""
 
-    @model_validator(mode="after")
-    def one_entry_a_level(self) -> NetworkConfig:
+    def findings(self) -> Iterable[Finding]:
         levels = len(self.widths)
         for key in ("strides", "kernel_sizes"):
-            entries = getattr(self, key)
-            if entries is None:
-                continue
-            if len(entries) != levels:
-                raise ValueError(f"{key} needs one entry a level: got {len(entries)} for {levels} widths")
+            entries = getattr(self, key) or []
+            if entries and len(entries) != levels:
+                yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {levels} widths"
             for entry in entries:
                 if isinstance(entry, list) and len(entry) != self.spatial_dims:
-                    raise ValueError(f"{key}: {entry} must have {self.spatial_dims} numbers (spatial_dims)")
-        return self
+                    yield (key, "spatial_dims"), f"{entry} must have {self.spatial_dims} numbers (spatial_dims)"
+        for entry in self.kernel_sizes or []:
+            if any(size % 2 == 0 for size in (entry if isinstance(entry, list) else [entry])):
+                yield ("kernel_sizes",), f"{entry} must be odd, so that a convolution keeps the size"
+
+    def coarsest(self, size: list[int]) -> list[int]:
+        """The number of voxels along each axis at the coarsest resolution, for a patch of `size`."""
+        for level in range(len(self.widths)):
+            stride = self.strides[level] if self.strides else min(level, 1) + 1
+            steps = stride if isinstance(stride, list) else [stride] * len(size)
+            size = [math.ceil(n / step) for n, step in zip(size, steps, strict=True)]
+        return size
 
 
 class LossConfig(Section):
@@ -115,6 +160,10 @@ class LossConfig(Section):
     batch_dice: bool = True
     """Sum the Dice terms over the batch before the ratio: steadier for small structures."""
 
+    def findings(self) -> Iterable[Finding]:
+        if self.dice_weight == self.cross_entropy_weight == 0:
+            yield ("dice_weight", "cross_entropy_weight"), "both weights of the loss are 0"
+
 
 class AugmentationConfig(Section):
     """Random changes of a training batch; every draw derives from the seed and the number of the sample."""
@@ -122,38 +171,48 @@ class AugmentationConfig(Section):
     enabled: bool = True
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
     rotation_probability: Fraction = 0.3
-    scale: Range = [0.8, 1.25]
+    scale: Factors = [0.8, 1.25]
     scale_probability: Fraction = 0.3
-    flip_axes: list[Annotated[int, Field(ge=0, le=2)]] = []
+    flip_axes: Axes = []
     """Spatial axes that may be mirrored; leave out the left-right axis where sides are different classes."""
     noise_std: Annotated[float, Field(ge=0)] = 0.1
     noise_probability: Fraction = 0.15
-    blur_sigma_voxels: Range = [0.5, 1.0]
+    blur_sigma_voxels: Factors = [0.5, 1.0]
     blur_probability: Fraction = 0.1
-    brightness: Range = [0.75, 1.25]
+    brightness: Factors = [0.75, 1.25]
     """Factor on the intensities."""
     brightness_probability: Fraction = 0.15
-    contrast: Range = [0.75, 1.25]
+    contrast: Factors = [0.75, 1.25]
     """Factor on the distance from the mean, within the image's own range."""
     contrast_probability: Fraction = 0.15
-    gamma: Range = [0.7, 1.5]
+    gamma: Factors = [0.7, 1.5]
     gamma_probability: Fraction = 0.3
-    low_resolution_zoom: Range = [0.5, 1.0]
+    low_resolution_zoom: Factors = [0.5, 1.0]
     low_resolution_probability: Fraction = 0.1
+
+    def findings(self) -> Iterable[Finding]:
+        yield from self.unordered(
+            "scale", "blur_sigma_voxels", "brightness", "contrast", "gamma", "low_resolution_zoom"
+        )
+        if self.low_resolution_zoom[1] > 1:
+            yield (
+                ("low_resolution_zoom",),
+                f"{self.low_resolution_zoom} must not be above 1, the image's own resolution",
+            )
 
 
 class OptimizerConfig(Section):
     name: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    momentum: Fraction = 0.99
+    momentum: Share = 0.99
     """Nesterov momentum of `sgd`; AdamW does not use it."""
 
 
 class ScheduleConfig(Section):
     """learning_rate(progress) = warm-up line, then (1 - progress) ** power; progress is of epochs or of minutes."""
 
-    warmup: Fraction = 0.02
+    warmup: Share = 0.02
     """Share of the budget in which the learning rate rises to its full value."""
     power: Annotated[float, Field(ge=0)] = 0.9
 
@@ -175,7 +234,7 @@ class TrainingConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     gradient_clip: Annotated[float, Field(ge=0)] = 12.0
     """Largest norm of the gradient; 0 switches clipping off."""
-    weight_average: Fraction = 0.0
+    weight_average: Share = 0.0
     """Decay of an exponential moving average of the weights, used to validate and predict; 0 switches it off."""
     validation_interval: Count = 1
     """Epochs between validations."""
@@ -183,7 +242,7 @@ class TrainingConfig(Section):
     """Stop after so many epochs without a better key metric."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 where the hardware has it (CUDA with bf16, CPUs with AMX or AVX512-BF16), else float32."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that load data. Their number never changes a result."""
@@ -192,15 +251,19 @@ class TrainingConfig(Section):
     deterministic: bool = False
     """On a GPU: only deterministic algorithms (slower). A CPU is deterministic anyway."""
 
+    def findings(self) -> Iterable[Finding]:
+        if self.device == "cpu" and self.precision == "float16":
+            yield ("precision", "device"), "float16 needs a GPU; on a CPU use auto, float32 or bfloat16"
+
 
 class InferenceConfig(Section):
     """From an image of any size to a mask."""
 
     patch_size: Size | None = None
     """Sliding window; default: training.patch_size."""
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    overlap: Share = 0.5
     window_batch: Count = 1
-    mirror_axes: list[Annotated[int, Field(ge=0, le=2)]] = []
+    mirror_axes: Axes = []
     """Average the predictions of the image mirrored along every combination of these axes (test-time augmentation)."""
     keep_largest_component: list[str] = []
     """Targets of which only the largest connected component is kept."""
@@ -228,21 +291,44 @@ class Config(Section):
     inference: InferenceConfig = InferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
-    @model_validator(mode="after")
-    def dimensions_agree(self) -> Config:
+    def findings(self) -> Iterable[Finding]:
         dims = self.network.spatial_dims
-        sizes = {
+        for key, size in {
             "training.patch_size": self.training.patch_size,
             "inference.patch_size": self.inference.patch_size,
             "preprocessing.spacing_mm": self.preprocessing.spacing_mm,
-        }
-        for key, value in sizes.items():
-            if value is not None and len(value) != dims:
-                raise ValueError(f"{key} {value} has {len(value)} numbers, but network.spatial_dims is {dims}")
+        }.items():
+            if size is not None and len(size) != dims:
+                yield (
+                    (key, "network.spatial_dims"),
+                    f"{size} has {len(size)} numbers, but network.spatial_dims is {dims}",
+                )
         for key, axes in {
             "augmentation.flip_axes": self.augmentation.flip_axes,
             "inference.mirror_axes": self.inference.mirror_axes,
         }.items():
             if any(axis >= dims for axis in axes):
-                raise ValueError(f"{key} {axes} names an axis that spatial_dims {dims} does not have")
-        return self
+                yield (key, "network.spatial_dims"), f"{axes} names an axis that spatial_dims {dims} does not have"
+            if len(set(axes)) != len(axes):
+                yield (key,), f"{axes} names an axis twice"
+        if dims == 3 and len(self.preprocessing.orientation) != 3:
+            yield ("preprocessing.orientation", "network.spatial_dims"), "needs three letters when spatial_dims is 3"
+        if len(self.training.patch_size) == dims:
+            coarsest = self.network.coarsest(self.training.patch_size)
+            if math.prod(coarsest) == 1 and self.network.norm == "instance":
+                yield (
+                    (
+                        "training.patch_size",
+                        "network.widths",
+                        "network.strides",
+                        "network.norm",
+                        "network.spatial_dims",
+                    ),
+                    f"{self.training.patch_size} is a single voxel at the coarsest resolution, "
+                    "too few for instance norm",
+                )
+        if self.training.early_stop_epochs and self.data.validation == 0:
+            yield ("training.early_stop_epochs", "data.validation"), "needs validation cases, but data.validation is 0"
+        for name in self.inference.keep_largest_component if self.data.regions else []:
+            if name not in (self.data.regions or {}):
+                yield ("inference.keep_largest_component", "data.regions"), f"{name!r} is not one of data.regions"

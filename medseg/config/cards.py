@@ -1,0 +1,124 @@
+"""Data set cards, one YAML file each in `datasets/`: what it is, where it comes from, and what its labels mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medseg.config.document import read_document, refusal
+from medseg.config.labels import Labels
+from medseg.config.resources import resource_file
+from medseg.config.schema import Finding, Section
+from medseg.config.validate import validated
+
+Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+
+
+class Code(Section):
+    """A term of a public terminology, as DICOM-SEG wants it."""
+
+    scheme: Literal["SCT", "DCM", "FMA"]
+    value: str
+    meaning: str
+
+
+class ClassCard(Section):
+    """One integer of the label files."""
+
+    value: Annotated[int, Field(ge=0, le=65535)]
+    colour: Colour | None = None
+    """Red, green, blue. The shipped cards use the colour-blind-safe palette of Okabe and Ito (2008)."""
+    code: Code | None = None
+
+
+class RegionCard(Section):
+    """A union of classes that is scored by itself and may overlap others."""
+
+    values: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    """Label values that belong to it."""
+    mask_value: Annotated[int, Field(ge=1)]
+    """Value that it writes into a mask; later regions overwrite earlier ones."""
+    colour: Colour | None = None
+    code: Code | None = None
+
+
+class SplitCard(Section):
+    """One part of the official split."""
+
+    cases: Annotated[int, Field(ge=0)]
+    labelled: bool
+    note: str = ""
+
+
+class PublishedResult(Section):
+    """A figure that somebody published on this data set, and where."""
+
+    method: str
+    result: str
+    source: str
+
+
+class Card(Section):
+    """One data set."""
+
+    name: str
+    title: str
+    source: str
+    """Where it can be had, and the paper to cite."""
+    licence: str
+    modality: str
+    layout: Literal["msd", "nnunet"]
+    spatial_dims: Literal[2, 3]
+    channel_names: Annotated[list[str], Field(min_length=1)]
+    """The channels of an image, in the order of its files."""
+    classes: dict[str, ClassCard]
+    """Name of a label -> its value; the background (value 0) first."""
+    regions: dict[str, RegionCard] = Field(default_factory=dict)
+    ignore_index: int | None = None
+    splits: dict[str, SplitCard]
+    metrics: str
+    """How results on this data set are averaged and reported by convention."""
+    published: list[PublishedResult] = Field(default_factory=list)
+    notes: str = ""
+    """What surprises people."""
+
+    def findings(self) -> Iterable[Finding]:
+        values = [entry.value for entry in self.classes.values()]
+        if not values or values[0] != 0:
+            yield ("classes",), "must begin with the background, value 0"
+        if len(set(values)) != len(values):
+            yield ("classes",), f"two classes have one value: {values}"
+        for name in (*self.classes, *self.regions):
+            if reason := refusal(name):
+                yield ("classes",), reason
+        for name, region in self.regions.items():
+            if not set(region.values) <= set(values):
+                yield (f"regions.{name}.values", "classes"), f"{region.values} are not all values of a class"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the image's channels."""
+        return tuple(self.channel_names)
+
+    @property
+    def labels(self) -> Labels:
+        """What the integers of its label files mean."""
+        coloured: dict[str, ClassCard | RegionCard] = {**self.classes, **self.regions}
+        return Labels(
+            classes={name: entry.value for name, entry in self.classes.items()},
+            regions={name: tuple(region.values) for name, region in self.regions.items()},
+            region_values=tuple(region.mask_value for region in self.regions.values()),
+            ignore_index=self.ignore_index,
+            colours={
+                name: (entry.colour[0], entry.colour[1], entry.colour[2])
+                for name, entry in coloured.items()
+                if entry.colour
+            },
+        )
+
+
+def load_card(name: str) -> Card:
+    """The card of this name in `datasets/`; raises ConfigError with the nearest name or all that is wrong in it."""
+    return validated(Card, read_document(resource_file("datasets", name)))

@@ -1,0 +1,63 @@
+"""From a YAML file and `--set key=value` to a `Config`, or to every mistake at once, each with its line and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.config.cards import load_card
+from medseg.config.document import Document, read_document, write_document
+from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.config.resources import resource_file, resource_names
+from medseg.config.schema import Config
+from medseg.config.validate import validated
+
+
+def find_config(name: str | Path) -> Path:
+    """The file that a person means: a path, or the bare name of a config that medseg ships (`demo`)."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.parent == Path() and not path.suffix and not path.exists():
+        return resource_file("configs", str(name))
+    shipped = path.stem in resource_names("configs")
+    remedy = f"medseg ships one: write {path.stem!r}, or `medseg configs {path.stem} --copy`" if shipped else ""
+    raise ConfigError(Problem(str(path), "no such file", remedy))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file, apply `--set` overrides ("training.seed=1"), and validate; raises ConfigError with it all."""
+    document = read_document(find_config(path), overrides)
+    _check_card(document)
+    return validated(Config, document)
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config, every default included, as YAML that loads to an equal one."""
+    return write_document(config.model_dump(mode="json"))
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of a config, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _check_card(document: Document) -> None:
+    """Add what is wrong with the data set card that the document names, and with keys that must agree with it."""
+    section = document.data.get("data")
+    if not isinstance(section, dict) or not isinstance(section.get("card"), str):
+        return
+    name = section["card"]
+    names = resource_names("datasets")
+    if name not in names:
+        where = document.where(("data", "card"))
+        document.problems.append(Problem(where, f"no data set card is called {name!r}", did_you_mean(name, names)))
+        return
+    targets = load_card(name).labels.targets
+    inference = document.data.get("inference")
+    kept = inference.get("keep_largest_component") if isinstance(inference, dict) else None
+    for target in kept if isinstance(kept, list) and not section.get("regions") else []:
+        if target not in targets:
+            where = document.where(("inference", "keep_largest_component"))
+            document.problems.append(Problem(where, f"unknown target {target!r}", did_you_mean(str(target), targets)))
