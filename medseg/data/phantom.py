@@ -1,7 +1,8 @@
 """A synthetic cohort of four-modality brain-tumour MR, drawn and never measured: for the demo and for tests.
 
-Every head is an ellipsoid bent by smooth random fields: scalp, skull, CSF, folded cortex, white matter, deep grey
-nuclei, ventricles, cerebellum, vessels; a tumour of nested irregular regions pushes it aside. The intensities follow
+Every brain is an ellipsoid bent by smooth random fields: CSF, folded cortex, white matter, deep grey nuclei,
+ventricles, cerebellum, vessels; a tumour of nested irregular regions pushes it aside. The skull is stripped, as in
+BraTS: outside, the images are 0. The intensities follow
 what FLAIR, T1, T1 with gadolinium and T2 show of such tissue; every case has its own contrast, bias field, blur, noise,
 pose, voxel size and orientation. Look-alikes are left unlabelled on purpose (vessels enhance as tumour does, white
 matter lesions shine on FLAIR as oedema does, CSF on T2): a threshold does not solve it. Results on it say that a
@@ -27,15 +28,13 @@ REGIONS = {"whole_tumour": (1, 2, 3), "tumour_core": (2, 3), "enhancing_tumour":
 REGION_VALUES = (1, 2, 3)
 
 DESCRIPTION = "SYNTHETIC phantom, no patient data. Drawn by medseg; figures on it say nothing about real images."
-HEAD_MM = np.array([76.0, 92.0, 82.0])  # half axes of the head: right-left, front-back, up-down
-FIELD_OF_VIEW_MM = np.array([196.0, 196.0, 178.0])  # divided by the shape: the voxel size
+HEAD_MM = np.array([76.0, 92.0, 82.0])  # half axes of the head with scalp and skull: right-left, front-back, up-down
+FIELD_OF_VIEW_MM = np.array([174.0, 174.0, 158.0])  # divided by the shape: the voxel size
 NON_ENHANCING_EVERY = 8  # the last of every eight cases has no enhancing tumour, as a low-grade glioma
 
 # What each tissue looks like on FLAIR, T1w, T1gd, T2w, relative to the brightest.
 TISSUES = {
-    "air": (0.02, 0.02, 0.02, 0.02),
-    "scalp": (0.45, 0.85, 0.88, 0.50),
-    "skull": (0.08, 0.12, 0.12, 0.08),
+    "outside": (0.0, 0.0, 0.0, 0.0),
     "csf": (0.12, 0.15, 0.16, 0.95),
     "grey": (0.55, 0.50, 0.53, 0.60),
     "white": (0.44, 0.68, 0.70, 0.42),
@@ -141,9 +140,7 @@ def _anatomy(rng: np.random.Generator, head: np.ndarray) -> np.ndarray:
     size_of_head = HEAD_MM * rng.uniform(0.94, 1.03, 3)
     depth = (1 - ellipsoid((0, 0, 0), list(size_of_head))) * size_of_head.mean()  # mm under the skin, nearly
     folds = _field(rng, size, max(6, min(size) // 2))  # gyri of about 10 mm
-    tissue = np.full(size, CODE["air"], np.uint8)
-    tissue[depth > 0] = CODE["scalp"]
-    tissue[depth > 6] = CODE["skull"]
+    tissue = np.full(size, CODE["outside"], np.uint8)
     tissue[depth > 12] = CODE["csf"]
     tissue[depth + 1.5 * folds > 14] = CODE["grey"]
     tissue[depth + 6 * folds > 20] = CODE["white"]
@@ -158,8 +155,6 @@ def _anatomy(rng: np.random.Generator, head: np.ndarray) -> np.ndarray:
         rim = ellipsoid((side * 12, -6 - np.abs(z - 12) / 3, 12), (7 * width, 34, 9 * width))
         tissue[(rim < 1.2) & (_field(rng, size, 10) > 0.6)] = CODE["lesion"]
         tissue[rim < 1] = CODE["csf"]
-        eye = ellipsoid((side * 30, 76, -30), (12, 12, 12))
-        tissue[(eye < 1) & (depth > 0)] = CODE["csf"]
     lesion = ndimage.gaussian_filter((rng.random(size) < 6 / 48**3).astype(np.float32), 0.9)
     tissue[(lesion > 0.02) & (tissue == CODE["white"])] = CODE["lesion"]
     sinus = np.hypot(x, depth - 15) < 4.5
@@ -184,8 +179,7 @@ def _tumour_label(rng: np.random.Generator, distance: np.ndarray, tissue: np.nda
     """Label (*shape): oedema spreads through white and grey matter, the core lies in it, its rim or lobes enhance."""
     size = distance.shape
     brain = np.isin(tissue, [CODE[name] for name in ("grey", "white", "deep_grey", "lesion")])
-    inside = ~np.isin(tissue, [CODE[name] for name in ("air", "scalp", "skull")])
-    core = inside & (distance * np.exp(0.08 * _field(rng, size, 9)) < rng.uniform(0.6, 0.75))
+    core = (tissue != CODE["outside"]) & (distance * np.exp(0.08 * _field(rng, size, 9)) < rng.uniform(0.6, 0.75))
     spread = np.where(tissue == CODE["white"], 1.0, 0.92)
     label = (brain & (distance < spread)).astype(np.uint8)
     label[core] = 2
@@ -217,10 +211,12 @@ def _scan(rng: np.random.Generator, tissue: np.ndarray, label: np.ndarray, dista
         ideal = np.where(label > 0, ideal * (1 + 0.10 * patchy), ideal)  # tumours are uneven
         ideal = ndimage.gaussian_filter(ideal, rng.uniform(0.35, 0.6))  # point spread: partial volume
         ideal = ideal * np.exp(0.15 * _field(rng, size, 3))  # receive coil: smooth bias
-        noise = rng.uniform(0.02, 0.05)
+        noise = rng.uniform(0.02, 0.04)
         magnitude = np.hypot(ideal + rng.normal(0, noise, size), rng.normal(0, noise, size))  # Rician
-        channels.append(magnitude * rng.lognormal(np.log(600), 0.5))  # arbitrary units
-    return np.clip(np.rint(np.stack(channels, -1)), 0, np.iinfo(np.int16).max).astype(np.int16)
+        channels.append(
+            np.where(tissue == CODE["outside"], 0, magnitude) * rng.lognormal(np.log(600), 0.5)
+        )  # arbitrary units
+    return np.clip(np.ceil(np.stack(channels, -1)), 0, np.iinfo(np.int16).max).astype(np.int16)
 
 
 def _field(rng: np.random.Generator, size: tuple[int, ...], knots: int) -> np.ndarray:
