@@ -1,0 +1,105 @@
+"""`medseg check`: look at every case of a data set before the expensive part starts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from medseg.config.errors import Problem
+from medseg.data import cases as reading
+from medseg.data.inspection import CaseFacts, Finding, inspect_case
+from medseg.workflows.check_report import CheckReport, count_of
+
+FEW_CASES = 5  # with a fifth held out, fewer than this and a class may be missing from either part
+
+
+def check(root: Path, *, layout: str = "auto", progress: bool = True) -> CheckReport:
+    """Read every image and label of a data set and report all that is wrong with it at once.
+
+    A missing or damaged file never hides the findings in other cases.
+
+    Raises:
+        DataError: the folder is missing or has no readable `dataset.json`, so there is nothing to look at.
+    """
+    start = time.monotonic()
+    dataset, problems = _read(root, layout)
+    findings = [_of_dataset(problem, dataset) for problem in problems]
+    cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: str(case["case"]))
+    # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
+    with ThreadPoolExecutor(min(8, os.cpucount_of() or 1)) as pool:
+        looking = pool.map(lambda case: inspect_case(case, dataset.channels, dataset.labels), cases)
+        bar = tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False)
+        facts = tuple(bar)
+    findings += [finding for case in facts for finding in case.findings]
+    findings += _across(facts, dataset)
+    return CheckReport(dataset, facts, tuple(findings), time.monotonic() - start)
+
+
+def _read(root: Path, layout: str) -> tuple[reading.Dataset, list[Problem]]:
+    """As `read_dataset`, but with its problems beside the cases instead of in their place."""
+    root = Path(root).expanduser().resolve()
+    file = root / "dataset.json"
+    description = reading._read_description(root, file)
+    problems: list[Problem] = []
+    found = reading._layout(description)
+    if layout not in ("auto", found):
+        what = f"looks like the layout {found!r}, but {layout!r} was asked for"
+        problems.append(Problem(str(file), what, "set data.layout to auto"))
+    labels = reading._labels(description, found, str(file), problems)
+    channels = reading._channels(description, str(file), problems)
+    list_cases = reading._msd_cases if found == "msd" else reading._nnunet_cases
+    cases, unlabelled = list_cases(root, description, len(channels), problems)
+    name = str(description.get("name") or root.name)
+    return reading.Dataset(root, found, name, channels, labels, tuple(cases), tuple(unlabelled)), problems
+
+
+def _of_dataset(problem: Problem, dataset: reading.Dataset) -> Finding:
+    """A finding of `data.cases` about `dataset.json` or about a file that is not there."""
+    path = Path(problem.where)
+    if problem.what != "no such file":
+        return Finding("error", "dataset.json and the folder disagree", "", path.name, problem.what, problem.remedy)
+    owners = (case for case in (*dataset.cases, *dataset.unlabelled) if str(path.resolve()) in _files(case))
+    name = next((str(case["case"]) for case in owners), "")
+    place = os.path.relpath(path, dataset.root)
+    return Finding("error", "missing file", name, place, problem.what, problem.remedy)
+
+
+def _files(case: dict[str, Any]) -> list[str]:
+    images = [case["image"]] if isinstance(case["image"], str) else list(case["image"])
+    return [*images, *([case["label"]] if "label" in case else [])]
+
+
+def _across(facts: Sequence[CaseFacts], dataset: reading.Dataset) -> Iterator[Finding]:
+    """What only shows when cases are compared."""
+    for name, count in Counter(str(case["case"]) for case in dataset.cases).items():
+        if count > 1:
+            yield Finding("error", "two cases of one name", name, "", f"{count} cases", "give each file its own name")
+    if not facts:
+        remedy = "expected files in imagesTr and labelsTr"
+        yield Finding("error", "no cases", "", "dataset.json", "lists no case", remedy)
+    dims = Counter(len(case.shape) for case in facts if case.shape)
+    if len(dims) > 1:
+        fewest = min(dims, key=lambda key: dims[key])
+        for case in facts:
+            if len(case.shape) == fewest:
+                what = f"{fewest}D among {count_of(sum(dims.values()) - dims[fewest], 'case')} of another kind"
+                yield Finding("error", "2D and 3D images mixed", case.case, "", what, "train on one kind at a time")
+    first: dict[str, str] = {}
+    for case in facts:
+        if case.digest and first.setdefault(case.digest, case.case) != case.case:
+            remedy = "a copy in training and validation makes results look better than they are: remove one"
+            what = f"the same voxels as {first[case.digest]}"
+            yield Finding("warning", "image that is there twice", case.case, "", what, remedy)
+    labelled = [case for case in facts if case.voxels is not None]
+    for name in labelled[0].voxels or () if labelled else ():
+        count = sum(bool(case.voxels and case.voxels[name]) for case in labelled)
+        if count < min(FEW_CASES, len(labelled)):
+            remedy = "it cannot be learnt or measured well: the held-out cases may have none of it"
+            yield Finding("warning", "rare class", "", name, f"in {count} of {count_of(len(labelled), 'case')}", remedy)
