@@ -19,7 +19,7 @@ Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3
 class Code(Section):
     """A term of a public terminology, as DICOM-SEG wants it."""
 
-    scheme: Literal["SCT", "DCM", "FMA"]
+    scheme: Literal["SCT", "NCIt", "DCM", "FMA"]
     value: str
     meaning: str
 
@@ -66,10 +66,13 @@ class Card(Section):
     name: str
     title: str
     source: str
-    """Where it can be had, and the paper to cite."""
+    """Where it can be had."""
+    references: list[str] = Field(default_factory=list)
+    """The papers to cite."""
     licence: str
     modality: str
     layout: Literal["msd", "nnunet"]
+    """How its folder is organised, as `data.layout` of a config."""
     spatial_dims: Literal[2, 3]
     channel_names: Annotated[list[str], Field(min_length=1)]
     """The channels of an image, in the order of its files."""
