@@ -33,7 +33,7 @@ def check(root: Path, *, layout: str = "auto", progress: bool = True) -> CheckRe
     findings = [_of_dataset(problem, dataset) for problem in problems]
     cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: str(case["case"]))
     # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
-    with ThreadPoolExecutor(min(8, os.cpucount_of() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         looking = pool.map(lambda case: inspect_case(case, dataset.channels, dataset.labels), cases)
         bar = tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False)
         facts = tuple(bar)
