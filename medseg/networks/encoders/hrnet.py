@@ -1,0 +1,215 @@
+"""HRNetV2 (Wang et al., arXiv 1908.07919), layout and parameter names of the official segmentation code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from monai.networks.layers.factories import Conv
+from torch import Tensor, nn
+
+from medseg.networks.layers import make_norm, per_axis, resize
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Blocks of one HRNet: bottlenecks of stage 1, then modules of stages 2-4 and basic blocks a branch."""
+
+    width: int
+    bottlenecks: int = 4
+    modules: tuple[int, int, int] = (1, 4, 3)
+    blocks: int = 4
+
+
+# The official yaml files; w18s is their "small v2".
+LAYOUTS: Mapping[str, Layout] = {
+    "w18s": Layout(18, bottlenecks=2, modules=(1, 3, 2), blocks=2),
+    "w18": Layout(18),
+    "w32": Layout(32),
+    "w48": Layout(48),
+}
+
+
+def conv_norm(
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int | Sequence[int] = 1,
+    norm: str,
+    relu: bool,
+) -> nn.Sequential:
+    """Convolution (0), norm (1) and, where asked, ReLU (2)."""
+    layers = [
+        Conv[Conv.CONV, spatial_dims](
+            in_channels,
+            out_channels,
+            kernel_size=kernel_size,
+            stride=per_axis(stride, spatial_dims),
+            padding=kernel_size // 2,
+            bias=norm == "none",
+        ),
+        make_norm(norm, out_channels, spatial_dims),
+    ]
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+
+
+class Block(nn.Module):
+    """Residual block (He et al., arXiv 1512.03385): two 3x3, or as `bottleneck` 1x1 - 3x3 - 1x1 of 4x the width."""
+
+    def __init__(self, spatial_dims: int, in_channels: int, width: int, *, norm: str, bottleneck: bool = False) -> None:
+        super().__init__()
+        self.out_channels = width * 4 if bottleneck else width
+        kernels = (1, 3, 1) if bottleneck else (3, 3)
+        widths = (in_channels, *(width for _ in kernels[:-1]), self.out_channels)
+        self.depth = len(kernels)
+        for index, kernel in enumerate(kernels, start=1):
+            conv, layer = conv_norm(spatial_dims, *widths[index - 1 : index + 1], kernel, norm=norm, relu=False)
+            self.add_module(f"conv{index}", conv)
+            self.add_module(f"bn{index}", layer)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = (
+            None
+            if in_channels == self.out_channels
+            else conv_norm(spatial_dims, in_channels, self.out_channels, 1, norm=norm, relu=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for index in range(1, self.depth + 1):
+            y = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(y))
+            if index < self.depth:
+                y = self.relu(y)
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Module(nn.Module):
+    """Parallel branches of basic blocks, then every branch receives the sum of all, resized to it."""
+
+    def __init__(
+        self, spatial_dims: int, widths: Sequence[int], steps: Sequence[Sequence[int]], blocks: int, norm: str
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(Block(spatial_dims, width, width, norm=norm) for _ in range(blocks))) for width in widths
+        )
+        self.fuse_layers = nn.ModuleList()
+        for to, width in enumerate(widths):
+            row = nn.ModuleList()
+            for source, channels in enumerate(widths):
+                if source > to:
+                    row.append(conv_norm(spatial_dims, channels, width, 1, norm=norm, relu=False))
+                elif source == to:
+                    row.append(nn.Identity())
+                else:  # down one step at a time; the width changes at the last
+                    row.append(
+                        nn.Sequential(
+                            *(
+                                conv_norm(
+                                    spatial_dims,
+                                    channels,
+                                    width if branch == to else channels,
+                                    3,
+                                    stride=steps[branch],
+                                    norm=norm,
+                                    relu=branch < to,
+                                )
+                                for branch in range(source + 1, to + 1)
+                            )
+                        )
+                    )
+            self.fuse_layers.append(row)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        fused = []
+        for to, row in enumerate(self.fuse_layers):
+            size = features[to].shape[2:]
+            total = features[to]
+            for source, layer in enumerate(row):
+                if source != to:
+                    total = total + resize(layer(features[source]), size)
+            fused.append(self.relu(total))
+        return fused
+
+
+class HRNetEncoder(nn.Module):
+    """`(B, in_channels, *spatial)` -> four features of `width * (1, 2, 4, 8)` channels at strides 4, 8, 16, 32.
+
+    Args:
+        layout: one of `LAYOUTS`.
+        width: channels of the finest branch instead of the layout's (8 fits a small machine in 3D).
+        stem_width: channels of the stem and of stage 1's bottlenecks.
+        strides: steps of the two stem convolutions and before each new branch, one number or one an axis.
+        norm: name of the norm layer; the published one is `batch`.
+
+    Raises:
+        ValueError: an unknown layout, or another number of strides.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        *,
+        layout: str = "w18",
+        width: int | None = None,
+        stem_width: int = 64,
+        strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2, 2),
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout {layout!r} is unknown; known: {', '.join(LAYOUTS)}")
+        if len(strides) != 5:
+            raise ValueError(f"HRNet needs 5 strides (two of the stem, three of the branches), got {list(strides)}")
+        plan = LAYOUTS[layout]
+        width = plan.width if width is None else width
+        first, second, *branch_steps = (per_axis(stride, spatial_dims) for stride in strides)
+        steps = [tuple(a * b for a, b in zip(first, second, strict=True)), *branch_steps]
+        self.steps = tuple(steps)
+        self.strides = tuple(
+            tuple(prod(step[axis] for step in steps[: level + 1]) for axis in range(spatial_dims)) for level in range(4)
+        )
+        self.channels = tuple(width * 2**level for level in range(4))
+
+        self.conv1, self.bn1 = conv_norm(spatial_dims, in_channels, stem_width, 3, stride=first, norm=norm, relu=False)
+        self.conv2, self.bn2 = conv_norm(spatial_dims, stem_width, stem_width, 3, stride=second, norm=norm, relu=False)
+        self.relu = nn.ReLU(inplace=True)
+        wide = stem_width * 4
+        self.layer1 = nn.Sequential(
+            *(
+                Block(spatial_dims, wide if index else stem_width, stem_width, norm=norm, bottleneck=True)
+                for index in range(plan.bottlenecks)
+            )
+        )
+
+        def new_branch(channels: int, level: int) -> nn.Sequential:
+            conv = conv_norm(spatial_dims, channels, self.channels[level], 3, stride=steps[level], norm=norm, relu=True)
+            return nn.Sequential(conv)
+
+        def stage(branches: int) -> nn.Sequential:
+            widths = self.channels[:branches]
+            return nn.Sequential(
+                *(Module(spatial_dims, widths, steps, plan.blocks, norm) for _ in range(plan.modules[branches - 2]))
+            )
+
+        narrow = conv_norm(spatial_dims, wide, width, 3, norm=norm, relu=True)
+        self.transition1 = nn.ModuleList((narrow, new_branch(wide, 1)))
+        self.stage2 = stage(2)
+        self.transition2 = nn.ModuleList((nn.Identity(), nn.Identity(), new_branch(self.channels[1], 2)))
+        self.stage3 = stage(3)
+        self.transition3 = nn.ModuleList((nn.Identity(), nn.Identity(), nn.Identity(), new_branch(self.channels[2], 3)))
+        self.stage4 = stage(4)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer1(self.relu(self.bn2(self.conv2(x))))
+        features = self.stage2([layer(x) for layer in self.transition1])
+        for transition, stage in ((self.transition2, self.stage3), (self.transition3, self.stage4)):
+            branches = [layer(y) for layer, y in zip(transition, [*features, features[-1]], strict=True)]
+            features = stage(branches)
+        return features
