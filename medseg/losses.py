@@ -16,8 +16,8 @@ SMOOTH = 1e-5  # keeps the Dice of an absent structure finite, as nnU-Net has it
 class DiceCrossEntropy(nn.Module):
     """`dice_weight * (1 - soft Dice) + cross_entropy_weight * cross-entropy`, in float32 whatever the autocast.
 
-    Classes (softmax): target int64 `(B, 1, *spatial)` of channel numbers, -100 where ignored; the background (channel 0)
-    does not count in the Dice. Regions (sigmoid): target float `(B, R, *spatial)` of 0 and 1, -1 where ignored.
+    Classes (softmax): target int64 `(B, 1, *spatial)` of channel numbers, -100 where ignored; the background (channel
+    0) does not count in the Dice. Regions (sigmoid): target float `(B, R, *spatial)` of 0 and 1, -1 where ignored.
     An ignored voxel changes nothing: neither a sum nor a mean nor a gradient.
 
     Args:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv, Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from medseg.networks.instance_norm import instance_norm
 
 LEAKY_SLOPE = 0.01
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -29,16 +32,21 @@ def per_axis(value: int | Sequence[int], spatial_dims: int) -> tuple[int, ...]:
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation with affine parameters (Ulyanov et al., arXiv 1607.08022), any number of spatial axes."""
+    """Instance norm with affine parameters (Ulyanov et al., arXiv 1607.08022), any number of spatial axes.
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    Args:
+        negative_slope: of a leaky ReLU computed along with it (0: ReLU); None: no activation.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, negative_slope: float | None = None) -> None:
         super().__init__()
         self.eps = eps
+        self.negative_slope = negative_slope
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.instance_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
+        return instance_norm(x, self.weight, self.bias, self.eps, self.negative_slope)
 
 
 def make_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
@@ -95,6 +103,9 @@ class ConvBlock(nn.Module):
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout) if dropout else None
         self.norm = make_norm(norm, out_channels, spatial_dims)
         self.activation = make_activation(activation) if activation else None
+        if isinstance(self.norm, InstanceNorm) and isinstance(self.activation, nn.LeakyReLU | nn.ReLU):
+            self.norm.negative_slope = getattr(self.activation, "negative_slope", 0.0)
+            self.activation = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -184,6 +195,34 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
         return x
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim - 2]
     return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False)
+
+
+def concatenate(a: Tensor, b: Tensor) -> Tensor:
+    """Channels of `a`, then of `b`; on the way back each gets a gradient of its own, contiguous in its memory format.
+
+    PyTorch's own would be a strided view, which every operator that follows reads several times as slowly.
+    """
+    return torch.cat((a, b), dim=1) if torch.compiler.is_compiling() else _Concatenate.apply(a, b)
+
+
+class _Concatenate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.channels = a.shape[1]
+        return torch.cat((a, b), dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        parts = grad[:, : ctx.channels], grad[:, ctx.channels :]
+        return parts[0].clone(memory_format=memory_format(grad)), parts[1].clone(memory_format=memory_format(grad))
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """`channels_last` or `channels_last_3d` where `x` lies so, else `contiguous_format`."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if x.ndim in layouts and x.is_contiguous(memory_format=layouts[x.ndim]):
+        return layouts[x.ndim]
+    return torch.contiguous_format
 
 
 def initialise(module: nn.Module) -> None:

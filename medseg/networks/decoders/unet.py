@@ -1,15 +1,14 @@
-"""U-Net (Ronneberger et al., arXiv 1505.04597; Cicek et al., arXiv 1606.06650) in the form that nnU-Net made standard."""
+"""U-Net (Ronneberger et al., arXiv 1505.04597; Cicek et al., arXiv 1606.06650) as nnU-Net made it standard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
 from medseg.networks.encoders.plain import PlainEncoder
-from medseg.networks.layers import ConvStack, Head, initialise, per_axis, resize
+from medseg.networks.layers import ConvStack, Head, concatenate, initialise, per_axis, resize
 
 UPSAMPLES = ("transposed", "linear")
 
@@ -89,7 +88,7 @@ class UNetDecoder(nn.Module):
         for level in reversed(range(len(self.levels))):
             skip = features[level]
             x = self.upsamples[level](x, skip.shape[2:])
-            x = self.levels[level](torch.cat((x, skip), dim=1))
+            x = self.levels[level](concatenate(x, skip))
             maps.insert(0, x)
         return maps
 
