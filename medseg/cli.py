@@ -1,0 +1,242 @@
+"""The command line: one verb, one function. Whatever is heavy is imported inside the verb, so `--help` is instant.
+
+Exit codes: 0 fine; 1 finished, but some cases failed (they are listed); 2 bad usage, config or data. Results go to
+stdout, progress and errors to stderr; with `--json`, stdout is one JSON document.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medseg import __version__
+from medseg.config.errors import ConfigError, MedsegError
+
+app = typer.Typer(
+    name="medseg",
+    help="Semantic segmentation of medical images: train, evaluate, predict. Every run is a MONAI bundle.",
+    epilog="Start with `medseg demo`, or `medseg configs`.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[str, typer.Option("--config", metavar="CONFIG", help="YAML file, or the name of a shipped one.")]
+Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")]
+Run = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a run.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for machines.")]
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for everything.")] = Path("runs/demo"),
+) -> None:
+    """Draw synthetic brain tumours, train on them, evaluate, predict and report: three minutes on a laptop."""
+    from medseg.workflows.demo import demo
+
+    demo(folder=output)
+
+
+@app.command()
+def configs(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The config to show.", show_default=False)] = "",
+    copy: Annotated[bool, typer.Option("--copy", metavar="", help="Copy it to ./NAME.yaml, to change it.")] = False,
+) -> None:
+    """List the shipped configs, show one, or copy one."""
+    from medseg.config.resources import resource_file, resource_names
+
+    if not name:
+        for known in resource_names("configs"):
+            title = resource_file("configs", known).read_text(encoding="utf-8").splitlines()[0]
+            typer.echo(f"{known:14}{title.lstrip('# ')}")
+        return
+    file = resource_file("configs", name)
+    if not copy:
+        typer.echo(file.read_text(encoding="utf-8"), nl=False)
+        return
+    target = Path(f"{name}.yaml")
+    if target.exists():
+        raise ConfigError(f"{target} exists already", "rename or remove it first")
+    shutil.copyfile(file, target)
+    typer.echo(f"copied to {target}; train with: medseg train --config {target}")
+
+
+@app.command()
+def validate(
+    config: Annotated[
+        str, typer.Argument(metavar="[CONFIG]", help="YAML file or shipped name.", show_default=False)
+    ] = "",
+    overrides: Overrides = [],  # noqa: B006  (Typer copies it)
+    schema: Annotated[
+        bool, typer.Option("--schema", metavar="", help="Print the JSON schema of a config, for editors.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a config, and report every mistake at once. Touches no data and loads no torch."""
+    from medseg.config.load import config_schema, find_config, load_config
+
+    if schema:
+        return typer.echo(json.dumps(config_schema(), indent=2))
+    if not config:
+        raise ConfigError("validate needs a CONFIG", "for example: medseg validate demo")
+    with _json_errors(as_json):
+        valid = load_config(config, overrides)
+        if as_json:
+            typer.echo(json.dumps({"valid": True, "config": valid.model_dump(mode="json")}, indent=2))
+        else:
+            typer.echo(f"{find_config(config)}: valid")
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="Folder of the run; default runs/<name of the config>.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", metavar="", help="Begin anew, not where the run stopped.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Check all, time a few steps, train nothing.")
+    ] = False,
+) -> None:
+    """Train, evaluate and report. The same command again goes on where it stopped."""
+    from medseg.config.load import load_config
+
+    settings = load_config(config, overrides)
+    from medseg.workflows.train import train
+
+    train(settings, run=run or Path("runs") / settings.name, restart=restart, dry_run=dry_run)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Score all of another data set.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run on the cases that it did not train on, and write the report."""
+    from medseg.workflows.evaluate import evaluate
+
+    with _json_result(as_json) as result:
+        result.update(evaluate(run, data=data))
+
+
+@app.command()
+def predict(
+    run: Run,
+    source: Annotated[Path, typer.Option("--input", metavar="PATH", help="An image, a folder of them, or a data set.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the masks.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Predict again what is there already.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Segment images: one mask each, on the grid of its image."""
+    from medseg.workflows.predict import predict
+
+    with _json_result(as_json) as result:
+        masks = predict(run, input=source, output=output, overwrite=overwrite)
+        result["masks"] = [str(mask) for mask in masks]
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.", show_default=False)],
+    layout: Annotated[str, typer.Option("--layout", metavar="auto|msd|nnunet", help="How it is organised.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with a data set before it is trained on; count classes, estimate memory and disk."""
+    from medseg.workflows.check import check
+
+    report = check(data, layout=layout)
+    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.text())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def bundle(
+    config: ConfigFile,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the bundle.")],
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Compile a config to a MONAI bundle, without training."""
+    from medseg.config.load import load_config
+
+    settings = load_config(config, overrides)
+    from medseg.bundle.write import write_bundle
+
+    typer.echo(f"bundle: {write_bundle(settings, output=output)}")
+
+
+@app.command()
+def review(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", help="Port of the page.")] = 6006,
+) -> None:
+    """Open TensorBoard on a run."""
+    from medseg.workflows.review import review
+
+    review(run, port=port)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine and this installation can do, and what is missing."""
+    from medseg.workflows.doctor import as_text, doctor
+
+    facts = doctor()
+    typer.echo(json.dumps(facts, indent=2) if as_json else as_text(facts))
+    raise typer.Exit(2 if facts["problems"] else 0)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit
+
+
+@contextlib.contextmanager
+def _json_result(wanted: bool) -> Iterator[dict[str, Any]]:
+    """A dict that is printed at the end; meanwhile what the workflow prints goes to stderr. Both only when wanted."""
+    result: dict[str, Any] = {}
+    with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
+        yield result
+    if wanted:
+        typer.echo(json.dumps(result, indent=2))
+
+
+@contextlib.contextmanager
+def _json_errors(wanted: bool) -> Iterator[None]:
+    """Print a mistake as JSON when wanted, else leave it to `main`."""
+    try:
+        yield
+    except MedsegError as error:
+        if not wanted:
+            raise
+        problems = [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in error.problems]
+        typer.echo(json.dumps({"valid": False, "problems": problems}, indent=2))
+        raise typer.Exit(error.exit_code) from None
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user is printed without a traceback, any other error with it."""
+    try:
+        app()
+    except MedsegError as error:
+        typer.echo(
+            f"error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} problems\n{error}", err=True
+        )
+        sys.exit(error.exit_code)
