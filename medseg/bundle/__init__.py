@@ -1,0 +1,1 @@
+"""Config -> explicit MONAI components: the only place that unpacks a config."""

@@ -1,0 +1,226 @@
+"""Config -> bundle: the one place where a pipeline is put together.
+
+Each function returns a bundle's YAML as plain data (its language: `bundle.components`). The ids are MONAI's
+conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label and MONAI Deploy find what they look for.
+"""
+
+from __future__ import annotations
+
+from monai.data import DataLoader
+from monai.handlers import ValidationHandler
+from monai.inferers import SimpleInferer
+from monai.transforms import Compose
+
+from medseg.bundle import components as parts
+from medseg.bundle.components import Component, target
+from medseg.bundle.facts import DataFacts
+from medseg.config.schema import Config
+from medseg.data.cases import list_inputs
+from medseg.data.encode import LabelEncoder
+from medseg.data.patches import PatchDataset, SampleSequence
+from medseg.engine import device as hardware
+from medseg.engine.average import average_weights
+from medseg.engine.budget import Budget, samples_per_epoch
+from medseg.engine.cohort import CohortReport, SaveMaskd, ScoreMaskd, pending_cases
+from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
+from medseg.engine.handlers import History, Progress
+from medseg.engine.resume import Checkpoints, load_weights
+from medseg.engine.trainer import SegmentationTrainer
+from medseg.engine.validation import ValidationDice
+from medseg.inference.postprocess import LogitsToMaskd
+
+UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
+
+
+def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
+    """`train.yaml`: from a data set to `models/model.pt`.
+
+    Args:
+        config: the experiment.
+        facts: channels and labels of its data.
+        bundle_root: folder of the bundle.
+    """
+    training, validates = config.training, config.data.validation > 0
+    handlers = [
+        target(ValidationHandler, validator="@validate#evaluator", interval="@val_interval", epoch_level=True),
+        target(History, folder="@bundle_root", validator="@validate#evaluator"),
+        target(Progress, description="train"),
+        target(
+            Checkpoints,
+            folder="$@bundle_root + '/models'",
+            validator="@validate#evaluator",
+            early_stop_epochs=training.early_stop_epochs,
+        ),
+    ]
+    if not validates:
+        handlers = [{k: v for k, v in handler.items() if k != "validator"} for handler in handlers[1:]]
+    evaluated = "$@average.module" if training.weight_average else "@network"
+    content: Component = {
+        **parts.common(config, facts, bundle_root),
+        "cache_dir": config.data.cache or "$@bundle_root + '/cache'",
+        "val_interval": training.validation_interval,
+        "network": parts.placed_network(config),
+        "average": target(average_weights, network="@network", decay=training.weight_average)
+        if training.weight_average
+        else None,
+        "optimizer": parts.optimizer(config),
+        "loss": parts.loss(config),
+        "budget": target(
+            Budget,
+            optimizer="@optimizer",
+            max_minutes=training.max_minutes,
+            warmup=training.schedule.warmup,
+            power=training.schedule.power,
+        ),
+        "samples_per_epoch": target(
+            samples_per_epoch,
+            cases="$len(@train#cases)",
+            batch_size=training.batch_size,
+            iterations=training.iterations_per_epoch,
+        ),
+        "train": {
+            "preprocessing": parts.preprocessing(config, len(facts.channels)),
+            "cases": parts.cached(config, "training", "@train#preprocessing"),
+            "dataset": target(
+                PatchDataset,
+                cases="@train#cases",
+                patch_size=training.patch_size,
+                targets="$@labels.targets",
+                foreground_probability=training.foreground_probability,
+                samples_per_epoch="@samples_per_epoch",
+                seed=config.seed,
+            ),
+            "sampler": target(
+                SampleSequence,
+                samples_per_epoch="@samples_per_epoch",
+                batch_size=training.batch_size,
+                rank="$hardware.rank()",
+                world_size="$hardware.world_size()",
+            ),
+            "dataloader": target(
+                DataLoader,
+                dataset="@train#dataset",
+                sampler="@train#sampler",
+                batch_size=training.batch_size,
+                num_workers=training.workers,
+                persistent_workers=training.workers > 0,
+                pin_memory="$@device.type == 'cuda'",
+            ),
+            "inferer": target(SimpleInferer),
+            "augment": parts.augment(config),
+            "handlers": handlers,
+            "trainer": target(
+                SegmentationTrainer,
+                device="@device",
+                max_epochs=UNLIMITED_EPOCHS if training.max_minutes else training.max_epochs,
+                train_data_loader="@train#dataloader",
+                network="@network",
+                optimizer="@optimizer",
+                loss_function="@loss",
+                encode=target(LabelEncoder, labels="@labels"),
+                inferer="@train#inferer",
+                budget="@budget",
+                augment="@train#augment",
+                average="@average",
+                precision=training.precision,
+                gradient_clip=training.gradient_clip,
+                seed=config.seed,
+                compile=training.compile,
+                train_handlers="@train#handlers",
+            ),
+        },
+        "initialize": [
+            f"$hardware.prepare(@seed, {training.deterministic})",
+            "$hardware.first_process_first(@train#cases.fill)",
+        ],
+        "run": ["$@train#trainer.run()"],
+    }
+    if validates:
+        content["validate"] = {
+            "preprocessing": "@train#preprocessing",
+            "dataset": parts.cached(config, "validation", "@validate#preprocessing"),
+            "dataloader": target(case_loader, dataset="@validate#dataset"),
+            "inferer": parts.inferer(config),
+            "key_metric": {"dice_mean": target(ValidationDice, labels="@labels")},
+            "evaluator": target(
+                SegmentationEvaluator,
+                device="@device",
+                val_data_loader="@validate#dataloader",
+                network=evaluated,
+                inferer="@validate#inferer",
+                precision=training.precision,
+                key_val_metric="@validate#key_metric",
+            ),
+        }
+        content["initialize"].append("$hardware.first_process_first(@validate#dataset.fill)")
+    return content
+
+
+def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
+    """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
+    cases = parts.cases(config, "validation" if config.data.validation > 0 else "all")
+    steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm)]
+    return _prediction(config, facts, bundle_root, cases, "eval", steps)
+
+
+def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
+    """`inference.yaml`: masks of the images in `dataset_dir` (a file, a folder, or a data set)."""
+    inputs = target(list_inputs, path="@dataset_dir", channels=len(facts.channels))
+    cases = target(pending_cases, cases=inputs, output_dir="@output_dir", overwrite="@overwrite")
+    return {"overwrite": True, **_prediction(config, facts, bundle_root, cases, "predictions", [])}
+
+
+def _prediction(
+    config: Config,
+    facts: DataFacts,
+    bundle_root: str,
+    cases: Component,
+    output: str,
+    steps: list[Component],
+) -> Component:
+    """What evaluation and inference share: cases through the network to masks on their native grid."""
+    masks = "@output_dir" if output == "predictions" else "$@output_dir + '/masks'"
+    return {
+        **parts.common(config, facts, bundle_root),
+        "output_dir": f"$@bundle_root + '/{output}'",
+        "network": target(
+            load_weights,
+            network=parts.placed_network(config),
+            path="$@bundle_root + '/models/model.pt'",
+            device="@device",
+        ),
+        "preprocessing": parts.preprocessing(config, len(facts.channels)),
+        "dataset": target(CaseDataset, data=target(hardware.shard, cases=cases), transform="@preprocessing"),
+        "dataloader": target(case_loader, dataset="@dataset", workers=config.training.workers),
+        "inferer": parts.inferer(config),
+        "postprocessing": target(
+            Compose,
+            transforms=[
+                target(
+                    LogitsToMaskd,
+                    keys="pred",
+                    labels="@labels",
+                    memory_mib=config.inference.memory_mib,
+                    keep_largest_component=config.inference.keep_largest_component,
+                ),
+                target(SaveMaskd, output_dir=masks, labels="@labels", model={"name": config.name}),
+                *steps,
+            ],
+        ),
+        "handlers": [
+            target(CohortReport, output_dir="@output_dir", scored=bool(steps)),
+            target(Progress, description=output),
+        ],
+        "evaluator": target(
+            SegmentationEvaluator,
+            device="@device",
+            val_data_loader="@dataloader",
+            network="@network",
+            inferer="@inferer",
+            precision=config.training.precision,
+            postprocessing="@postprocessing",
+            val_handlers="@handlers",
+        ),
+        "initialize": ["$hardware.prepare(@seed)"],
+        "run": ["$@evaluator.run()"],
+    }

@@ -1,0 +1,131 @@
+"""The components that the bundles share, as data in MONAI's bundle language.
+
+A component is written `target(UNet, spatial_dims=3)` with the class imported and becomes
+`{"_target_": "medseg.networks.decoders.unet.UNet", "spatial_dims": 3}`; `"@id"` refers to another component and
+`"$..."` is an expression that MONAI evaluates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import Compose
+
+from medseg.bundle.facts import DataFacts
+from medseg.config.labels import Labels
+from medseg.config.schema import Config
+from medseg.data.augment import Augment
+from medseg.data.cache import CachedDataset
+from medseg.data.cases import load_cases
+from medseg.data.transforms import preprocessing_steps
+from medseg.engine import device as hardware
+from medseg.inference.tta import MirroredInferer
+from medseg.losses import DeepSupervision, DiceCrossEntropy
+from medseg.networks import NETWORKS
+
+Component = dict[str, Any]
+
+
+def target(component: Callable, **arguments: Any) -> Component:
+    """The component as data; MONAI's own go by their bare name, as in its model zoo, torch's by their public one."""
+    module, name = component.__module__, component.__qualname__
+    if module.startswith("monai."):
+        return {"_target_": name, **arguments}
+    if module.startswith("torch."):
+        parents = [module.rsplit(".", depth)[0] for depth in range(module.count("."), 0, -1)]
+        module = next(p for p in [*parents, module] if getattr(import_module(p), name, None) is component)
+    return {"_target_": f"{module}.{name}", **arguments}
+
+
+def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
+    labels = facts.labels
+    network = config.network.model_dump(exclude={"name"})
+    return {
+        "imports": ["$from medseg.engine import device as hardware"],
+        "bundle_root": bundle_root,
+        "dataset_dir": config.data.root or "data",
+        "seed": config.seed,
+        "device": target(hardware.choose_device, name=config.training.device),
+        "labels": target(
+            Labels,
+            classes=dict(labels.classes),
+            regions={name: list(values) for name, values in labels.regions.items()},
+            region_values=list(labels.region_values),
+            ignore_index=labels.ignore_index,
+        ),
+        "network_def": target(
+            NETWORKS[config.network.name], in_channels=len(facts.channels), out_channels=len(labels.channels), **network
+        ),
+    }
+
+
+def placed_network(config: Config) -> Component:
+    return target(hardware.place, network="@network_def", device="@device", spatial_dims=config.network.spatial_dims)
+
+
+def cases(config: Config, section: str) -> Component:
+    data = config.data
+    return target(
+        load_cases,
+        root="@dataset_dir",
+        section=section,
+        layout=data.layout,
+        validation=data.validation,
+        seed=config.seed,
+    )
+
+
+def cached(config: Config, section: str, transform: str) -> Component:
+    listed = cases(config, section)
+    data = listed if section == "training" else target(hardware.shard, cases=listed)
+    return target(CachedDataset, data=data, transform=transform, folder="@cache_dir")
+
+
+def preprocessing(config: Config, channels: int) -> Component:
+    steps = preprocessing_steps(
+        keys=["image", "label"],
+        spatial_dims=config.network.spatial_dims,
+        channels=channels,
+        **config.preprocessing.model_dump(),
+    )
+    return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
+
+
+def augment(config: Config) -> Component | None:
+    if not config.augmentation.enabled:
+        return None
+    return target(Augment, seed=config.seed, **config.augmentation.model_dump(exclude={"enabled"}))
+
+
+def optimizer(config: Config) -> Component:
+    options = config.training.optimizer
+    shared = {
+        "params": "$@network.parameters()",
+        "lr": options.learning_rate,
+        "weight_decay": options.weight_decay,
+        "fused": True,
+    }
+    if options.name == "sgd":
+        return target(torch.optim.SGD, **shared, momentum=options.momentum, nesterov=options.momentum > 0)
+    return target(torch.optim.AdamW, **shared)
+
+
+def loss(config: Config) -> Component:
+    loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **config.loss.model_dump(exclude={"name"}))
+    return target(DeepSupervision, loss=loss) if config.network.deep_supervision else loss
+
+
+def inferer(config: Config) -> Component:
+    options = config.inference
+    inferer = target(
+        SlidingWindowInferer,
+        roi_size=options.patch_size or config.training.patch_size,
+        sw_batch_size=options.window_batch,
+        overlap=options.overlap,
+        mode="gaussian",
+    )
+    return target(MirroredInferer, inferer=inferer, axes=options.mirror_axes) if options.mirror_axes else inferer

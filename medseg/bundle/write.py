@@ -1,0 +1,147 @@
+"""A bundle on disk: `configs/{train,evaluate,inference}.yaml`, metadata, logging, licence and a short README."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medseg import __version__
+from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
+from medseg.bundle.facts import DataFacts, describe_data
+from medseg.bundle.metadata import compile_metadata
+from medseg.config.schema import Config
+
+TITLES = {
+    "train": "Train the network; the best weights are in models/model.pt.",
+    "evaluate": "Score models/model.pt on the cases that training did not see: eval/metrics.json, eval/metrics.csv.",
+    "inference": "Predict masks for the images in dataset_dir: predictions/.",
+}
+
+LOGGING = """\
+[loggers]
+keys=root,ignite,monai
+
+[handlers]
+keys=console
+
+[formatters]
+keys=line
+
+[logger_root]
+level=WARNING
+handlers=console
+
+[logger_ignite]
+level=CRITICAL
+handlers=
+qualname=ignite
+
+[logger_monai]
+level=WARNING
+handlers=
+qualname=monai
+
+[handler_console]
+class=StreamHandler
+level=WARNING
+formatter=line
+args=(sys.stderr,)
+
+[formatter_line]
+format=%(asctime)s %(levelname)s %(name)s: %(message)s
+"""
+
+README = """\
+# {name}
+
+{description}
+
+A MONAI bundle, compiled by medseg {version} from a config. It needs `pip install medseg`.
+
+    python -m monai.bundle run --config_file {root}/configs/train.yaml --dataset_dir DATA
+    python -m monai.bundle run --config_file {root}/configs/evaluate.yaml --dataset_dir DATA
+    python -m monai.bundle run --config_file {root}/configs/inference.yaml --dataset_dir IMAGES
+
+Run it in the folder that `{root}` is relative to, or add `--bundle_root DIR`. Every value can be overridden,
+for example `--train#trainer#max_epochs 2`.
+
+Input: {inputs}. Output: {outputs}.
+
+Research only; not a medical device, not for diagnosis.
+"""
+
+LICENSE = """\
+The files of this bundle are licensed under the Apache License, Version 2.0
+(http://www.apache.org/licenses/LICENSE-2.0). Weights trained with it are subject to the licence of the data as well.
+"""
+
+
+def write_bundle(config: Config, *, output: Path, facts: DataFacts | None = None) -> Path:
+    """Compile `config` into a bundle in the folder `output` (weights and results already there stay).
+
+    Args:
+        config: the experiment.
+        output: folder of the bundle; also its `bundle_root`, so a relative one works from the current folder.
+        facts: channels and labels; default: from the config's card, or from the data set at `data.root`.
+
+    Raises:
+        ConfigError, DataError: neither a card nor a readable data set says what the labels mean.
+    """
+    facts = facts or describe_data(config)
+    root = str(output)
+    contents = {
+        "train": compile_training(config, facts=facts, bundle_root=root),
+        "evaluate": compile_evaluation(config, facts=facts, bundle_root=root),
+        "inference": compile_inference(config, facts=facts, bundle_root=root),
+    }
+    configs = output / "configs"
+    configs.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        header = f"# {TITLES[name]}\n# Compiled by medseg {__version__} from the config {config.name!r}.\n"
+        replace_file(configs / f"{name}.yaml", header + to_yaml(content))
+    replace_file(configs / "metadata.json", json.dumps(compile_metadata(config, facts), indent=2) + "\n")
+    replace_file(configs / "logging.conf", LOGGING)
+    replace_file(output / "LICENSE", LICENSE)
+    replace_file(output / "docs" / "README.md", _readme(config, facts, root))
+    return output
+
+
+def to_yaml(content: Mapping[str, Any]) -> str:
+    """YAML as MONAI's parser (PyYAML) reads it, in the order of the content."""
+    return yaml.dump(content, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a whole text file or leave the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """No anchors for equal values, short lists of numbers on one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        plain = all(isinstance(item, int | float | str) for item in sequence) and len(sequence) <= 8
+        flat = plain and not any(isinstance(item, str) and item.startswith("$") for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=flat or flow_style)
+
+
+def _readme(config: Config, facts: DataFacts, root: str) -> str:
+    return README.format(
+        name=config.name,
+        description=config.description,
+        version=__version__,
+        root=root,
+        inputs=", ".join(facts.channels),
+        outputs=", ".join(facts.labels.channels),
+    )

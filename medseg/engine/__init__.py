@@ -1,0 +1,1 @@
+"""Ignite trainer and evaluator, their handlers, and exact resume."""

@@ -1,0 +1,134 @@
+"""What the hardware decides: device, precision, memory layout, seeds and the process group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+
+from medseg.config.errors import ConfigError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is the GPU of this process when there is one, else the CPU.
+
+    Raises:
+        ConfigError: a GPU is asked for by name and this machine has none.
+    """
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"training.device: {name} asked for, but PyTorch sees no GPU here", "use auto or cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware computes in it, float16 on older GPUs, else float32."""
+    if name != "auto":
+        if name == "float16" and device.type == "cpu":
+            raise ConfigError(
+                "training.precision: float16 has no loss scaling on a CPU", "use auto, bfloat16 or float32"
+            )
+        return PRECISIONS[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    flags = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends.cpu, "get_cpu_capability") else ""
+    has_bfloat16 = flags == "AVX512" and torch.cpu._is_avx512_bf16_supported()  # AMX implies it too
+    return torch.bfloat16 if has_bfloat16 or torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """The autocast context for `precision`; float32 switches it off."""
+    enabled = precision != torch.float32
+    return torch.autocast(device.type, dtype=precision if enabled else torch.bfloat16, enabled=enabled)
+
+
+def memory_format(spatial_dims: int) -> torch.memory_format:
+    """Channels last: the layout in which oneDNN and cuDNN compute convolutions fastest."""
+    return torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
+
+
+def prepare(seed: int, deterministic: bool = False) -> None:
+    """Seed every generator and set cuDNN up; the first thing that a bundle does.
+
+    Args:
+        seed: seed of python, numpy and torch, so that the weights of a network do not depend on the process.
+        deterministic: only deterministic algorithms on a GPU (slower); a CPU is deterministic anyway.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, as `torchrun` says."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def rank() -> int:
+    """Number of this process among all of them."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Join the other processes when started by `torchrun`; leave again whatever happens."""
+    joined = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not distributed.is_initialized()
+    if joined:
+        choose_device()  # each process takes its own GPU before NCCL opens one
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        if joined:
+            distributed.destroy_process_group()
+
+
+def gather(objects: list) -> list:
+    """The lists of all processes joined in the order of ranks; uneven lengths are fine."""
+    if world_size() == 1:
+        return objects
+    parts: list = [None] * world_size()
+    distributed.all_gather_object(parts, objects)
+    return [item for part in parts for item in part]
+
+
+def shard(cases: Sequence) -> list:
+    """The cases of this process: `cases[rank::world_size]`, unpadded, so that no case counts twice in evaluation."""
+    return list(cases)[rank() :: world_size()]
+
+
+def place(network: torch.nn.Module, device: torch.device, spatial_dims: int) -> torch.nn.Module:
+    """The network on the device, its weights in channels-last order."""
+    return network.to(device, memory_format=memory_format(spatial_dims))
+
+
+def first_process_first(work: Callable[[], object]) -> None:
+    """Call `work` in the first process, then (its results now on disk) in the others."""
+    if rank() == 0:
+        work()
+    if world_size() > 1:
+        distributed.barrier()
+    if rank() != 0:
+        work()

@@ -1,0 +1,127 @@
+"""The inference engine: whole cases in, logits out, one bad case never stops the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from ignite.metrics import Metric
+from monai.engines import Evaluator
+from monai.inferers import Inferer
+from torch.utils.data import DataLoader, Dataset
+
+from medseg.config.errors import MedsegError
+from medseg.engine.device import autocast, choose_precision, memory_format
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be read, predicted or written, and why."""
+
+    case: str
+    reason: str
+
+
+class CaseDataset(Dataset):
+    """Loaded and preprocessed cases; a case that cannot be read becomes a `Failure`, not an exception.
+
+    Args:
+        data: cases, see `data.cases`.
+        transform: preprocessing, case -> `{"image": (C, *spatial), ...}`; the paths of its files are added.
+    """
+
+    def __init__(self, data: Sequence[dict], transform: Callable[[dict], dict]) -> None:
+        self.data = list(data)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict | Failure:
+        case = self.data[index]
+        try:
+            return {**self.transform(dict(case)), "image_path": case["image"], "label_path": case.get("label")}
+        except Exception as error:  # anything that a file can make a reader raise
+            return Failure(case["case"], _root_cause(error))
+
+
+def case_loader(dataset: Dataset, workers: int = 0) -> DataLoader:
+    """One whole case at a time, as it is (no batch dimension, no collation)."""
+    return DataLoader(dataset, batch_size=None, num_workers=workers)
+
+
+class SegmentationEvaluator(Evaluator):
+    """Apply `network` to whole cases; logits `(K, *spatial)` are in `engine.state.output["pred"]`.
+
+    Args:
+        device: where to compute.
+        val_data_loader: yields cases (see `case_loader`).
+        network: already on `device`.
+        inferer: how a whole image is given to the network (sliding window).
+        precision: as in training.
+        postprocessing: MONAI transform of the case with its `pred`, or None.
+        key_val_metric: {name: Ignite metric}; the best value so far is kept in `engine.state.best_metric`.
+        val_handlers: Ignite handlers, attached in their order.
+
+    After a run, `engine.state.failures` lists the cases that failed.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        val_data_loader: DataLoader,
+        network: torch.nn.Module,
+        inferer: Inferer,
+        *,
+        precision: str = "auto",
+        postprocessing: Callable | None = None,
+        key_val_metric: dict[str, Metric] | None = None,
+        val_handlers: Sequence[Any] = (),
+    ) -> None:
+        self.network, self.inferer = network, inferer
+        self.postprocess = postprocessing
+        self.precision = choose_precision(precision, device)
+        super().__init__(device, val_data_loader, key_val_metric=key_val_metric, decollate=False)
+        self.add_event_handler(Events.STARTED, self._start)
+        self._register_handlers(val_handlers)
+
+    def _start(self, engine: Any) -> None:
+        self.state.failures = []
+        self.network.eval()
+
+    def _iteration(self, engine: Any, batch: dict | Failure) -> dict:
+        if isinstance(batch, Failure):
+            return self._fail(batch)
+        try:
+            image = batch["image"].as_tensor() if hasattr(batch["image"], "as_tensor") else batch["image"]
+            image = image[None].to(self.state.device, non_blocking=True)
+            image = image.contiguous(memory_format=memory_format(image.ndim - 2))
+            with torch.inference_mode(), autocast(self.state.device, self.precision):
+                logits = self.inferer(image, self.network)
+            output = {**batch, "pred": logits[0].float()}
+            return output if self.postprocess is None else self.postprocess(output)
+        except (MedsegError, RuntimeError, OSError, ValueError) as error:  # RuntimeError: out of memory, too
+            return self._fail(Failure(batch["case"], _root_cause(error)))
+
+    def _fail(self, failure: Failure) -> dict:
+        logger.error("%s failed: %s", failure.case, failure.reason)
+        self.state.failures.append(failure)
+        return {"case": failure.case, "failure": failure}
+
+
+def succeeded(engine: Any) -> bool:
+    """Whether the case of this iteration has a prediction; for handlers and metrics."""
+    return "failure" not in engine.state.output
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost message: MONAI wraps every transform's exception in one of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}" if not isinstance(error, MedsegError) else str(error)

@@ -1,0 +1,85 @@
+"""The history of a training run: one row an epoch, to `history.csv` and TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+
+from medseg.engine.device import rank
+from medseg.review.tensorboard import Board
+
+
+class History:
+    """Record minutes, loss, learning rate and validation Dice after every epoch, in `engine.state.history`.
+
+    Attach it after validation.
+
+    Args:
+        folder: the run folder: `history.csv` and `tensorboard/` in it.
+        validator: the engine that validates, or None.
+    """
+
+    def __init__(self, folder: str, validator: Engine | None = None) -> None:
+        self.folder, self.validator = Path(folder), validator
+        self.board: Board | None = None
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
+        engine.add_event_handler(Events.COMPLETED, self.close)
+
+    def record(self, engine: Engine) -> None:
+        """Add the row of this epoch."""
+        if rank() != 0:
+            return
+        row: dict[str, float | int | None] = {
+            "epoch": engine.state.epoch,
+            "minutes": engine.budget.seconds / 60,
+            "train/loss": engine.state.metrics["loss"],
+            "train/learning_rate": engine.optimizer.param_groups[0]["lr"],
+        }
+        if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
+            for name, value in self.validator.state.metrics.items():
+                row[f"val/{name}"] = value
+            for name, value in self.validator.state.metric_details.items():
+                row[f"val/dice/{name}"] = value
+        engine.state.history.append(row)
+        self._write_csv(engine.state.history)
+        if self.board is None:  # a resumed run overwrites what a killed one wrote after its last checkpoint
+            self.board = Board(self.folder / "tensorboard", purge_step=engine.state.epoch)
+            self.board.explain()
+        scalars = {key: value for key, value in row.items() if "/" in key and value is not None}
+        self.board.scalars(scalars, step=engine.state.epoch)
+
+    def close(self, engine: Engine) -> None:
+        """Flush the TensorBoard log."""
+        if self.board is not None:
+            self.board.close()
+            self.board = None
+
+    def _write_csv(self, rows: list[dict]) -> None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        temporary = self.folder / "history.csv.tmp"
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, self.folder / "history.csv")
+
+
+class Progress:
+    """A progress bar over the iterations, on the first process, where there is a terminal.
+
+    Args:
+        description: what is going on.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def attach(self, engine: Engine) -> None:
+        if rank() == 0:
+            ProgressBar(desc=self.description, disable=None).attach(engine)  # None: quiet without a terminal

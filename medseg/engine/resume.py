@@ -1,0 +1,157 @@
+"""Checkpoints: a killed run, started again with the same command, ends in the same weights.
+
+Every random draw of training is a function of (seed, epoch, sample), so a checkpoint needs no generator states:
+weights, optimiser, loss scaler, epoch, minutes, best metric and history are all there is. Files are written beside
+their place, flushed and renamed, and hold only tensors and plain types (they load with `weights_only=True`).
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from medseg.config.errors import RunError
+from medseg.engine.device import rank
+
+CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """`torch.save` so that a reader (or a crash) finds the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_safely(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Load tensors and plain types.
+
+    Raises:
+        RunError: no such file, a truncated or foreign file, or one that holds pickled objects.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such file", "train first, or start anew with --restart")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except UnpicklingError as error:
+        raise RunError(
+            f"{path}: holds more than tensors and plain types, so it is not loaded: {str(error).splitlines()[0]}",
+            "a file that executes code on loading is not a model; save a state_dict",
+        ) from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path}: damaged ({path.stat().st_size} bytes): {str(error).splitlines()[0]}",
+            "restore the file from a copy, or start anew with --restart",
+        ) from error
+
+
+def load_weights(network: torch.nn.Module, path: Path | str, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """Load a state dict into `network`.
+
+    Raises:
+        RunError: the file is damaged, or its tensors are not those of the network (what differs is said).
+    """
+    path = Path(path)
+    state = load_safely(path, device)
+    own = network.state_dict()
+    differences = [f"missing {name}" for name in own.keys() - state.keys()]
+    differences += [f"unexpected {name}" for name in state.keys() - own.keys()]
+    differences += [
+        f"{name} is {tuple(state[name].shape)}, the network's is {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if own[name].shape != state[name].shape
+    ]
+    if differences:
+        more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
+        raise RunError(
+            f"{path}: these are not the weights of this network: {'; '.join(sorted(differences)[:5])}{more}",
+            "use the config that the weights were trained with",
+        )
+    network.load_state_dict(state)
+    return network
+
+
+class Checkpoints:
+    """Save everything after each epoch; load it when the trainer starts; keep the best weights in `model.pt`.
+
+    Attach it last, so that a checkpoint holds the epoch's metric and history too.
+
+    Args:
+        folder: `models/` of the run.
+        validator: the engine whose `best_metric` decides about `model.pt`; None: the last epoch's weights.
+        early_stop_epochs: end the run after so many epochs without a better metric, or None.
+    """
+
+    def __init__(self, folder: str, validator: Engine | None = None, early_stop_epochs: int | None = None) -> None:
+        self.folder, self.validator, self.early_stop_epochs = Path(folder), validator, early_stop_epochs
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def load(self, engine: Engine) -> None:
+        """Continue from the checkpoint; without one this must be a new run.
+
+        Raises:
+            RunError: the checkpoint is damaged, or missing although the run has begun.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            if (self.folder / MODEL).exists():
+                raise RunError(
+                    f"{path}: missing, though {MODEL} beside it shows that this run has begun",
+                    "restore the checkpoint, or start anew with --restart",
+                )
+            return
+        state = load_safely(path, engine.state.device)
+        engine.network.load_state_dict(state["network"])
+        engine.optimizer.load_state_dict(state["optimizer"])
+        engine.gradient_scaler.load_state_dict(state["scaler"])
+        if engine.average is not None:
+            engine.average.load_state_dict(state["average"])
+        if self.validator is not None:
+            self.validator.state.best_metric = state["best_metric"]
+            self.validator.state.best_metric_epoch = state["best_epoch"]
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["epoch"] * engine.state.epoch_length
+        engine.state.history = state["history"]
+        engine.budget.seconds = state["seconds"]
+        if engine.budget.is_over or self._is_stale(state["epoch"], state["best_epoch"]):
+            engine.terminate()
+
+    def save(self, engine: Engine) -> None:
+        """Write `model.pt` when this epoch is the best so far, then the checkpoint; maybe stop early."""
+        best, best_epoch = -1.0, engine.state.epoch
+        if self.validator is not None:
+            best, best_epoch = self.validator.state.best_metric, self.validator.state.best_metric_epoch
+        if rank() == 0:
+            if best_epoch == engine.state.epoch or not (self.folder / MODEL).exists():
+                weights = engine.network if engine.average is None else engine.average.module
+                save_atomically(weights.state_dict(), self.folder / MODEL)
+            state = {
+                "network": engine.network.state_dict(),
+                "optimizer": engine.optimizer.state_dict(),
+                "scaler": engine.gradient_scaler.state_dict(),
+                "average": None if engine.average is None else engine.average.state_dict(),
+                "epoch": engine.state.epoch,
+                "seconds": engine.budget.seconds,
+                "best_metric": best,
+                "best_epoch": best_epoch,
+                "history": engine.state.history,
+            }
+            save_atomically(state, self.folder / CHECKPOINT)
+        if self._is_stale(engine.state.epoch, best_epoch):
+            engine.terminate()
+
+    def _is_stale(self, epoch: int, best_epoch: int) -> bool:
+        return self.early_stop_epochs is not None and epoch - best_epoch >= self.early_stop_epochs

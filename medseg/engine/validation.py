@@ -1,0 +1,58 @@
+"""The key metric during training: mean Dice over targets on the preprocessed grid, cheap enough for every epoch."""
+
+from __future__ import annotations
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+
+from medseg.config.labels import Labels
+from medseg.engine.device import gather
+
+
+class ValidationDice(Metric):
+    """Mean over targets of the mean Dice over the cases in which the target occurs.
+
+    A case without a target counts for it only when something was predicted (Dice 0), as in `metrics.table`.
+    After a run, `engine.state.metric_details` holds the mean Dice of each target (None where no case counts).
+
+    Args:
+        labels: what the channels of the logits and the values of the label mean.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        super().__init__(output_transform=lambda output: (output["pred"], output["label"]))
+
+    def reset(self) -> None:
+        self._scores: list[dict[str, float]] = []
+
+    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        logits, label = output[0], output[1].to(output[0].device)
+        label = label.as_tensor() if hasattr(label, "as_tensor") else label
+        valid = label[0] != (-1 if self.labels.ignore_index is None else self.labels.ignore_index)
+        predicted = (logits > 0) if self.labels.regions else logits.argmax(0)
+        scores = {}
+        for channel, (name, values) in enumerate(self.labels.targets.items()):
+            if self.labels.regions:
+                mask = predicted[channel] & valid
+            else:
+                mask = (predicted == self.labels.values.index(values[0])) & valid
+            truth = torch.isin(label[0], torch.tensor(values, device=label.device, dtype=label.dtype)) & valid
+            both, total = (mask & truth).sum(), mask.sum() + truth.sum()
+            if total:
+                scores[name] = (2 * both / total).item()
+        self._scores.append(scores)
+
+    def compute(self) -> float:
+        cases = gather(self._scores)
+        self.per_target: dict[str, float | None] = {}
+        for name in self.labels.targets:
+            values = [case[name] for case in cases if name in case]
+            self.per_target[name] = sum(values) / len(values) if values else None
+        means = [value for value in self.per_target.values() if value is not None]
+        return sum(means) / len(means) if means else 0.0
+
+    def completed(self, engine: Engine, name: str) -> None:
+        super().completed(engine, name)
+        engine.state.metric_details = self.per_target

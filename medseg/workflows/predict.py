@@ -1,0 +1,46 @@
+"""`medseg predict`: masks for images, on their own grids; one bad scan never stops a cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.bundle.run import run_bundle
+from medseg.bundle.write import write_bundle
+from medseg.config.errors import PartialFailure, Problem
+from medseg.data.cases import list_inputs
+from medseg.engine.cohort import CohortReport, mask_path
+from medseg.engine.device import first_process_first, process_group, rank
+from medseg.workflows.run_folder import read_run
+
+
+def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) -> list[Path]:
+    """Predict the masks of a file, a folder of images, or a data set.
+
+    Args:
+        run: the folder of a trained run; its bundle is compiled anew from `config.yaml`, its YAML is not executed.
+        input: one image, a folder of images (`{case}_0000` for one channel a file), or an MSD / nnU-Net data set.
+        output: folder of the masks `{case}.nii.gz` and their JSON sidecars.
+        overwrite: predict cases again that have a mask in `output`; default: skip them.
+
+    Returns:
+        The masks of all cases that have one now.
+
+    Raises:
+        PartialFailure: some cases failed; they are listed in `output/failed.csv`.
+        MedsegError: the folder is no trained run, or there is no image at `input`.
+    """
+    config, facts = read_run(run)
+    cases = list_inputs(input, len(facts.channels))
+    with process_group():
+        first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
+        workflow = run_bundle(run, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
+        cohort: CohortReport = workflow.parser.get_parsed_content("handlers#0")
+    masks = [path for case in cases if (path := mask_path(output, case["case"])).exists()]
+    if rank() == 0:
+        print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")
+    if cohort.failures:
+        raise PartialFailure(
+            [Problem(f.case, f.reason) for f in cohort.failures]
+            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} of {len(cases)} cases failed")]
+        )
+    return masks
