@@ -179,9 +179,11 @@ def parameters(thing: Any) -> Any:
     if name is not None:  # a class or a function
         return f"{thing.__module__}.{name}"
     kind = type(thing)
-    attributes = getattr(thing, "__dict__", None)
-    described = str(thing) if attributes is None else [[key, parameters(attributes[key])] for key in sorted(attributes)]
-    return [f"{kind.__module__}.{kind.__qualname__}", described]
+    slots = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ()) if hasattr(thing, slot)]
+    held = {slot: getattr(thing, slot) for slot in slots} | getattr(thing, "__dict__", {})
+    if not held and " at 0x" not in repr(thing):  # an address would differ from run to run
+        held = {"": repr(thing)}
+    return [f"{kind.__module__}.{kind.__qualname__}", [[key, parameters(held[key])] for key in sorted(held)]]
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class PatchDataset(Dataset):
                 min(max(0, middle - patch // 2), max(0, free))
                 for middle, patch, free in zip(centre, self.patch_size, room, strict=True)
             ]
-        return [free // 2 if free < 0 else first for first, free in zip(start, room, strict=True)]
+        return [-(-free // 2) if free < 0 else first for first, free in zip(start, room, strict=True)]
 
     def _target_voxel(
         self, entry: Entry, shape: tuple[int, ...], random: np.random.Generator

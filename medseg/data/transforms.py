@@ -50,11 +50,12 @@ def preprocessing_steps(
 ) -> list[Step]:
     """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
     keys = list(keys)
+    axcodes = orientation[:spatial_dims]
     steps: list[Step] = [
         (LoadCased, {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}),
         (
             Orientationd,
-            {"keys": keys, "axcodes": orientation, "labels": [list(ends) for ends in AXES], "allow_missing_keys": True},
+            {"keys": keys, "axcodes": axcodes, "labels": [list(ends) for ends in AXES], "allow_missing_keys": True},
         ),
     ]
     if crop_to_foreground:
