@@ -183,7 +183,7 @@ def _compare(facts: CaseFacts, kind: str, image: Image, other: Image) -> None:
 def _report(facts: CaseFacts, kind: str, error: DataError, path: Path) -> None:
     for problem in error.problems:
         what = problem.what.removeprefix("unreadable image: ")
-        _add(facts, "error", kind, path, what, problem.remedy)
+        _add(facts, "error", kind, path, what, problem.remedy or "correct the file, or take the case out")
 
 
 def _add(

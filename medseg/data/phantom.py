@@ -30,7 +30,7 @@ REGION_VALUES = (1, 2, 3)
 DESCRIPTION = "SYNTHETIC phantom, no patient data. Drawn by medseg; figures on it say nothing about real images."
 HEAD_MM = np.array([76.0, 92.0, 82.0])  # half axes of the head with scalp and skull: right-left, front-back, up-down
 FIELD_OF_VIEW_MM = np.array([174.0, 174.0, 158.0])  # divided by the shape: the voxel size
-NON_ENHANCING_EVERY = 8  # the last of every eight cases has no enhancing tumour, as a low-grade glioma
+NON_ENHANCING_EVERY = 6  # the last of every six cases has no enhancing tumour, as a low-grade glioma
 
 # What each tissue looks like on FLAIR, T1w, T1gd, T2w, relative to the brightest.
 TISSUES = {
@@ -183,7 +183,7 @@ def _tumour_label(rng: np.random.Generator, distance: np.ndarray, tissue: np.nda
     spread = np.where(tissue == CODE["white"], 1.0, 0.92)
     label = (brain & (distance < spread)).astype(np.uint8)
     label[core] = 2
-    inner = distance * np.exp(0.3 * _field(rng, size, 8)) < rng.uniform(0.30, 0.44)
+    inner = distance * np.exp(0.3 * _field(rng, size, 8)) < rng.uniform(0.34, 0.52)
     if enhancing:
         label[core & ~inner] = 3
     if not label.any():  # a tumour that fell on CSF only: possible in tiny volumes
