@@ -1,0 +1,1 @@
+"""Per-case and data-set metrics, and the table that reports them."""
