@@ -106,8 +106,9 @@ def write_nifti(path: Path, mask: np.ndarray, like: Path, labels: Labels | None)
     import nibabel
 
     if is_nifti(like):
-        source = nibabel.load(like)  # the header only: voxels are not touched
-        header, kind = source.header.copy(), type(source)
+        source: Any = nibabel.load(like)  # the header only: voxels are not touched
+        header: Any = source.header.copy()
+        kind: Any = type(source)
         mask = _shaped(mask, tuple(source.shape[:3]))
         if kind not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             kind = nibabel.Nifti1Image
