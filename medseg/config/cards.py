@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medseg.config.document import read_document, refusal
+from medseg.config.document import read_document
 from medseg.config.labels import Labels
+from medseg.config.plain import refusal
 from medseg.config.resources import resource_file
 from medseg.config.schema import Finding, Section
 from medseg.config.validate import validated

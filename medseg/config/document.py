@@ -17,21 +17,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from medseg.config.errors import ConfigError, Problem
+from medseg.config.plain import refusal
 
 Keys = tuple[str | int, ...]
 
 SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "timestamp")}
-CODE_MARKS = {"$": "an expression", "@": "a reference", "%": "a macro"}
-CODE_KEYS = ("_target_", "_mode_", "_requires_", "_disabled_", "_desc_", "_args_")
-
-
-def refusal(text: str) -> str | None:
-    """Why this text may not stand in a config, a card or a label name: MONAI bundles give it a meaning; else None."""
-    if text[:1] in CODE_MARKS:
-        return f"{text!r} begins with {text[0]!r}, {CODE_MARKS[text[0]]} in a MONAI bundle: a config is data, not code"
-    if text in CODE_KEYS:
-        return f"{text!r} builds Python objects in a MONAI bundle: a config is data, not code"
-    return None
 
 
 @dataclass
@@ -70,6 +60,7 @@ class Document:
         for depth, key in enumerate(keys[:-1], start=1):
             if target.get(key) is None:
                 target[key] = {}
+                self.places[keys[:depth]] = place
             target = target[key]
             if not isinstance(target, dict):
                 self.problems.append(Problem(place, f"{dotted(keys[:depth])} is a value ({target!r}), not a section"))
@@ -100,7 +91,8 @@ class _Builder:
 
     def build(self, node: Node, keys: Keys) -> Any:
         if id(node) in self.seen:  # the same node again: an alias
-            return self.refuse(node, keys, "aliases (*name) are not read", "write the value out")
+            what, remedy = "aliases (*name) are not read", "write the value out"
+            return self.refuse(node, keys, what, remedy, where=self.document.places.get(keys))
         self.seen.add(id(node))
         if isinstance(node, MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self.mapping(node, keys)
@@ -121,7 +113,7 @@ class _Builder:
                 self.refuse(key_node, keys, "a key must be a name")
             elif name in result:
                 first = self.document.places.get(path, "").rpartition(":")[2]
-                self.refuse(key_node, path, f"this key is given twice (first in line {first})", "keep one of them")
+                self.report(self.line(key_node), path, f"this key is given twice (first in line {first})", "keep one")
             elif reason := refusal(name):
                 self.refuse(key_node, path, reason)
             else:
@@ -142,12 +134,13 @@ class _Builder:
     def line(self, node: Node) -> str:
         return f"{self.place}:{node.start_mark.line + 1}" if self.at_lines else self.place
 
-    def refuse(self, node: Node, keys: Keys, what: str, remedy: str = "") -> None:
+    def refuse(self, node: Node, keys: Keys, what: str, remedy: str = "", where: str | None = None) -> None:
         self.document.refused.append(keys)
-        where = self.line(node)
-        self.document.problems.append(
-            Problem(f"{where} {dotted(keys)}" if self.at_lines and keys else where, what, remedy)
-        )
+        self.report(where or self.line(node), keys, what, remedy)
+
+    def report(self, where: str, keys: Keys, what: str, remedy: str) -> None:
+        where = f"{where} {dotted(keys)}" if self.at_lines and keys else where
+        self.document.problems.append(Problem(where, what, remedy))
 
 
 def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from medseg.config.errors import DataError, Problem
+from medseg.config.plain import refusal
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -21,6 +24,9 @@ class Labels:
             (nnU-Net's `regions_class_order`).
         ignore_index: value of voxels that count nowhere (neither in a loss nor in a metric), or None.
         colours: name of a class or region -> (red, green, blue), 0 to 255.
+
+    Raises:
+        DataError: a name would be code in a MONAI bundle (a `dataset.json` comes from anywhere).
     """
 
     classes: Mapping[str, int]
@@ -28,6 +34,11 @@ class Labels:
     region_values: tuple[int, ...] = ()
     ignore_index: int | None = None
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        reasons = [reason for name in (*self.classes, *self.regions) if (reason := refusal(name))]
+        if reasons:
+            raise DataError([Problem("label names", reason, "rename the label") for reason in reasons])
 
     @property
     def values(self) -> tuple[int, ...]:

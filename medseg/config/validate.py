@@ -56,16 +56,20 @@ def validated(model: type[Model], document: Document) -> Model:
         fresh = [fault for fault in faults if dotted(fault.keys) not in doubtful]
         if not fresh:
             break
+        meant = {path for fault in fresh if not fault.missing for path in fault.concerned}
         known = set(doubtful)
         for fault in fresh:
             paths = [dotted(path) for path in (fault.keys, *fault.concerned)]
-            if not any(_overlap(one, other) for one in paths for other in known):
+            repeated = any(_overlap(one, other) for one in paths for other in known)
+            if not repeated and not (fault.missing and fault.keys in meant):
                 problems.append(Problem(document.where(fault.keys), fault.what, fault.remedy))
             doubtful.update(paths)
+        for fault in fresh:
+            for path in (fault.keys, *fault.concerned):
+                _take_out(data, path)
+        for fault in fresh:
             if fault.missing:
                 _fill_in(data, fault.keys)
-            for path in (fault.keys, *fault.concerned) if not fault.missing else ():
-                _take_out(data, path)
     if problems or result is None:
         raise ConfigError(sorted(problems, key=_line))
     return result

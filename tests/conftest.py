@@ -1,0 +1,97 @@
+"""Fixtures that every test may use. Real images come from outside the repository; everything else is made here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real data sets named by MEDSEG_TEST_DATA, by default ../shared/data beside the project."""
+    folder = Path(os.environ.get("MEDSEG_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: MEDSEG_TEST_DATA names no folder ({folder})")
+    return folder
+
+
+@pytest.fixture
+def tiny_msd(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a small data set in the layout of the Decathlon (MSD) and returns its folder."""
+
+    def write(
+        cases: int = 4,
+        *,
+        labels: Sequence[str] = ("background", "organ", "lesion"),
+        channels: Sequence[str] = ("T1w",),
+        shape: Sequence[int] = (20, 24, 16),
+        spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
+        unlabelled: int = 1,
+        seed: int = 0,
+        name: str = "tiny",
+    ) -> Path:
+        root = tmp_path / name
+        for folder in ("imagesTr", "labelsTr", "imagesTs"):
+            (root / folder).mkdir(parents=True)
+        affine = np.diag([*spacing_mm, 1.0])
+        affine[:3, 3] = (-10, -20, 30)
+        training, test = [], []
+        for number in range(cases + unlabelled):
+            image, label = draw(np.random.default_rng([seed, number]), shape, len(labels), len(channels))
+            file = f"tiny_{number:02d}.nii.gz"
+            labelled = number < cases
+            image_file = f"./{'imagesTr' if labelled else 'imagesTs'}/{file}"
+            nib.save(nib.Nifti1Image(image if len(channels) > 1 else image[..., 0], affine), root / image_file)
+            if labelled:
+                nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / file)
+                training.append({"image": image_file, "label": f"./labelsTr/{file}"})
+            else:
+                test.append(image_file)
+        description = {
+            "name": name,
+            "modality": {str(number): channel for number, channel in enumerate(channels)},
+            "labels": {str(value): label for value, label in enumerate(labels)},
+            "numTraining": cases,
+            "numTest": unlabelled,
+            "training": training,
+            "test": test,
+        }
+        (root / "dataset.json").write_text(json.dumps(description))
+        return root
+
+    return write
+
+
+def draw(
+    random: np.random.Generator, shape: Sequence[int], classes: int, channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nested balls, brighter towards the middle, in noise: image (*shape, channels) int16, label (*shape) uint8."""
+    centre = np.array(shape) / 2 + random.uniform(-2, 2, size=len(shape))
+    distance = np.sqrt(
+        sum(((axis - c) ** 2 for axis, c in zip(np.indices(shape), centre, strict=True)), np.zeros(shape))
+    )
+    radii = min(shape) / 2 * (1 - np.arange(classes) / classes)  # the outermost bounds nothing: the background
+    label = sum((distance < radius).astype(np.uint8) for radius in radii[1:])
+    brightness = random.uniform(80, 120, size=channels)
+    image = 50 + label[..., None] * brightness + random.normal(0, 10, size=(*shape, channels))
+    return image.astype(np.int16), label
