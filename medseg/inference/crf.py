@@ -101,9 +101,9 @@ def dense_crf(
     spatial = tuple(prediction.shape[1:])
     if tuple(image.shape[1:]) != spatial:
         raise ValueError(f"image {tuple(image.shape)} and prediction {tuple(prediction.shape)} have different grids")
-    # (N, K): a voxel's values beside each other; plain tensors, as MetaTensors cost time in every operation
-    values = prediction.as_subclass(Tensor).float().flatten(1).T
-    picture = image.as_subclass(Tensor).to(values.device).float().flatten(1).T
+    # (N, K), a voxel's values beside each other; plain tensors, as MetaTensors cost time in every operation
+    values = prediction.as_subclass(Tensor).float().flatten(1).T.contiguous()
+    picture = image.as_subclass(Tensor).to(values.device).float().flatten(1).T.contiguous()
     kernels = _kernels(picture, _positions(spatial, spacing_mm, values.device), parameters)
     solve = _regions if regions else _classes
     result = solve(values, kernels, parameters, probabilities)
