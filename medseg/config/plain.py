@@ -1,4 +1,4 @@
-"""Which texts may not come from a user's file: MONAI would evaluate them, or look them up, once they are in a bundle."""
+"""Which texts may not come from a user's file: in a bundle MONAI would evaluate them, or look them up."""
 
 from __future__ import annotations
 

@@ -1,0 +1,94 @@
+"""The table of docs/design.md, "Layers: who may import whom": an import only ever points down."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "medseg"
+
+LEVELS = [
+    {"config"},
+    {"networks", "inference", "losses"},
+    {"data", "metrics"},
+    {"review"},
+    {"engine"},  # its handlers write to the board of `review`
+    {"bundle"},
+    {"workflows"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {layer: level for level, layers in enumerate(LEVELS) for layer in layers}
+
+# Plain arguments in, tensors out: these know no config and no file.
+IGNORANT = {"networks", "inference", "losses"}
+GROUND = {"medseg.config.errors", "medseg.config.labels"}
+
+LAZY = {"SimpleITK", "matplotlib", "tensorboard", "torch.utils.tensorboard"}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(module: str) -> str:
+    """`medseg.data.cases` -> `data`; the package itself belongs to no layer."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(file: Path, *, at_top: bool = False) -> Iterator[str]:
+    """Every module that a file imports, `from medseg import losses` as `medseg.losses`; `at_top`: when it is loaded."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in _outside_functions(tree) if at_top else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: import by the full name"
+            module = node.module or ""
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names if module in ("medseg", "torch.utils"))
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not for_types and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+            yield from _outside_functions(child)
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_imports_point_down(file: Path) -> None:
+    layer = layer_of(name_of(file))
+    if not layer:
+        return
+    for module in imports(file):
+        below = layer_of(module) if module.startswith("medseg.") else ""
+        if not below or below == "__version__" or below == layer:
+            continue
+        assert LEVEL[below] < LEVEL[layer], f"{layer} may not import {module}"
+        if layer in IGNORANT:
+            assert module in GROUND, f"{layer} knows no config: it may not import {module}"
+
+
+@pytest.mark.parametrize("file", [file for file in MODULES if layer_of(name_of(file)) == "config"], ids=name_of)
+def test_the_config_is_pure_data(file: Path) -> None:
+    known = sys.stdlib_module_names | {"medseg", "pydantic", "pydantic_core", "ruamel"}
+    assert {module.partition(".")[0] for module in imports(file)} <= known
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_slow_libraries_are_imported_where_they_are_used(file: Path) -> None:
+    assert not {module for module in imports(file, at_top=True) if any(f"{module}.".startswith(f"{x}.") for x in LAZY)}
+
+
+def test_every_layer_is_in_the_table() -> None:
+    found = {layer_of(name_of(file)) for file in MODULES} - {""}
+    assert found <= LEVEL.keys()
