@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-POINTS_AT_ONCE = 2**18  # bounds the memory for building a lattice on a volume
+POINTS_AT_ONCE = 2**16  # bounds the memory for building a lattice on a volume
 EXACT_KEYS = 2**62  # as many vertices can be numbered without a hash
 
 
@@ -46,10 +46,11 @@ class PermutohedralLattice:
 
         # The same pairs ordered by vertex, for the splat. One more vertex, of value 0, stands for all absent ones.
         ordered, order = torch.sort(self.slice_index.flatten(), stable=True)
-        self.splat_index = torch.div(order, dims + 1, rounding_mode="floor").to(index)
-        self.splat_weights = self.slice_weights.flatten()[order]
         ends = torch.arange(self.vertices + 2, dtype=ordered.dtype, device=ordered.device)
-        self.splat_offsets = torch.searchsorted(ordered, ends, right=False).to(index)
+        self.splat_offsets = torch.searchsorted(ordered, ends).to(index)
+        del ordered
+        self.splat_weights = self.slice_weights.flatten()[order]
+        self.splat_index = order.div_(dims + 1, rounding_mode="floor").to(index)
         self.neighbours = _neighbours(keys, strides, dims, index)  # d + 1 times (M + 1, 3)
         self.blur_weights = torch.tensor([1.0, 0.5, 0.5], device=keys.device).expand(self.vertices + 1, 3).contiguous()
         self.slice_weights /= 1 + 2.0**-dims  # the blur's total weight (Adams et al., authors' code)
