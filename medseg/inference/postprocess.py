@@ -39,10 +39,13 @@ def logits_to_mask(logits: Tensor, labels: Labels) -> Tensor:
     """
     dtype = mask_dtype(labels)
     if not labels.regions:
-        index = logits.argmax(dim=0)
-        if labels.values == tuple(range(len(labels.values))):
-            return index.to(dtype)
-        return torch.tensor(labels.values, dtype=dtype, device=logits.device)[index]
+        # The first of equals wins, as in argmax, at a tenth of its time and without its int64 map.
+        highest = logits[0].clone()
+        mask = torch.full_like(highest, labels.values[0], dtype=dtype)
+        for channel, value in zip(logits[1:], labels.values[1:], strict=True):
+            mask.masked_fill_(channel > highest, value)
+            torch.maximum(highest, channel, out=highest)
+        return mask
     mask = torch.zeros(logits.shape[1:], dtype=dtype, device=logits.device)
     for region, value in zip(logits, labels.region_values, strict=True):
         mask[region > 0] = value
@@ -106,11 +109,12 @@ def to_native(
     inside = _inside(matrix, offset, logits.shape[1:], native_shape)
     if any(span.start >= span.stop for span in inside):
         return mask
-    sample = _sample_axes if along_axes(matrix, native_shape) else _sample_points
     thickness = max(1, int(memory_mib * MIB / _slice_bytes(matrix, logits.shape[0], inside)))
     for start in range(inside[0].start, inside[0].stop, thickness):
         slab = (slice(start, min(start + thickness, inside[0].stop)), *inside[1:])
-        mask[slab] = _slab(sample, logits, matrix, offset, slab, labels)
+        size = tuple(span.stop - span.start for span in slab)
+        values, outside = _sample(logits, matrix, offset + matrix @ [span.start for span in slab], size)
+        mask[slab] = logits_to_mask(values, labels).masked_fill_(outside, 0)
     return mask
 
 
@@ -133,16 +137,8 @@ def whole_voxels(
     return (rounded, shift) if (error <= SAME_GRID_VOXELS).all() else None
 
 
-def along_axes(matrix: np.ndarray, native_shape: Sequence[int]) -> bool:
-    """Whether every native axis lies along one axis of the preprocessed grid, to 0.01 voxel at the far corner."""
-    largest = np.abs(matrix).argmax(0)
-    rest = np.abs(matrix)
-    rest[largest, range(len(matrix))] = 0
-    return len(set(largest)) == len(matrix) and bool((rest @ np.asarray(native_shape) <= SAME_GRID_VOXELS).all())
-
-
 def _slice_bytes(matrix: np.ndarray, channels: int, inside: Sequence[slice]) -> int:
-    """Bytes that sampling one slice of the box holds: the values, a half-made copy (two while mixing), coordinates."""
+    """Bytes that sampling one slice of the box holds: the values, half-made copies, coordinates."""
     reach = np.maximum(np.abs(matrix).max(0), 1)  # a slab of a coarse native grid needs more slices of the fine one
     voxels = reach[0] * np.prod([(span.stop - span.start) * r for span, r in zip(inside[1:], reach[1:], strict=True)])
     return int(4 * (3 * channels + 3 * len(matrix)) * voxels)
@@ -189,49 +185,8 @@ def _inside(
     )
 
 
-def _slab(
-    sample: Any, logits: Tensor, matrix: np.ndarray, offset: np.ndarray, slab: tuple[slice, ...], labels: Labels
-) -> Tensor:
-    start = np.array([span.start for span in slab])
-    size = tuple(span.stop - span.start for span in slab)
-    values, outside = sample(logits, matrix, offset + matrix @ start, size)
-    return logits_to_mask(values, labels).masked_fill_(outside, 0)
-
-
-def _sample_axes(
-    logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """Linear sampling one axis after the other, where each native axis lies along one axis of the logits."""
-    source = [int(np.abs(matrix[:, axis]).argmax()) for axis in range(len(size))]
-    values = logits.permute(0, *[row + 1 for row in source])
-    outside = torch.zeros(size, dtype=torch.bool, device=logits.device)
-    steps = []
-    for axis, row in enumerate(source):
-        length = values.shape[axis + 1]
-        position = matrix[row, axis] * np.arange(size[axis]) + offset[row]
-        beyond = torch.from_numpy((position < -0.5) | (position > length - 0.5))
-        outside |= beyond.to(logits.device).view([-1 if other == axis else 1 for other in range(len(size))])
-        steps.append((axis, np.clip(position, 0, length - 1)))
-    for axis, position in steps:  # look only at the part of the logits that this slab needs
-        first, last = int(np.floor(position.min())), int(np.ceil(position.max()))
-        values = values.narrow(axis + 1, first, last - first + 1)
-        position -= first
-    # The axis that shrinks most goes first: the rest then works on fewer values.
-    for axis, position in sorted(steps, key=lambda step: len(step[1]) / values.shape[step[0] + 1]):
-        lower = np.minimum(np.floor(position).astype(np.int64), max(values.shape[axis + 1] - 2, 0))
-        upper = np.minimum(lower + 1, values.shape[axis + 1] - 1)
-        weight = torch.from_numpy(position - lower).to(logits.device, torch.float32)
-        weight = weight.view([-1 if other == axis + 1 else 1 for other in range(values.ndim)])
-        below = values.index_select(axis + 1, torch.from_numpy(lower).to(logits.device)).float()
-        above = values.index_select(axis + 1, torch.from_numpy(upper).to(logits.device)).float()
-        values = torch.lerp(below, above, weight)
-    return values, outside
-
-
-def _sample_points(
-    logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """Linear sampling at arbitrary positions (oblique grids)."""
+def _sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Logits `(K, *size)` at `matrix @ index + offset`, linear, and where that lies outside `(*size)`."""
     device = logits.device
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in size]
     index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (*size, dims)
@@ -239,16 +194,15 @@ def _sample_points(
     position = index @ linear + torch.as_tensor(offset, dtype=torch.float32, device=device)
     shape = torch.tensor(logits.shape[1:], dtype=torch.float32, device=device)
     outside = ((position < -0.5) | (position > shape - 0.5)).any(-1)
-    flat = position.flatten(0, -2)
     for axis in range(len(size)):  # look only at the part of the logits that this slab needs
         length = logits.shape[axis + 1]
-        first = min(max(int(flat[:, axis].min()), 0), length - 1)
-        last = min(max(int(flat[:, axis].max()) + 1, first), length - 1)
+        first = min(max(int(position[..., axis].min()), 0), length - 1)
+        last = min(max(int(position[..., axis].max()) + 1, first), length - 1)
         logits = logits.narrow(axis + 1, first, last - first + 1)
         position[..., axis] -= first
-    shape = torch.tensor(logits.shape[1:], dtype=torch.float32, device=device)
+        shape[axis] = last - first + 1
     grid = ((position * 2 + 1) / shape - 1).flip(-1).unsqueeze(1)
-    # grid_sample works in parallel over its batch only, so every slice of the slab is one (the logits are not copied).
+    # grid_sample works in parallel over its batch only, so every slice of the slab is one; the logits are not copied.
     images = logits.float()[None].expand(size[0], *logits.shape)
     values = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return values.squeeze(2).movedim(0, 1), outside
@@ -258,29 +212,21 @@ class LogitsToMaskd(MapTransform):
     """Replace the logits `(K, *spatial)` of a case by its mask `(1, *native_shape)` on the grid of its file.
 
     Reads the preprocessed grid from the logits' own affine (a `MetaTensor`) or else the image's, and the file's grid
-    from `native_affine` and `native_shape`. The arguments describe `Labels`, so that a bundle's YAML can hold them.
+    from `native_affine` and `native_shape`.
     """
 
     def __init__(
         self,
         keys: KeysCollection = "pred",
         *,
-        classes: Mapping[str, int],
-        regions: Mapping[str, Sequence[int]] | None = None,
-        region_values: Sequence[int] = (),
-        ignore_index: int | None = None,
+        labels: Labels,
         memory_mib: float = 512,
         keep_largest_component: Sequence[str] = (),
         image_key: str = "image",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.labels = Labels(
-            classes=dict(classes),
-            regions={name: tuple(values) for name, values in (regions or {}).items()},
-            region_values=tuple(region_values),
-            ignore_index=ignore_index,
-        )
+        self.labels = labels
         self.memory_mib = memory_mib
         self.largest = tuple(keep_largest_component)
         self.image_key = image_key

@@ -35,8 +35,10 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build_encoder(name: str, spatial_dims: int, in_channels: int, **options: Any) -> nn.Module:
+def build_encoder(name: str, spatial_dims: int, in_channels: int, **options: Any) -> Any:
     """The encoder of that name in `ENCODERS`; an option that is None is left to the encoder's own default.
+
+    It is a module that has, of each feature, `channels`, `strides` (to the image) and `steps` (to the one before).
 
     Raises:
         ValueError: an unknown name or option, with the nearest one.
