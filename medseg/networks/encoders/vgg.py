@@ -163,7 +163,7 @@ class AlexNetEncoder(_Features):
 
     Args:
         padding: of the first convolution: 5 gives sizes of `ceil(size / 4)`, torchvision's is 2, FCN's 100.
-        pool_padding: 1 gives sizes of `ceil(size / 2)`; torchvision's is 0.
+        pool_padding: 1 gives sizes of `ceil(size / 2)`; published is 0 (torchvision's network, but that rounds down).
         strides: steps of the first convolution and of the three poolings, one number or one an axis.
         width: factor on all channels, to multiples of 8.
         norm: name of the norm layer after each convolution; the published one is `none`.
@@ -206,6 +206,9 @@ class AlexNetEncoder(_Features):
                 step = steps[len(taps) + 1]
                 kernels = tuple(3 if s > 1 else 1 for s in step)
                 pad = tuple(pool_padding if s > 1 else 0 for s in step)
-                self.features.append(Pool[Pool.MAX, spatial_dims](kernels, stride=step, padding=pad))
+                # Caffe rounds up; with padding, rounding down gives the same size.
+                ceil = pool_padding == 0
+                pool = Pool[Pool.MAX, spatial_dims](kernels, stride=step, padding=pad, ceil_mode=ceil)
+                self.features.append(pool)
                 taps.append((len(self.features) - 1, channels))
         self._describe(taps, spatial_dims)
