@@ -8,9 +8,25 @@ from typing import Any
 from torch import nn
 
 from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.networks.decoders.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
+from medseg.networks.decoders.deeplabv3 import DeepLabV3, DeepLabV3Plus
+from medseg.networks.decoders.fcn import FCN, FCN8s, FCN16s, FCN32s
+from medseg.networks.decoders.pspnet import PSPNet
 from medseg.networks.decoders.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "deeplabv1": DeepLabV1,
+    "deeplabv1_msc": DeepLabV1MultiScale,
+    "deeplabv2": DeepLabV2,
+    "deeplabv3": DeepLabV3,
+    "deeplabv3plus": DeepLabV3Plus,
+    "fcn": FCN,
+    "fcn16s": FCN16s,
+    "fcn32s": FCN32s,
+    "fcn8s": FCN8s,
+    "pspnet": PSPNet,
+    "unet": UNet,
+}
 
 
 def build_network(
