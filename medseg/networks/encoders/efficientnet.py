@@ -6,11 +6,14 @@ Parameter names are those of the public PyTorch port without their leading under
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
+import torch
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks.checkpointing import checkpointed
 from medseg.networks.layers import make_norm, per_axis
 
 # repeats, kernel, whether the stage down-samples, expansion, channels
@@ -59,6 +62,11 @@ def apply_same(conv: nn.Module, x: Tensor) -> Tensor:
     return conv(F.pad(x, pads) if any(pads) else x)
 
 
+def make_relu6(norm: str) -> nn.Module:
+    """ReLU6 to put behind a norm layer; instance norm keeps its result for the backward pass, so not in place there."""
+    return nn.ReLU6(inplace=norm != "instance")
+
+
 def make_lite_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
     """The norm layer of that name; batch norm with the published epsilon and momentum."""
     layer = make_norm(norm, channels, spatial_dims)
@@ -94,7 +102,7 @@ class InvertedResidual(nn.Module):
         self.bn1 = make_lite_norm(norm, wide, spatial_dims)
         self.project_conv = same_conv(spatial_dims, wide, out_channels, 1, ones, ones)
         self.bn2 = make_lite_norm(norm, out_channels, spatial_dims)
-        self.relu = nn.ReLU6(inplace=True)
+        self.relu = make_relu6(norm)
         self.shortcut = shortcut and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,6 +122,7 @@ class EfficientNetLite0Encoder(nn.Module):
         strides: steps of the stem and of the four stages that down-sample, one number or one an axis.
         width: factor on all channels, rounded to multiples of 8 (0.25 fits a small machine in 3D).
         norm: name of the norm layer; the published one is `batch`.
+        checkpoint: recompute each block in the backward pass instead of keeping its activations.
 
     Raises:
         ValueError: another number of strides.
@@ -128,8 +137,10 @@ class EfficientNetLite0Encoder(nn.Module):
         strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2, 2),
         width: float = 1.0,
         norm: str = "batch",
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         if len(strides) != 5:
             raise ValueError(f"EfficientNet-Lite0 needs 5 strides (stem and four stages), got {list(strides)}")
         pending = [per_axis(stride, spatial_dims) for stride in strides]
@@ -138,7 +149,7 @@ class EfficientNetLite0Encoder(nn.Module):
         channels = _scaled(STEM, width)
         self.conv_stem = same_conv(spatial_dims, in_channels, channels, 3, step, ones)
         self.bn0 = make_lite_norm(norm, channels, spatial_dims)
-        self.relu = nn.ReLU6(inplace=True)
+        self.relu = make_relu6(norm)
         self.blocks = nn.ModuleList()
         dilation = ones
         levels = []  # of each resolution: its last block, channels, stride, step
@@ -168,6 +179,10 @@ class EfficientNetLite0Encoder(nn.Module):
                 )
                 channels = _scaled(base, width)
         levels.append((len(self.blocks) - 1, channels, total, step))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):  # He, fan out; a depthwise kernel fans out to itself only
+                fan_out = module.out_channels * prod(module.kernel_size) // module.groups
+                nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
         self.ends = tuple(level[0] for level in levels)
         self.channels = tuple(level[1] for level in levels)
         self.strides = tuple(level[2] for level in levels)
@@ -177,7 +192,7 @@ class EfficientNetLite0Encoder(nn.Module):
         x = self.relu(self.bn0(apply_same(self.conv_stem, x)))
         features = []
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = checkpointed(block, x) if self.checkpoint and torch.is_grad_enabled() else block(x)
             if index in self.ends:
                 features.append(x)
         return features

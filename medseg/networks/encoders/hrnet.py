@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from monai.networks.layers.factories import Conv
+import torch
 from torch import Tensor, nn
 
+from medseg.networks.checkpointing import checkpointed
+from medseg.networks.encoders.resnet import BasicBlock, Bottleneck, conv
 from medseg.networks.layers import make_norm, per_axis, resize
+from medseg.networks.relu import relu_after
 
 
 @dataclass(frozen=True)
@@ -42,58 +45,57 @@ def conv_norm(
     relu: bool,
 ) -> nn.Sequential:
     """Convolution (0), norm (1) and, where asked, ReLU (2)."""
-    layers = [
-        Conv[Conv.CONV, spatial_dims](
-            in_channels,
-            out_channels,
-            kernel_size=kernel_size,
-            stride=per_axis(stride, spatial_dims),
-            padding=kernel_size // 2,
-            bias=norm == "none",
-        ),
-        make_norm(norm, out_channels, spatial_dims),
-    ]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
+    first = conv(spatial_dims, in_channels, out_channels, kernel_size, stride=stride, bias=norm == "none")
+    second = make_norm(norm, out_channels, spatial_dims)
+    return nn.Sequential(first, second, relu_after(second)) if relu else nn.Sequential(first, second)
 
 
-class Block(nn.Module):
-    """Residual block (He et al., arXiv 1512.03385): two 3x3, or as `bottleneck` 1x1 - 3x3 - 1x1 of 4x the width."""
+def residual(
+    block: type[BasicBlock] | type[Bottleneck], spatial_dims: int, in_channels: int, width: int, norm: str
+) -> nn.Module:
+    """ResNet's block without stride, its shortcut a convolution where the channels change."""
+    ones = (1,) * spatial_dims
+    out_channels = width * block.expansion
+    shortcut = None
+    if in_channels != out_channels:
+        shortcut = conv_norm(spatial_dims, in_channels, out_channels, 1, norm=norm, relu=False)
+    return block(
+        spatial_dims,
+        in_channels,
+        width,
+        stride=ones,
+        first_dilation=ones,
+        dilation=ones,
+        norm=norm,
+        downsample=shortcut,
+    )
 
-    def __init__(self, spatial_dims: int, in_channels: int, width: int, *, norm: str, bottleneck: bool = False) -> None:
-        super().__init__()
-        self.out_channels = width * 4 if bottleneck else width
-        kernels = (1, 3, 1) if bottleneck else (3, 3)
-        widths = (in_channels, *(width for _ in kernels[:-1]), self.out_channels)
-        self.depth = len(kernels)
-        for index, kernel in enumerate(kernels, start=1):
-            conv, layer = conv_norm(spatial_dims, *widths[index - 1 : index + 1], kernel, norm=norm, relu=False)
-            self.add_module(f"conv{index}", conv)
-            self.add_module(f"bn{index}", layer)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = (
-            None
-            if in_channels == self.out_channels
-            else conv_norm(spatial_dims, in_channels, self.out_channels, 1, norm=norm, relu=False)
-        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = x
-        for index in range(1, self.depth + 1):
-            y = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(y))
-            if index < self.depth:
-                y = self.relu(y)
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+def chain(blocks: nn.Module, x: Tensor, checkpoint: bool) -> Tensor:
+    """The blocks one after the other; with `checkpoint` their activations are computed anew in the backward pass."""
+    for block in blocks.children():
+        x = checkpointed(block, x) if checkpoint and torch.is_grad_enabled() else block(x)
+    return x
 
 
 class Module(nn.Module):
     """Parallel branches of basic blocks, then every branch receives the sum of all, resized to it."""
 
     def __init__(
-        self, spatial_dims: int, widths: Sequence[int], steps: Sequence[Sequence[int]], blocks: int, norm: str
+        self,
+        spatial_dims: int,
+        widths: Sequence[int],
+        steps: Sequence[Sequence[int]],
+        *,
+        blocks: int,
+        norm: str,
+        checkpoint: bool,
     ) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.branches = nn.ModuleList(
-            nn.Sequential(*(Block(spatial_dims, width, width, norm=norm) for _ in range(blocks))) for width in widths
+            nn.Sequential(*(residual(BasicBlock, spatial_dims, width, width, norm) for _ in range(blocks)))
+            for width in widths
         )
         self.fuse_layers = nn.ModuleList()
         for to, width in enumerate(widths):
@@ -124,7 +126,7 @@ class Module(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        features = [chain(branch, x, self.checkpoint) for branch, x in zip(self.branches, features, strict=True)]
         fused = []
         for to, row in enumerate(self.fuse_layers):
             size = features[to].shape[2:]
@@ -145,6 +147,7 @@ class HRNetEncoder(nn.Module):
         stem_width: channels of the stem and of stage 1's bottlenecks.
         strides: steps of the two stem convolutions and before each new branch, one number or one an axis.
         norm: name of the norm layer; the published one is `batch`.
+        checkpoint: recompute each residual block in the backward pass instead of keeping its activations.
 
     Raises:
         ValueError: an unknown layout, or another number of strides.
@@ -160,8 +163,10 @@ class HRNetEncoder(nn.Module):
         stem_width: int = 64,
         strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2, 2),
         norm: str = "batch",
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         if layout not in LAYOUTS:
             raise ValueError(f"layout {layout!r} is unknown; known: {', '.join(LAYOUTS)}")
         if len(strides) != 5:
@@ -178,11 +183,11 @@ class HRNetEncoder(nn.Module):
 
         self.conv1, self.bn1 = conv_norm(spatial_dims, in_channels, stem_width, 3, stride=first, norm=norm, relu=False)
         self.conv2, self.bn2 = conv_norm(spatial_dims, stem_width, stem_width, 3, stride=second, norm=norm, relu=False)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu1, self.relu2 = relu_after(self.bn1), relu_after(self.bn2)
         wide = stem_width * 4
         self.layer1 = nn.Sequential(
             *(
-                Block(spatial_dims, wide if index else stem_width, stem_width, norm=norm, bottleneck=True)
+                residual(Bottleneck, spatial_dims, wide if index else stem_width, stem_width, norm)
                 for index in range(plan.bottlenecks)
             )
         )
@@ -194,7 +199,10 @@ class HRNetEncoder(nn.Module):
         def stage(branches: int) -> nn.Sequential:
             widths = self.channels[:branches]
             return nn.Sequential(
-                *(Module(spatial_dims, widths, steps, plan.blocks, norm) for _ in range(plan.modules[branches - 2]))
+                *(
+                    Module(spatial_dims, widths, steps, blocks=plan.blocks, norm=norm, checkpoint=checkpoint)
+                    for _ in range(plan.modules[branches - 2])
+                )
             )
 
         narrow = conv_norm(spatial_dims, wide, width, 3, norm=norm, relu=True)
@@ -205,9 +213,13 @@ class HRNetEncoder(nn.Module):
         self.transition3 = nn.ModuleList((nn.Identity(), nn.Identity(), nn.Identity(), new_branch(self.channels[2], 3)))
         self.stage4 = stage(4)
 
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer1(self.relu(self.bn2(self.conv2(x))))
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = chain(self.layer1, self.relu2(self.bn2(self.conv2(x))), self.checkpoint)
         features = self.stage2([layer(x) for layer in self.transition1])
         for transition, stage in ((self.transition2, self.stage3), (self.transition3, self.stage4)):
             branches = [layer(y) for layer, y in zip(transition, [*features, features[-1]], strict=True)]

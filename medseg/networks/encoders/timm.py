@@ -1,0 +1,71 @@
+"""Any model of `timm` that can return features, as an encoder for images (2D) of any number of channels."""
+
+from __future__ import annotations
+
+import importlib
+
+from torch import Tensor, nn
+
+from medseg.config.errors import ConfigError, Problem, did_you_mean
+
+
+class TimmEncoder(nn.Module):
+    """`(B, in_channels, H, W)` -> the features of a timm model, `(B, channels[i], ~H / strides[i], ~W / strides[i])`.
+
+    Args:
+        model: a name that `timm.list_models()` gives, as `convnext_tiny`.
+        output_stride: largest stride, where the model can dilate.
+        norm: only `batch` or `own`: a timm model brings its own norm layers.
+
+    Raises:
+        ConfigError: timm is not installed, does not know the model, or the model gives no features.
+        ValueError: three spatial dimensions, or another norm.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        *,
+        model: str,
+        output_stride: int | None = None,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        if spatial_dims != 2:
+            raise ValueError(
+                f"timm has networks for two dimensions only, got spatial_dims {spatial_dims}; "
+                "for volumes take an encoder of medseg: resnet50, efficientnet_lite0, hrnet_w18, ..."
+            )
+        if norm not in ("batch", "own"):
+            raise ValueError(f"a timm model brings its own norm layers: norm {norm!r} cannot be had")
+        try:
+            timm = importlib.import_module("timm")
+        except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
+            raise ConfigError(
+                Problem(
+                    "network.encoder", f"encoder 'timm' needs the package timm ({error})", "pip install medseg[timm]"
+                )
+            ) from error
+        if not timm.is_model(model):
+            raise ConfigError(
+                Problem("network.encoder", f"timm has no model {model!r}", did_you_mean(model, timm.list_models()))
+            )
+        options = {} if output_stride is None else {"output_stride": output_stride}
+        try:
+            self.model = timm.create_model(model, features_only=True, in_chans=in_channels, **options)
+        except (RuntimeError, NotImplementedError, AssertionError, TypeError) as error:
+            raise ConfigError(
+                Problem("network.encoder", f"timm's {model} cannot be an encoder with {options or 'features'}: {error}")
+            ) from error
+        self.channels = tuple(self.model.feature_info.channels())
+        reductions = [int(stride) for stride in self.model.feature_info.reduction()]
+        self.strides = tuple((stride, stride) for stride in reductions)
+        self.steps = tuple(
+            (stride // before,) * 2 for before, stride in zip([1, *reductions[:-1]], reductions, strict=True)
+        )
+        self.channels_last = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = self.model(x)
+        return [feature.permute(0, 3, 1, 2) for feature in features] if self.channels_last else list(features)
