@@ -24,7 +24,7 @@ from medseg.engine.budget import Budget, samples_per_epoch
 from medseg.engine.cohort import CohortReport, SaveMaskd, ScoreMaskd, pending_cases
 from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
 from medseg.engine.handlers import History, Progress
-from medseg.engine.resume import Checkpoints, load_weights
+from medseg.engine.resume import BestWeights, Checkpoints
 from medseg.engine.trainer import SegmentationTrainer
 from medseg.engine.validation import ValidationDice
 from medseg.inference.postprocess import LogitsToMaskd
@@ -141,7 +141,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             "dataset": parts.cached(config, "validation", "@validate#preprocessing"),
             "dataloader": target(case_loader, dataset="@validate#dataset"),
             "inferer": parts.inferer(config),
-            "key_metric": {"dice_mean": target(ValidationDice, labels="@labels")},
+            "key_metric": {"mean_dice": target(ValidationDice, labels="@labels")},
             "evaluator": target(
                 SegmentationEvaluator,
                 device="@device",
@@ -183,12 +183,7 @@ def _prediction(
     return {
         **parts.common(config, facts, bundle_root),
         "output_dir": f"$@bundle_root + '/{output}'",
-        "network": target(
-            load_weights,
-            network=parts.placed_network(config),
-            path="$@bundle_root + '/models/model.pt'",
-            device="@device",
-        ),
+        "network": parts.placed_network(config),
         "preprocessing": parts.preprocessing(config, len(facts.channels)),
         "dataset": target(CaseDataset, data=target(hardware.shard, cases=cases), transform="@preprocessing"),
         "dataloader": target(case_loader, dataset="@dataset", workers=config.training.workers),
@@ -208,6 +203,7 @@ def _prediction(
             ],
         ),
         "handlers": [
+            target(BestWeights, path="$@bundle_root + '/models/model.pt'"),
             target(CohortReport, output_dir="@output_dir", scored=bool(steps)),
             target(Progress, description=output),
         ],

@@ -45,7 +45,7 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     labels = facts.labels
     network = config.network.model_dump(exclude={"name"})
     return {
-        "imports": ["$from medseg.engine import device as hardware"],
+        "imports": ["$import medseg.engine.device as hardware"],
         "bundle_root": bundle_root,
         "dataset_dir": config.data.root or "data",
         "seed": config.seed,
@@ -98,7 +98,12 @@ def preprocessing(config: Config, channels: int) -> Component:
 def augment(config: Config) -> Component | None:
     if not config.augmentation.enabled:
         return None
-    return target(Augment, seed=config.seed, **config.augmentation.model_dump(exclude={"enabled"}))
+    return target(
+        Augment,
+        seed=config.seed,
+        spacing_mm=config.preprocessing.spacing_mm,
+        **config.augmentation.model_dump(exclude={"enabled"}),
+    )
 
 
 def optimizer(config: Config) -> Component:

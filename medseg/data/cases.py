@@ -43,6 +43,18 @@ def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
     Raises:
         DataError: with every problem at once: missing files, contradictions in `dataset.json`, two cases of one name.
     """
+    dataset, problems = find_dataset(root, layout)
+    if problems:
+        raise DataError(problems)
+    return dataset
+
+
+def find_dataset(root: str | Path, layout: str = "auto") -> tuple[Dataset, list[Problem]]:
+    """As `read_dataset`, with the problems beside the cases instead of in their place: for `medseg check`.
+
+    Raises:
+        DataError: there is no folder, or no `dataset.json` that can be read.
+    """
     root = Path(root).expanduser().resolve()
     file = root / "dataset.json"
     description = _read_description(root, file)
@@ -62,10 +74,8 @@ def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
     for name, count in Counter(case["case"] for case in cases).items():
         if count > 1:
             problems.append(Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name"))
-    if problems:
-        raise DataError(problems)
     name = str(description.get("name") or root.name)
-    return Dataset(root, found, name, channels, labels, tuple(_sorted(cases)), tuple(_sorted(unlabelled)))
+    return Dataset(root, found, name, channels, labels, tuple(_sorted(cases)), tuple(_sorted(unlabelled))), problems
 
 
 def split_cases(cases: Sequence[Case], validation: float, seed: int) -> tuple[list[Case], list[Case]]:

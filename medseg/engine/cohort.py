@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from monai.transforms import MapTransform
 
 from medseg.config.labels import Labels
-from medseg.data.images import read_image, write_mask
+from medseg.data.images import label_values, read_image, write_mask
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.metrics.table import MetricsTable, score_case
@@ -33,7 +33,7 @@ def mask_path(output_dir: str | Path, case: str) -> Path:
 
 
 class SaveMaskd(MapTransform):
-    """Write the mask `pred` (*native_spatial) as NIfTI on the grid of its image, with volumes in a JSON sidecar.
+    """Write the mask `pred` (1, *native_spatial) as NIfTI on the grid of its image, with volumes in a JSON sidecar.
 
     Args:
         output_dir: folder of the masks, made if missing.
@@ -46,7 +46,7 @@ class SaveMaskd(MapTransform):
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
 
     def __call__(self, data: Mapping) -> dict:
-        mask = np.asarray(data["pred"])
+        mask = np.asarray(data["pred"])[0]
         voxel_ml = abs(np.linalg.det(np.asarray(data["native_affine"])[:3, :3])) / 1000
         sidecar = {
             "case": data["case"],
@@ -78,13 +78,12 @@ class ScoreMaskd(MapTransform):
 
     def __call__(self, data: Mapping) -> dict:
         truth = read_image(data["label_path"])
-        spacing_mm = np.linalg.norm(truth.affine[:3, :3], axis=0)[: truth.array.ndim - 1]
         scores = score_case(
-            np.asarray(data["pred"]),
-            np.rint(truth.array[0]).astype(np.int64),
+            np.asarray(data["pred"])[0],
+            label_values(truth)[0],
             case=data["case"],
             labels=self.labels,
-            spacing_mm=tuple(spacing_mm),
+            spacing_mm=truth.spacing_mm,
             tolerance_mm=self.tolerance_mm,
         )
         return {**data, "scores": scores}

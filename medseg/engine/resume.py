@@ -45,14 +45,18 @@ def load_safely(path: Path, device: torch.device | str = "cpu") -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except UnpicklingError as error:
         raise RunError(
-            f"{path}: holds more than tensors and plain types, so it is not loaded: {str(error).splitlines()[0]}",
+            f"{path}: holds more than tensors and plain types, so it is not loaded: {_first_line(error)}",
             "a file that executes code on loading is not a model; save a state_dict",
         ) from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise RunError(
-            f"{path}: damaged ({path.stat().st_size} bytes): {str(error).splitlines()[0]}",
+            f"{path}: damaged ({path.stat().st_size} bytes): {_first_line(error)}",
             "restore the file from a copy, or start anew with --restart",
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def load_weights(network: torch.nn.Module, path: Path | str, device: torch.device | str = "cpu") -> torch.nn.Module:
@@ -79,6 +83,24 @@ def load_weights(network: torch.nn.Module, path: Path | str, device: torch.devic
         )
     network.load_state_dict(state)
     return network
+
+
+class BestWeights:
+    """Load `model.pt` into the network of an evaluator when it starts.
+
+    Args:
+        path: a state dict.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.load)
+
+    def load(self, engine: Engine) -> None:
+        """Raises RunError when the file is missing, damaged, or of another network."""
+        load_weights(engine.network, self.path, engine.state.device)
 
 
 class Checkpoints:

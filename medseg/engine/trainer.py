@@ -38,7 +38,7 @@ class SegmentationTrainer(Trainer):
         average: an averaged copy of the network (`AveragedModel`) to update after every step, or None.
         precision: float32, bfloat16, float16 (with loss scaling, on a GPU) or auto.
         gradient_clip: largest norm of the gradient, 0 for no limit.
-        seed: every epoch starts from generators seeded with it and the epoch (dropout), so a resumed run repeats it.
+        seed: every step starts from generators seeded with it and the step's number, so a resumed run repeats it.
         compile: run the network through `torch.compile`.
         train_handlers: Ignite handlers, attached in their order.
 
@@ -82,16 +82,15 @@ class SegmentationTrainer(Trainer):
         self._register_handlers([budget, *train_handlers])
 
     def _start_epoch(self, engine: Any) -> None:
-        epoch = self.state.epoch - 1
-        torch.manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         sampler = getattr(self.data_loader, "sampler", None)
         if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)
+            sampler.set_epoch(self.state.epoch - 1)
         self._loss_sum = torch.zeros((), device=self.state.device)
         self._steps = 0
 
     def _iteration(self, engine: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         device = self.state.device
+        torch.manual_seed((self.seed * 1_000_003 + self.state.iteration) % 2**63)  # dropout
         batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
         if self.augment is not None:
             batch = self.augment(batch)

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from medseg.config.errors import Problem
-from medseg.data import cases as reading
+from medseg.data.cases import Dataset, find_dataset
 from medseg.data.inspection import CaseFacts, Finding, inspect_case
 from medseg.workflows.check_report import CheckReport, count_of
 
@@ -29,7 +29,7 @@ def check(root: Path, *, layout: str = "auto", progress: bool = True) -> CheckRe
         DataError: the folder is missing or has no readable `dataset.json`, so there is nothing to look at.
     """
     start = time.monotonic()
-    dataset, problems = _read(root, layout)
+    dataset, problems = find_dataset(root, layout)
     findings = [_of_dataset(problem, dataset) for problem in problems]
     cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: str(case["case"]))
     # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
@@ -42,25 +42,7 @@ def check(root: Path, *, layout: str = "auto", progress: bool = True) -> CheckRe
     return CheckReport(dataset, facts, tuple(findings), time.monotonic() - start)
 
 
-def _read(root: Path, layout: str) -> tuple[reading.Dataset, list[Problem]]:
-    """As `read_dataset`, but with its problems beside the cases instead of in their place."""
-    root = Path(root).expanduser().resolve()
-    file = root / "dataset.json"
-    description = reading._read_description(root, file)
-    problems: list[Problem] = []
-    found = reading._layout(description)
-    if layout not in ("auto", found):
-        what = f"looks like the layout {found!r}, but {layout!r} was asked for"
-        problems.append(Problem(str(file), what, "set data.layout to auto"))
-    labels = reading._labels(description, found, str(file), problems)
-    channels = reading._channels(description, str(file), problems)
-    list_cases = reading._msd_cases if found == "msd" else reading._nnunet_cases
-    cases, unlabelled = list_cases(root, description, len(channels), problems)
-    name = str(description.get("name") or root.name)
-    return reading.Dataset(root, found, name, channels, labels, tuple(cases), tuple(unlabelled)), problems
-
-
-def _of_dataset(problem: Problem, dataset: reading.Dataset) -> Finding:
+def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
     """A finding of `data.cases` about `dataset.json` or about a file that is not there."""
     path = Path(problem.where)
     if problem.what != "no such file":
@@ -76,14 +58,8 @@ def _files(case: dict[str, Any]) -> list[str]:
     return [*images, *([case["label"]] if "label" in case else [])]
 
 
-def _across(facts: Sequence[CaseFacts], dataset: reading.Dataset) -> Iterator[Finding]:
+def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
     """What only shows when cases are compared."""
-    for name, count in Counter(str(case["case"]) for case in dataset.cases).items():
-        if count > 1:
-            yield Finding("error", "two cases of one name", name, "", f"{count} cases", "give each file its own name")
-    if not facts:
-        remedy = "expected files in imagesTr and labelsTr"
-        yield Finding("error", "no cases", "", "dataset.json", "lists no case", remedy)
     dims = Counter(len(case.shape) for case in facts if case.shape)
     if len(dims) > 1:
         fewest = min(dims, key=lambda key: dims[key])

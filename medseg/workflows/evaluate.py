@@ -46,7 +46,7 @@ def evaluate(run: Path, *, data: Path | None = None) -> dict[str, Any]:
         overrides |= {"dataset_dir": str(data.resolve()), "dataset#data#cases#section": "all"}
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
-        cohort: CohortReport = run_bundle(run, "evaluate", **overrides).parser.get_parsed_content("handlers#0")
+        cohort: CohortReport = run_bundle(run, "evaluate", **overrides).parser.get_parsed_content("handlers#1")
     if cohort.table is None:
         raise RunError([Problem(f.case, f.reason) for f in cohort.failures] or "there is no case to score")
     if rank() == 0:
@@ -70,9 +70,12 @@ def _review(run: Path, output: Path, config: Config, facts: DataFacts, table: Me
         for name in names:
             image, truth = read_image(cases[name]["image"]), read_image(cases[name]["label"])
             mask = read_image(mask_path(output / "masks", name))
-            dice = [s.dice for s in table.scores if s.case == name and s.dice is not None]
+            scores = [score for score in table.scores if score.case == name]
+            dice = [score.dice for score in scores if score.dice is not None]
             caption = f"{rank_name}: {name}, mean Dice {sum(dice) / len(dice):.3f}" if dice else f"{rank_name}: {name}"
-            picture = overlay_figure(image, label_values(truth), label_values(mask), labels=facts.labels, title=caption)
+            picture = overlay_figure(
+                image, label_values(truth), label_values(mask), labels=facts.labels, title=name, scores=scores
+            )
             overlays.append((caption, picture))
     history = _history(run / "history.csv")
     write_report(
@@ -84,6 +87,7 @@ def _review(run: Path, output: Path, config: Config, facts: DataFacts, table: Me
         overlays=overlays,
         config_text=dump_config(config),
         environment=json.loads((run / "environment.json").read_text()),
+        labels=facts.labels,
     )
     if data is None:
         board = Board(run / "tensorboard")

@@ -34,7 +34,7 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
         workflow = run_bundle(run, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
-        cohort: CohortReport = workflow.parser.get_parsed_content("handlers#0")
+        cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
     masks = [path for case in cases if (path := mask_path(output, case["case"])).exists()]
     if rank() == 0:
         print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")

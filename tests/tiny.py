@@ -1,0 +1,76 @@
+"""A training that takes seconds: the config, and how to start it as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.config.schema import Config
+
+TINY: dict[str, Any] = {
+    "network.widths": [4, 8],
+    "training.patch_size": [16, 16, 16],
+    "training.max_epochs": 2,
+    "training.iterations_per_epoch": 2,
+    "training.batch_size": 2,
+    "data.validation": 0.25,
+}
+
+
+def settings(root: Path, **changes: Any) -> dict[str, Any]:
+    """Flat keys and values of a tiny run on the data set at `root`; `a__b` in a name stands for `a.b`."""
+    return TINY | {"data.root": str(root)} | {key.replace("__", "."): value for key, value in changes.items()}
+
+
+def tiny_config(root: Path, **changes: Any) -> Config:
+    """The same as a validated config."""
+    tree: dict[str, Any] = {"name": "tiny"}
+    for key, value in settings(root, **changes).items():
+        section, name = key.split(".", 1)
+        while "." in name:
+            inner, name = name.split(".", 1)
+            value = {name: value}
+            name = inner
+        tree.setdefault(section, {})[name] = value
+    return Config.model_validate(tree)
+
+
+def medseg(*arguments: str | Path, cwd: Path, module: str = "medseg", **options: Any) -> subprocess.Popen:
+    """`python -m MODULE ARGUMENTS` in a process of its own, on one thread, so that results repeat."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def train_arguments(root: Path, run: Path, **changes: Any) -> list[str]:
+    """Arguments of `medseg train` for a tiny run (its `tiny.yaml` is written beside the run folder)."""
+    config = run.parent / "tiny.yaml"
+    config.write_text("name: tiny\n")
+    overrides = [f"{key}={'null' if value is None else value}" for key, value in settings(root, **changes).items()]
+    return ["train", "--config", str(config), "--run", str(run), *(x for o in overrides for x in ("--set", o))]
+
+
+def finish(process: subprocess.Popen, expect: int = 0) -> tuple[str, str]:
+    """Wait for a process; its output. Fails, showing the output, on another exit code than expected."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == expect, f"exit {process.returncode}, expected {expect}\n{out}\n{err}"
+    return out, err
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two state dicts on disk are bit-identical."""
+    a, b = (torch.load(path, weights_only=True) for path in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
