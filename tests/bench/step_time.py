@@ -137,9 +137,10 @@ def recipe(batch: int, exchange: Path) -> Callable[[], float]:
 def training_step(network: Any, optimizer: Any, batch: int) -> Callable[[], float]:
     import torch
 
-    from medseg.engine.device import autocast, choose_precision, memory_format, place
+    from medseg.engine.device import autocast, choose_precision, memory_format, place, prepare
     from medseg.losses import DeepSupervision, DiceCrossEntropy
 
+    prepare(0)
     device = torch.device("cpu")
     precision = choose_precision("auto", device)
     network = place(network.train(), device, 3)

@@ -81,12 +81,24 @@ def test_exports(size: tuple[int, ...]) -> None:
     torch.testing.assert_close(exported.module()(image), network(image))
 
 
-def test_channels_last_gives_the_same_logits() -> None:
-    network = make(3).eval()
+@pytest.mark.parametrize("residual", [False, True])
+def test_channels_last_gives_the_same_logits_and_gradients(residual: bool) -> None:
+    """The contiguous network runs PyTorch's own instance norm, the other one ours."""
+    network = make(3, residual=residual)
     image = torch.randn(2, 2, 12, 10, 8)
-    expected = network(image)
+    weights = [torch.randn_like(output) for output in network(image)]
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        outputs = network(image)
+        value = sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=True))
+        return outputs[0], list(torch.autograd.grad(value, list(network.parameters())))
+
+    expected, expected_gradients = run()
     network.to(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(network(image), expected, atol=1e-4, rtol=1e-4)
+    got, gradients = run()
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    for (name, _), ours, theirs in zip(network.named_parameters(), gradients, expected_gradients, strict=True):
+        assert (ours - theirs).norm() < 1e-3 * theirs.norm(), name
 
 
 @pytest.mark.parametrize(
