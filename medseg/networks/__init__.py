@@ -10,7 +10,11 @@ from torch import nn
 from medseg.config.errors import ConfigError, Problem, did_you_mean
 from medseg.networks.decoders.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
 from medseg.networks.decoders.deeplabv3 import DeepLabV3, DeepLabV3Plus
+from medseg.networks.decoders.efficientfcn import EfficientFCN
+from medseg.networks.decoders.encnet import EncNet
 from medseg.networks.decoders.fcn import FCN, FCN8s, FCN16s, FCN32s
+from medseg.networks.decoders.fpn import FPN
+from medseg.networks.decoders.hrnet import HRNet
 from medseg.networks.decoders.pspnet import PSPNet
 from medseg.networks.decoders.unet import UNet
 
@@ -20,10 +24,14 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "deeplabv2": DeepLabV2,
     "deeplabv3": DeepLabV3,
     "deeplabv3plus": DeepLabV3Plus,
+    "efficientfcn": EfficientFCN,
+    "encnet": EncNet,
     "fcn": FCN,
     "fcn16s": FCN16s,
     "fcn32s": FCN32s,
     "fcn8s": FCN8s,
+    "fpn": FPN,
+    "hrnet": HRNet,
     "pspnet": PSPNet,
     "unet": UNet,
 }

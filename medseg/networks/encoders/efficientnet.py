@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -52,7 +53,7 @@ def same_conv(
     )
 
 
-def apply_same(conv: nn.Module, x: Tensor) -> Tensor:
+def apply_same(conv: Any, x: Tensor) -> Tensor:
     """TensorFlow's "same" padding: `ceil(size / stride)` voxels, the odd voxel of padding at the end."""
     pads: list[int] = []
     for axis, (kernel, step, dilation) in enumerate(zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)):
@@ -69,7 +70,7 @@ def make_relu6(norm: str) -> nn.Module:
 
 def make_lite_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
     """The norm layer of that name; batch norm with the published epsilon and momentum."""
-    layer = make_norm(norm, channels, spatial_dims)
+    layer: Any = make_norm(norm, channels, spatial_dims)
     if norm in ("batch", "syncbatch"):
         layer.eps, layer.momentum = 1e-3, 0.01
     return layer

@@ -131,7 +131,7 @@ class Module(nn.Module):
         for to, row in enumerate(self.fuse_layers):
             size = features[to].shape[2:]
             total = features[to]
-            for source, layer in enumerate(row):
+            for source, layer in enumerate(row):  # type: ignore[arg-type, var-annotated]
                 if source != to:
                     total = total + resize(layer(features[source]), size)
             fused.append(self.relu(total))
