@@ -22,11 +22,15 @@ def checkpointed(module: nn.Module, x: Tensor) -> Tensor:
 @contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
     # PyTorch's recomputation would update them a second time with the same batch.
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.training]
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    counts = [None if batches is None else batches.clone() for _, batches in before]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches), count in zip(norms, before, counts, strict=True):
+            norm.momentum = momentum
+            if batches is not None and count is not None:
+                batches.copy_(count)

@@ -9,7 +9,7 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.layers import make_norm
+from medseg.networks.layers import InstanceNorm, make_norm
 from medseg.networks.relu import relu_after
 
 
@@ -43,12 +43,11 @@ def conv_norm_relu(
 class ImagePooling(nn.Sequential):
     """Mean over the whole feature (0), 1x1 convolution (1), norm (2), ReLU (3), spread over the feature again.
 
-    Of a single value per channel, batch norm knows no variance and instance norm leaves nothing: there the first takes
-    its running statistics, as in evaluation, and the second is left out.
+    See `pooled_norm` and `normalise_pooled` for what norm layers do with a single value per channel.
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, *, norm: str = "batch") -> None:
-        norm = "none" if norm == "instance" else norm
+        norm = pooled_norm(norm, out_channels, spatial_dims)
         super().__init__(nn.Identity(), *conv_norm_relu(spatial_dims, in_channels, out_channels, 1, norm=norm))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,6 +56,13 @@ class ImagePooling(nn.Sequential):
         pooled = conv(x.mean(tuple(range(2, x.ndim)), keepdim=True))
         pooled = relu(normalise_pooled(norm, pooled))
         return pooled.expand(-1, -1, *size)
+
+
+def pooled_norm(norm: str, channels: int, spatial_dims: int) -> str:
+    """The norm for a single value per channel: none in place of one that looks at each channel alone (it leaves 0)."""
+    layer = make_norm(norm, channels, spatial_dims)
+    alone = isinstance(layer, InstanceNorm) or (isinstance(layer, nn.GroupNorm) and layer.num_groups == channels)
+    return "none" if alone else norm
 
 
 def normalise_pooled(norm: nn.Module, x: Tensor) -> Tensor:

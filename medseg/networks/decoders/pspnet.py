@@ -9,7 +9,7 @@ import torch
 from monai.networks.layers.factories import Conv, Dropout, Pool
 from torch import Tensor, nn
 
-from medseg.networks.decoders.aspp import conv_norm_relu, normalise_pooled
+from medseg.networks.decoders.aspp import conv_norm_relu, normalise_pooled, pooled_norm
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
 from medseg.networks.upsampling import ToImage, resize_linear
@@ -18,8 +18,7 @@ from medseg.networks.upsampling import ToImage, resize_linear
 class PyramidPooling(nn.Module):
     """`(B, C, *spatial)` -> `(B, 2C, *spatial)`: the feature and its means in grids of `bins` cells an axis.
 
-    Each grid is reduced to `C / len(bins)` channels and resized to the feature. Of a grid with a single cell, instance
-    norm would leave nothing: there it is left out.
+    Each grid is reduced to `C / len(bins)` channels and resized to the feature.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class PyramidPooling(nn.Module):
         self.pools = nn.ModuleList(Pool[Pool.ADAPTIVEAVG, spatial_dims](cells) for cells in bins)
         self.convs = nn.ModuleList(
             conv_norm_relu(
-                spatial_dims, in_channels, width, 1, norm="none" if norm == "instance" and cells == 1 else norm
+                spatial_dims, in_channels, width, 1, norm=pooled_norm(norm, width, spatial_dims) if cells == 1 else norm
             )
             for cells in bins
         )
