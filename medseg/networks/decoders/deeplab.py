@@ -67,7 +67,10 @@ class DeepLabV1(nn.Module):
                 nn.Dropout(dropout),
             )
 
-        self.pool = Pool[Pool.AVG, spatial_dims](3, stride=1, padding=1)
+        self.pool = nn.Sequential(  # in 3D a mean pooling with padding of its own refuses maps smaller than the kernel
+            nn.ConstantPad2d(1, 0.0) if spatial_dims == 2 else nn.ConstantPad3d(1, 0.0),
+            Pool[Pool.AVG, spatial_dims](3, stride=1),
+        )
         self.fc6 = fc(channels[-1], rate, 3)
         self.fc7 = fc(fc_channels, 1, 1)
         for layer in (self.fc6[0], self.fc7[0]):

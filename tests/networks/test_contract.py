@@ -1,0 +1,89 @@
+"""What every network of the zoo promises, in two and three dimensions, whatever it is made of."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medseg.networks import build_network
+
+RESNET = {"encoder": "resnet18", "encoder_options": {"width": 0.125}}
+VGG = {"fc_channels": 8, "encoder_options": {"width": 0.125}}
+# Options that make each network small.
+SMALL: dict[str, dict] = {
+    "deeplabv1": VGG,
+    "deeplabv1_msc": {**VGG, "branch_width": 4},
+    "deeplabv2": RESNET,
+    "deeplabv3": {**RESNET, "width": 16},
+    "deeplabv3plus": {**RESNET, "width": 16},
+    "fcn": RESNET,
+    "fcn16s": VGG,
+    "fcn32s": VGG,
+    "fcn8s": VGG,
+    "pspnet": {**RESNET, "width": 16},
+}
+SIZES = {2: (65, 97), 3: (33, 40, 31)}
+LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+every_network = pytest.mark.parametrize("name", sorted(SMALL))
+both_dimensions = pytest.mark.parametrize("spatial_dims", [2, 3])
+
+
+def make(name: str, spatial_dims: int, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return build_network(name, spatial_dims=spatial_dims, in_channels=2, out_channels=3, **{**SMALL[name], **options})
+
+
+def outputs(network: nn.Module, image: Tensor) -> list[Tensor]:
+    logits = network(image)
+    return logits if isinstance(logits, list) else [logits]
+
+
+@every_network
+@both_dimensions
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_training(name: str, spatial_dims: int, norm: str) -> None:
+    """Main and auxiliary logits at the image's size in bfloat16 and channels last; every parameter gets a gradient."""
+    size, layout = SIZES[spatial_dims], LAYOUTS[spatial_dims]
+    network = make(name, spatial_dims, norm=norm, auxiliary=True).to(memory_format=layout)
+    image = torch.randn(1, 2, *size).to(memory_format=layout)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = outputs(network, image)
+    assert len(logits) == 2
+    assert all(level.shape == (1, 3, *size) for level in logits)
+    sum(level.float().square().mean() for level in logits).backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@every_network
+@both_dimensions
+def test_evaluation(name: str, spatial_dims: int) -> None:
+    """One tensor; exported and reloaded networks give the same."""
+    network = make(name, spatial_dims, auxiliary=True).eval()
+    image = torch.randn(2, 2, *SIZES[spatial_dims])
+    with torch.no_grad():
+        logits = network(image)
+        assert isinstance(logits, Tensor)
+        assert logits.shape == (2, 3, *SIZES[spatial_dims])
+        exported = torch.export.export(network, (image,)).module()
+        torch.testing.assert_close(exported(image), logits, atol=1e-4, rtol=1e-4)
+        torch.manual_seed(1)
+        other = build_network(
+            name, spatial_dims=spatial_dims, in_channels=2, out_channels=3, auxiliary=True, **SMALL[name]
+        ).eval()
+        other.load_state_dict(network.state_dict())
+        assert torch.equal(other(image), logits)
+
+
+@every_network
+@pytest.mark.parametrize("size", [(64, 64), (1, 33), (50, 41), (17, 9, 20)])
+def test_any_size(name: str, size: tuple[int, ...]) -> None:
+    network = make(name, len(size)).eval()
+    with torch.no_grad():
+        logits = network(torch.randn(1, 2, *size))
+    assert logits.shape == (1, 3, *size)
+    assert torch.isfinite(logits).all()
