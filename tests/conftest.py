@@ -37,49 +37,60 @@ def test_data() -> Path:
 
 @pytest.fixture
 def tiny_msd(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a small data set in the layout of the Decathlon (MSD) and returns its folder."""
+    """`write_msd` into a folder of this test."""
+    return lambda *args, name="tiny", **options: write_msd(tmp_path / name, *args, **options)
 
-    def write(
-        cases: int = 4,
-        *,
-        labels: Sequence[str] = ("background", "organ", "lesion"),
-        channels: Sequence[str] = ("T1w",),
-        shape: Sequence[int] = (20, 24, 16),
-        spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
-        unlabelled: int = 1,
-        seed: int = 0,
-        name: str = "tiny",
-    ) -> Path:
-        root = tmp_path / name
-        for folder in ("imagesTr", "labelsTr", "imagesTs"):
-            (root / folder).mkdir(parents=True)
-        affine = np.diag([*spacing_mm, 1.0])
-        affine[:3, 3] = (-10, -20, 30)
-        training, test = [], []
-        for number in range(cases + unlabelled):
-            image, label = draw(np.random.default_rng([seed, number]), shape, len(labels), len(channels))
-            file = f"tiny_{number:02d}.nii.gz"
-            labelled = number < cases
-            image_file = f"./{'imagesTr' if labelled else 'imagesTs'}/{file}"
-            nib.save(nib.Nifti1Image(image if len(channels) > 1 else image[..., 0], affine), root / image_file)
-            if labelled:
-                nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / file)
-                training.append({"image": image_file, "label": f"./labelsTr/{file}"})
-            else:
-                test.append(image_file)
-        description = {
-            "name": name,
-            "modality": {str(number): channel for number, channel in enumerate(channels)},
-            "labels": {str(value): label for value, label in enumerate(labels)},
-            "numTraining": cases,
-            "numTest": unlabelled,
-            "training": training,
-            "test": test,
-        }
-        (root / "dataset.json").write_text(json.dumps(description))
-        return root
 
-    return write
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that was trained for two epochs with `medseg.workflows.train`, and its data set; read only."""
+    from medseg.workflows.train import train
+    from tests.tiny import tiny_config
+
+    folder = tmp_path_factory.mktemp("trained")
+    root = write_msd(folder / "data", cases=6, unlabelled=2, channels=("T1", "T2"))
+    return train(tiny_config(root), run=folder / "run"), root
+
+
+def write_msd(
+    root: Path,
+    cases: int = 4,
+    *,
+    labels: Sequence[str] = ("background", "organ", "lesion"),
+    channels: Sequence[str] = ("T1w",),
+    shape: Sequence[int] = (20, 24, 16),
+    spacing_mm: Sequence[float] = (1.0, 1.0, 2.0),
+    unlabelled: int = 1,
+    seed: int = 0,
+) -> Path:
+    """Write a small data set in the layout of the Decathlon (MSD) and return its folder."""
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (root / folder).mkdir(parents=True)
+    affine = np.diag([*spacing_mm, 1.0])
+    affine[:3, 3] = (-10, -20, 30)
+    training, test = [], []
+    for number in range(cases + unlabelled):
+        image, label = draw(np.random.default_rng([seed, number]), shape, len(labels), len(channels))
+        file = f"tiny_{number:02d}.nii.gz"
+        labelled = number < cases
+        image_file = f"./{'imagesTr' if labelled else 'imagesTs'}/{file}"
+        nib.save(nib.Nifti1Image(image if len(channels) > 1 else image[..., 0], affine), root / image_file)
+        if labelled:
+            nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / file)
+            training.append({"image": image_file, "label": f"./labelsTr/{file}"})
+        else:
+            test.append(image_file)
+    description = {
+        "name": root.name,
+        "modality": {str(number): channel for number, channel in enumerate(channels)},
+        "labels": {str(value): label for value, label in enumerate(labels)},
+        "numTraining": cases,
+        "numTest": unlabelled,
+        "training": training,
+        "test": test,
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
 
 
 def draw(

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as distributed
 
 from medseg.config.errors import ConfigError
+from medseg.engine.memory import keep_freed_memory
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -59,7 +60,7 @@ def memory_format(spatial_dims: int) -> torch.memory_format:
 
 
 def prepare(seed: int, deterministic: bool = False) -> None:
-    """Seed every generator and set cuDNN up; the first thing that a bundle does.
+    """Seed every generator, set cuDNN and the allocator up; the first thing that a bundle does.
 
     Args:
         seed: seed of python, numpy and torch, so that the weights of a network do not depend on the process.
@@ -72,6 +73,8 @@ def prepare(seed: int, deterministic: bool = False) -> None:
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not deterministic
+    else:
+        keep_freed_memory()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -91,6 +91,15 @@ class SegmentationEvaluator(Evaluator):
         self.add_event_handler(Events.STARTED, self._start)
         self._register_handlers(val_handlers)
 
+    def run(self, global_epoch: int = 1) -> None:
+        """Evaluate all cases of this process; one without a case still takes part in what the processes share."""
+        if self.state.epoch_length:
+            return super().run(global_epoch)
+        self.state.epoch = global_epoch
+        for event in (Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+            self.fire_event(event)
+        return None
+
     def _start(self, engine: Any) -> None:
         self.state.failures = []
         self.network.eval()
@@ -121,7 +130,8 @@ def succeeded(engine: Any) -> bool:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The innermost message: MONAI wraps every transform's exception in one of its own."""
+    """The innermost message, in one line: MONAI wraps every transform's exception in one of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {error}" if not isinstance(error, MedsegError) else str(error)
+    text = str(error) if isinstance(error, MedsegError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
