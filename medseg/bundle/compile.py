@@ -7,7 +7,6 @@ conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label
 from __future__ import annotations
 
 from monai.data import DataLoader
-from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose
 
@@ -23,7 +22,7 @@ from medseg.engine.average import average_weights
 from medseg.engine.budget import Budget, samples_per_epoch
 from medseg.engine.cohort import CohortReport, SaveMaskd, ScoreMaskd, pending_cases
 from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
-from medseg.engine.handlers import History, Progress
+from medseg.engine.handlers import History, Progress, Validation
 from medseg.engine.resume import BestWeights, Checkpoints
 from medseg.engine.trainer import SegmentationTrainer
 from medseg.engine.validation import ValidationDice
@@ -42,7 +41,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
     """
     training, validates = config.training, config.data.validation > 0
     handlers = [
-        target(ValidationHandler, validator="@validate#evaluator", interval="@val_interval", epoch_level=True),
+        target(Validation, validator="@validate#evaluator", interval="@val_interval", epoch_level=True),
         target(History, folder="@bundle_root", validator="@validate#evaluator"),
         target(Progress, description="train"),
         target(

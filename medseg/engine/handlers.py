@@ -1,4 +1,4 @@
-"""The history of a training run: one row an epoch, to `history.csv` and TensorBoard."""
+"""What happens around training: validation, progress, and a history of one row an epoch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
+from monai.handlers import ValidationHandler
 
 from medseg.engine.device import rank
 from medseg.review.tensorboard import Board
+
+
+class Validation(ValidationHandler):
+    """MONAI's handler, which also validates the last epoch of a run, whatever the interval."""
+
+    def attach(self, engine: Engine) -> None:
+        def is_due(engine: Engine, epoch: int) -> bool:
+            is_last = engine.budget.is_over or epoch == engine.state.max_epochs
+            return is_last or epoch % self.interval == 0
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=is_due), self)
 
 
 class History:

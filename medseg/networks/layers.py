@@ -7,10 +7,11 @@ from math import gcd
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv, Dropout
+from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks.convolution import convolution
 from medseg.networks.instance_norm import instance_norm
 
 LEAKY_SLOPE = 0.01
@@ -92,7 +93,7 @@ class ConvBlock(nn.Module):
         kernel = per_axis(kernel_size, spatial_dims)
         if any(k % 2 == 0 for k in kernel):
             raise ValueError(f"kernel sizes must be odd, got {list(kernel)}")
-        self.conv = Conv[Conv.CONV, spatial_dims](
+        self.conv = convolution(spatial_dims)(
             in_channels,
             out_channels,
             kernel_size=kernel,
@@ -183,7 +184,7 @@ class Head(nn.Module):
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=1)
+        self.conv = convolution(spatial_dims)(in_channels, out_channels, kernel_size=1)
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
         return resize(self.conv(x), x.shape[2:] if size is None else size)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks.convolution import convolution
 from medseg.networks.layers import InstanceNorm, make_norm
 from medseg.networks.relu import relu_after
 
@@ -24,7 +24,7 @@ def conv_norm_relu(
     norm: str = "batch",
 ) -> nn.Sequential:
     """Convolution (0; separable: depthwise 0.0 and pointwise 0.1), norm (1), ReLU (2); the size stays."""
-    conv = Conv[Conv.CONV, spatial_dims]
+    conv = convolution(spatial_dims)
     padding = kernel_size // 2 * dilation
     bias = norm == "none"
     shape = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv, Pool
+from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
 from medseg.networks.layers import make_norm, resize
@@ -56,7 +57,7 @@ class DeepLabV1(nn.Module):
         self.encoder = build_encoder(encoder, spatial_dims, in_channels, **{**options, **(encoder_options or {})})
         norm = ("batch" if encoder.endswith("_bn") else "none") if norm is None else norm
         channels, strides = self.encoder.channels, self.encoder.strides
-        conv = Conv[Conv.CONV, spatial_dims]
+        conv = convolution(spatial_dims)
 
         def fc(inputs: int, rate: int, kernel: int) -> nn.Sequential:
             layer = make_norm(norm, fc_channels, spatial_dims)
@@ -148,7 +149,7 @@ class DeepLabV2(nn.Module):
         self.scales = tuple(scales)
         channels = self.encoder.channels
         self.aspp = nn.ModuleList(
-            Conv[Conv.CONV, spatial_dims](channels[-1], out_channels, kernel_size=3, padding=rate, dilation=rate)
+            convolution(spatial_dims)(channels[-1], out_channels, kernel_size=3, padding=rate, dilation=rate)
             for rate in rates
         )
         for conv in self.aspp:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.aspp import ASPP, conv_norm_relu
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
@@ -60,7 +60,7 @@ class DeepLabV3(nn.Module):
         self.head = nn.Sequential(
             ASPP(spatial_dims, channels[-1], width, rates, norm=norm, dropout=dropout),
             *conv_norm_relu(spatial_dims, width, width, 3, norm=norm),
-            Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1),
+            convolution(spatial_dims)(width, out_channels, kernel_size=1),
         )
         self.upsample = ToImage(spatial_dims, out_channels, stride, upsample=upsample, align_corners=align_corners)
         self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
@@ -128,7 +128,7 @@ class DeepLabV3Plus(nn.Module):
             self.aspp.append(conv_norm_relu(spatial_dims, width, width, 3, separable=True, norm=norm))
         self.low_level = conv_norm_relu(spatial_dims, channels[self.level], low_level_width, 1, norm=norm)
         self.refine = conv_norm_relu(spatial_dims, width + low_level_width, width, 3, separable=separable, norm=norm)
-        self.head = Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1)
+        self.head = convolution(spatial_dims)(width, out_channels, kernel_size=1)
         self.upsample = ToImage(
             spatial_dims, out_channels, strides[self.level], upsample=upsample, align_corners=align_corners
         )

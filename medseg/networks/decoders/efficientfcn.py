@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv, Dropout
+from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.decoders.fpn import resize_linear
 from medseg.networks.encoders import build_encoder
@@ -95,7 +96,7 @@ class EfficientFCN(nn.Module):
             spatial_dims, channels, width=width, out_channels=wide, codewords=codewords, norm=norm
         )
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
-        self.head = Conv[Conv.CONV, spatial_dims](wide, out_channels, kernel_size=1)
+        self.head = convolution(spatial_dims)(wide, out_channels, kernel_size=1)
         self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

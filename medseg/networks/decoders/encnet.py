@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv, Dropout
+from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.decoders.fpn import published_stem
 from medseg.networks.encoders import build_encoder
@@ -109,7 +110,7 @@ class EncNet(nn.Module):
         self.context = ContextEncoding(spatial_dims, channels, codes=codes, norm=norm)
         self.presence = nn.Linear(channels, out_channels) if presence else None
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
-        self.head = Conv[Conv.CONV, spatial_dims](channels, out_channels, kernel_size=1)
+        self.head = convolution(spatial_dims)(channels, out_channels, kernel_size=1)
         self.auxiliary = FCNHead(spatial_dims, widths[-2], out_channels, norm=norm) if auxiliary else None
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.encoders import build_encoder
 from medseg.networks.encoders.vgg import after
 from medseg.networks.layers import make_norm, resize
@@ -28,7 +28,7 @@ class FCNHead(nn.Sequential):
     def __init__(
         self, spatial_dims: int, in_channels: int, out_channels: int, *, norm: str = "batch", dropout: float = 0.1
     ) -> None:
-        conv = Conv[Conv.CONV, spatial_dims]
+        conv = convolution(spatial_dims)
         width = max(in_channels // 4, 1)
         layer = make_norm(norm, width, spatial_dims)
         super().__init__(
@@ -131,7 +131,7 @@ class FCN32s(nn.Module):
         self.encoder = build_encoder(encoder, spatial_dims, in_channels, **options)
         channels, strides = self.encoder.channels, self.encoder.strides
 
-        conv = Conv[Conv.CONV, spatial_dims]
+        conv = convolution(spatial_dims)
         kernel = FC_KERNELS[family]
         fc6 = conv(channels[-1], fc_channels, kernel_size=kernel, padding=kernel // 2 if padding == "same" else 0)
         fc7 = conv(fc_channels, fc_channels, kernel_size=1)

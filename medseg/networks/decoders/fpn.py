@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai.networks.layers.factories import Conv, Dropout
+from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
 from medseg.networks.encoders.resnet import conv
@@ -146,7 +147,7 @@ class FPN(nn.Module):
                 align_corners=align_corners,
             )
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
-        self.head = Conv[Conv.CONV, spatial_dims](segmentation_channels, out_channels, kernel_size=1)
+        self.head = convolution(spatial_dims)(segmentation_channels, out_channels, kernel_size=1)
         self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
 from medseg.networks.layers import make_norm, resize
@@ -20,7 +20,7 @@ class HRNetHead(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: Sequence[int], out_channels: int, *, norm: str = "batch") -> None:
         super().__init__()
-        conv = Conv[Conv.CONV, spatial_dims]
+        conv = convolution(spatial_dims)
         wide = sum(channels)
         layer = make_norm(norm, wide, spatial_dims)
         self.last_layer = nn.Sequential(

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv, Dropout, Pool
+from monai.networks.layers.factories import Dropout, Pool
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.decoders.aspp import conv_norm_relu, normalise_pooled, pooled_norm
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
@@ -93,7 +94,7 @@ class PSPNet(nn.Module):
         self.head = nn.Sequential(
             *conv_norm_relu(spatial_dims, self.pyramid.out_channels, width, 3, norm=norm),
             Dropout[Dropout.DROPOUT, spatial_dims](dropout),
-            Conv[Conv.CONV, spatial_dims](width, out_channels, kernel_size=1),
+            convolution(spatial_dims)(width, out_channels, kernel_size=1),
         )
         self.upsample = ToImage(spatial_dims, out_channels, stride, upsample=upsample, align_corners=align_corners)
         self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.encoders.plain import PlainEncoder
 from medseg.networks.layers import ConvStack, Head, concatenate, initialise, per_axis, resize
 
@@ -23,9 +24,9 @@ class Upsample(nn.Module):
         if upsample not in UPSAMPLES:
             raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
         self.transposed = upsample == "transposed"
-        kind = Conv.CONVTRANS if self.transposed else Conv.CONV
         kernel = tuple(step) if self.transposed else 1
-        self.conv = Conv[kind, spatial_dims](in_channels, out_channels, kernel_size=kernel, stride=kernel)
+        kind = Conv[Conv.CONVTRANS, spatial_dims] if self.transposed else convolution(spatial_dims)
+        self.conv = kind(in_channels, out_channels, kernel_size=kernel, stride=kernel)
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         x = self.conv(x)

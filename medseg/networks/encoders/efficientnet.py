@@ -10,11 +10,11 @@ from math import prod
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.networks.checkpointing import checkpointed
+from medseg.networks.convolution import convolution
 from medseg.networks.layers import make_norm, per_axis
 
 # repeats, kernel, whether the stage down-samples, expansion, channels
@@ -41,7 +41,7 @@ def same_conv(
 ) -> nn.Module:
     """A convolution for `apply_same`: padded along the axes without stride, where both sides are alike."""
     padding = tuple((kernel_size - 1) * d // 2 if s == 1 else 0 for s, d in zip(stride, dilation, strict=True))
-    return Conv[Conv.CONV, spatial_dims](
+    return convolution(spatial_dims)(
         in_channels,
         out_channels,
         kernel_size=kernel_size,

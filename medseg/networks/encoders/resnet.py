@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv, Pool
+from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
 from medseg.networks.checkpointing import checkpointed
+from medseg.networks.convolution import convolution
 from medseg.networks.layers import make_norm, per_axis
 from medseg.networks.relu import add_to, relu_after
 
@@ -31,7 +32,7 @@ def conv(
 ) -> nn.Module:
     """A convolution with an odd kernel that is padded to `ceil(size / stride)` voxels, whatever the dilation."""
     dilation = per_axis(dilation, spatial_dims)
-    return Conv[Conv.CONV, spatial_dims](
+    return convolution(spatial_dims)(
         in_channels,
         out_channels,
         kernel_size=kernel_size,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.layers.factories import Conv, Pool
+from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
+from medseg.networks.convolution import convolution
 from medseg.networks.encoders.resnet import scaled
 from medseg.networks.layers import make_norm, per_axis
 from medseg.networks.relu import relu_after
@@ -124,7 +125,7 @@ class VGGEncoder(_Features):
             wide = scaled(base, width)
             for index in range(depth):
                 pad = (padding,) * spatial_dims if stage == index == 0 else dilation
-                conv = Conv[Conv.CONV, spatial_dims](channels, wide, kernel_size=3, padding=pad, dilation=dilation)
+                conv = convolution(spatial_dims)(channels, wide, kernel_size=3, padding=pad, dilation=dilation)
                 self.features.append(conv)
                 self.features.extend(_norm_relu(norm, wide, spatial_dims))
                 channels = wide
@@ -192,7 +193,7 @@ class AlexNetEncoder(_Features):
         for index, (base, kernel) in enumerate(zip(ALEXNET_WIDTHS, (11, 5, 3, 3, 3), strict=True)):
             wide = scaled(base, width)
             self.features.append(
-                Conv[Conv.CONV, spatial_dims](
+                convolution(spatial_dims)(
                     channels,
                     wide,
                     kernel_size=kernel,

@@ -1,0 +1,25 @@
+"""Convolution for two and three dimensions, safe in bfloat16 on a CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Conv3d(nn.Conv3d):
+    """`nn.Conv3d`, except that maps of depth 2 are trained in float32 on a CPU.
+
+    PyTorch 2.13 (oneDNN) computes a wrong weight gradient, or NaN, for a bfloat16 convolution of stride 1 whose first
+    spatial axis has two voxels; nothing warns of it. Such maps are tiny, so float32 costs nothing there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.device.type == "cpu" and x.shape[2] == 2 and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
+        return super().forward(x)
+
+
+def convolution(spatial_dims: int) -> type[nn.Conv2d] | type[Conv3d]:
+    """The class of a convolution over that many spatial dimensions."""
+    return Conv3d if spatial_dims == 3 else nn.Conv2d
