@@ -1,7 +1,7 @@
 """Config -> bundle: the one place where a pipeline is put together.
 
 Each function returns a bundle's YAML as plain data (its language: `bundle.components`). The ids are MONAI's
-conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label and MONAI Deploy find what they look for.
+conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label and MONAI Deploy find what they need.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         **parts.common(config, facts, bundle_root),
         "cache_dir": config.data.cache or "$@bundle_root + '/cache'",
         "val_interval": training.validation_interval,
-        "network": parts.placed_network(config),
+        "network": parts.placed_network(config, pretrained=config.network.pretrained),
         "average": target(average_weights, network="@network", decay=training.weight_average)
         if training.weight_average
         else None,

@@ -7,6 +7,7 @@ A component is written `target(UNet, spatial_dims=3)` with the class imported an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -24,8 +25,9 @@ from medseg.data.cases import load_cases
 from medseg.data.transforms import preprocessing_steps
 from medseg.engine import device as hardware
 from medseg.inference.tta import MirroredInferer
-from medseg.losses import DeepSupervision, DiceCrossEntropy
+from medseg.losses import AuxiliaryHeads, DeepSupervision, DiceCrossEntropy
 from medseg.networks import NETWORKS
+from medseg.networks.pretrained import with_pretrained
 
 Component = dict[str, Any]
 
@@ -43,7 +45,6 @@ def target(component: Callable, **arguments: Any) -> Component:
 
 def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     labels = facts.labels
-    network = config.network.model_dump(exclude={"name"})
     return {
         "imports": ["$import medseg.engine.device as hardware"],
         "bundle_root": bundle_root,
@@ -57,14 +58,27 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
             region_values=list(labels.region_values),
             ignore_index=labels.ignore_index,
         ),
-        "network_def": target(
-            NETWORKS[config.network.name], in_channels=len(facts.channels), out_channels=len(labels.channels), **network
-        ),
+        "network_def": network(config, len(facts.channels), len(labels.channels)),
     }
 
 
-def placed_network(config: Config) -> Component:
-    return target(hardware.place, network="@network_def", device="@device", spatial_dims=config.network.spatial_dims)
+def network(config: Config, in_channels: int, out_channels: int) -> Component:
+    """The network with all its options written out, defaults too."""
+    kind, options = NETWORKS[config.network.name], config.network.options()
+    defaults = {
+        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return target(kind, in_channels=in_channels, out_channels=out_channels, **(defaults | options))
+
+
+def placed_network(config: Config, *, pretrained: str | None = None) -> Component:
+    """The network on its device, in its memory format, perhaps with weights to start from."""
+    start: Any = "@network_def"
+    if pretrained is not None:
+        start = target(with_pretrained, network=start, source=pretrained)
+    return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
 
 
 def cases(config: Config, section: str) -> Component:
@@ -120,8 +134,18 @@ def optimizer(config: Config) -> Component:
 
 
 def loss(config: Config) -> Component:
-    loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **config.loss.model_dump(exclude={"name"}))
-    return target(DeepSupervision, loss=loss) if config.network.deep_supervision else loss
+    """Dice + cross-entropy; deep supervision for a U-Net, weighted auxiliary heads for the other networks."""
+    weights = {"auxiliary_weight", "presence_weight"}
+    options = config.loss.model_dump(exclude={"name"} | weights)
+    loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **options)
+    if config.network.name == "unet":
+        return loss if config.network.deep_supervision is False else target(DeepSupervision, loss=loss)
+    return target(
+        AuxiliaryHeads,
+        loss=loss,
+        weight=config.loss.auxiliary_weight,
+        presence_weight=config.loss.presence_weight,
+    )
 
 
 def inferer(config: Config) -> Component:

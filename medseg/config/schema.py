@@ -8,47 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[list[Count], Field(min_length=2, max_length=3)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
-Factors = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-Axes = list[Annotated[int, Field(ge=0, le=2)]]
-
-Finding = tuple[tuple[str, ...], str]
-"""Keys that do not go together, the one to report first (dotted, relative to their section), and what is wrong."""
-
-
-class Section(BaseModel):
-    """A strict, frozen part of the config: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-    def findings(self) -> Iterable[Finding]:
-        """Every combination of keys that is impossible."""
-        return ()
-
-    def unordered(self, *keys: str) -> Iterable[Finding]:
-        """The ranges among `keys` that do not go from low to high."""
-        for key in keys:
-            low, high = getattr(self, key)
-            if low > high:
-                yield (key,), f"[{low}, {high}] must go from low to high"
-
-    @model_validator(mode="after")
-    def keys_go_together(self) -> Self:
-        found = list(self.findings())
-        if found:
-            text = "; ".join(f"{keys[0]}: {what}" for keys, what in found)
-            raise PydanticCustomError("combination", "{text}", {"text": text, "findings": found})
-        return self
+from medseg.config.network import NetworkConfig
+from medseg.config.section import Axes, Count, Factors, Finding, Fraction, Positive, Range, Section, Share, Size
 
 
 class DataConfig(Section):
@@ -107,54 +72,14 @@ class PreprocessingConfig(Section):
         yield from self.unordered("window_hu")
 
 
-class NetworkConfig(Section):
-    """Which network, and its options."""
-
-    name: Literal["unet"] = "unet"
-    spatial_dims: Literal[2, 3] = 3
-    widths: Annotated[list[Count], Field(min_length=2)] = [32, 64, 128, 256, 320]
-    """Channels at each resolution, the finest first."""
-    strides: list[Count | Size] | None = None
-    """Down-sampling before each resolution, one number or one an axis; default 1, then 2 each."""
-    kernel_sizes: list[Count | Size] | None = None
-    """Kernel of the convolutions at each resolution, one number or one an axis; default 3 each."""
-    blocks_per_level: Count = 2
-    """Convolution blocks at each resolution."""
-    norm: Literal["instance", "group", "batch", "syncbatch", "none"] = "instance"
-    activation: Literal["leakyrelu", "relu", "gelu", "silu"] = "leakyrelu"
-    upsample: Literal["transposed", "linear"] = "transposed"
-    """Up-sampling in the decoder: transposed convolution, or (tri)linear resize and a 1x1 convolution."""
-    residual: bool = False
-    dropout: Share = 0.0
-    deep_supervision: bool = True
-    """Train on the coarser maps of the decoder too (weights 1, 1/2, 1/4, ...)."""
-
-    def findings(self) -> Iterable[Finding]:
-        levels = len(self.widths)
-        for key in ("strides", "kernel_sizes"):
-            entries = getattr(self, key) or []
-            if entries and len(entries) != levels:
-                yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {levels} widths"
-            for entry in entries:
-                if isinstance(entry, list) and len(entry) != self.spatial_dims:
-                    yield (key, "spatial_dims"), f"{entry} must have {self.spatial_dims} numbers (spatial_dims)"
-        for entry in self.kernel_sizes or []:
-            if any(size % 2 == 0 for size in (entry if isinstance(entry, list) else [entry])):
-                yield ("kernel_sizes",), f"{entry} must be odd, so that a convolution keeps the size"
-
-    def coarsest(self, size: list[int]) -> list[int]:
-        """The number of voxels along each axis at the coarsest resolution, for a patch of `size`."""
-        for level in range(len(self.widths)):
-            stride = self.strides[level] if self.strides else min(level, 1) + 1
-            steps = stride if isinstance(stride, list) else [stride] * len(size)
-            size = [math.ceil(n / step) for n, step in zip(size, steps, strict=True)]
-        return size
-
-
 class LossConfig(Section):
     """Dice + cross-entropy: softmax over classes, or a sigmoid for every region."""
 
     name: Literal["dice_ce"] = "dice_ce"
+    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
+    """Of an auxiliary head's loss, where the network has one."""
+    presence_weight: Annotated[float, Field(ge=0)] = 0.2
+    """EncNet: of the loss of which classes are in the image."""
     dice_weight: Annotated[float, Field(ge=0)] = 1.0
     cross_entropy_weight: Annotated[float, Field(ge=0)] = 1.0
     batch_dice: bool = True
@@ -315,7 +240,7 @@ class Config(Section):
             yield ("preprocessing.orientation", "network.spatial_dims"), "needs three letters when spatial_dims is 3"
         if len(self.training.patch_size) == dims:
             coarsest = self.network.coarsest(self.training.patch_size)
-            if math.prod(coarsest) == 1 and self.network.norm == "instance":
+            if coarsest and math.prod(coarsest) == 1 and self.network.norm in (None, "instance"):
                 yield (
                     (
                         "training.patch_size",

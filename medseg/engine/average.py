@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
 
 def average_weights(network: torch.nn.Module, decay: float) -> AveragedModel:
     """A copy of the network that follows it, `copy = decay * copy + (1 - decay) * network`, buffers too.
@@ -14,7 +16,7 @@ def average_weights(network: torch.nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def follow(averaged: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor | int) -> None:
+    def follow(averaged: Tensors, current: Tensors, steps: torch.Tensor | int) -> None:
         ramped = min(decay, (1 + int(steps)) / (10 + int(steps)))
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, 1 - ramped)

@@ -7,6 +7,7 @@ not start-up, validation or saving, so a resumed run goes on with the minutes th
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -52,7 +53,7 @@ class Budget:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_run)
 
-    def progress(self, engine: Engine) -> float:
+    def progress(self, engine: Any) -> float:
         """Share of the budget that is used up, in [0, 1]."""
         steps = engine.state.max_epochs * engine.state.epoch_length
         used = max(engine.state.iteration - 1, 0) / steps
@@ -65,17 +66,17 @@ class Budget:
         """Whether the minutes are used up."""
         return self.max_minutes is not None and self.seconds >= 60 * self.max_minutes
 
-    def _start_clock(self, engine: Engine) -> None:
+    def _start_clock(self, engine: Any) -> None:
         self._since = time.perf_counter()
 
-    def _set_rates(self, engine: Engine) -> None:
+    def _set_rates(self, engine: Any) -> None:
         progress = self.progress(engine)
         rise = min((progress + 1e-3) / self.warmup, 1.0) if self.warmup else 1.0
         factor = rise * (1.0 - progress) ** self.power
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = base * factor
 
-    def _count(self, engine: Engine) -> None:
+    def _count(self, engine: Any) -> None:
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
@@ -86,6 +87,6 @@ class Budget:
         if self.is_over:
             engine.terminate_epoch()  # EPOCH_COMPLETED still fires: the last validation and checkpoint happen
 
-    def _end_run(self, engine: Engine) -> None:
+    def _end_run(self, engine: Any) -> None:
         if self.is_over:
             engine.terminate()

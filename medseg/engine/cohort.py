@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
@@ -108,18 +109,18 @@ class CohortReport:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.COMPLETED, self.write)
 
-    def start(self, engine: Engine) -> None:
+    def start(self, engine: Any) -> None:
         """Forget an earlier run of the engine."""
         self._scores: list = []
         self._finished: list[str] = []
 
-    def collect(self, engine: Engine) -> None:
+    def collect(self, engine: Any) -> None:
         """Keep the scores of this case."""
         if succeeded(engine):
             self._finished.append(engine.state.output["case"])
             self._scores += engine.state.output.get("scores", [])
 
-    def write(self, engine: Engine) -> None:
+    def write(self, engine: Any) -> None:
         """Gather all processes' cases; the first one writes the files."""
         scores, self.finished = gather(self._scores), gather(self._finished)
         self.failures = gather(engine.state.failures)

@@ -124,7 +124,7 @@ def shard(cases: Sequence) -> list:
 
 def place(network: torch.nn.Module, device: torch.device, spatial_dims: int) -> torch.nn.Module:
     """The network on the device, its weights in channels-last order."""
-    return network.to(device, memory_format=memory_format(spatial_dims))
+    return network.to(device, memory_format=memory_format(spatial_dims))  # type: ignore[call-overload]
 
 
 def first_process_first(work: Callable[[], object]) -> None:

@@ -91,7 +91,7 @@ class SegmentationEvaluator(Evaluator):
         self.add_event_handler(Events.STARTED, self._start)
         self._register_handlers(val_handlers)
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Evaluate all cases of this process; one without a case still takes part in what the processes share."""
         if self.state.epoch_length:
             return super().run(global_epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
@@ -18,7 +19,7 @@ class Validation(ValidationHandler):
     """MONAI's handler, which also validates the last epoch of a run, whatever the interval."""
 
     def attach(self, engine: Engine) -> None:
-        def is_due(engine: Engine, epoch: int) -> bool:
+        def is_due(engine: Any, epoch: int) -> bool:
             is_last = engine.budget.is_over or epoch == engine.state.max_epochs
             return is_last or epoch % self.interval == 0
 
@@ -35,7 +36,7 @@ class History:
         validator: the engine that validates, or None.
     """
 
-    def __init__(self, folder: str, validator: Engine | None = None) -> None:
+    def __init__(self, folder: str, validator: Any = None) -> None:
         self.folder, self.validator = Path(folder), validator
         self.board: Board | None = None
 
@@ -43,7 +44,7 @@ class History:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
         engine.add_event_handler(Events.COMPLETED, self.close)
 
-    def record(self, engine: Engine) -> None:
+    def record(self, engine: Any) -> None:
         """Add the row of this epoch."""
         if rank() != 0:
             return
@@ -66,7 +67,7 @@ class History:
         scalars = {key: value for key, value in row.items() if "/" in key and value is not None}
         self.board.scalars(scalars, step=engine.state.epoch)
 
-    def close(self, engine: Engine) -> None:
+    def close(self, engine: Any) -> None:
         """Flush the TensorBoard log."""
         if self.board is not None:
             self.board.close()

@@ -98,7 +98,7 @@ class BestWeights:
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
 
-    def load(self, engine: Engine) -> None:
+    def load(self, engine: Any) -> None:
         """Raises RunError when the file is missing, damaged, or of another network."""
         load_weights(engine.network, self.path, engine.state.device)
 
@@ -114,14 +114,14 @@ class Checkpoints:
         early_stop_epochs: end the run after so many epochs without a better metric, or None.
     """
 
-    def __init__(self, folder: str, validator: Engine | None = None, early_stop_epochs: int | None = None) -> None:
+    def __init__(self, folder: str, validator: Any = None, early_stop_epochs: int | None = None) -> None:
         self.folder, self.validator, self.early_stop_epochs = Path(folder), validator, early_stop_epochs
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
-    def load(self, engine: Engine) -> None:
+    def load(self, engine: Any) -> None:
         """Continue from the checkpoint; without one this must be a new run.
 
         Raises:
@@ -151,7 +151,7 @@ class Checkpoints:
         if engine.budget.is_over or self._is_stale(state["epoch"], state["best_epoch"]):
             engine.terminate()
 
-    def save(self, engine: Engine) -> None:
+    def save(self, engine: Any) -> None:
         """Write `model.pt` when this epoch is the best so far, then the checkpoint; maybe stop early."""
         best, best_epoch = -1.0, engine.state.epoch
         if self.validator is not None:

@@ -83,7 +83,7 @@ class SegmentationTrainer(Trainer):
 
     def _start_epoch(self, engine: Any) -> None:
         sampler = getattr(self.data_loader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
+        if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.state.epoch - 1)
         self._loss_sum = torch.zeros((), device=self.state.device)
         self._steps = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from ignite.engine import Engine
 from ignite.metrics import Metric
 
 from medseg.config.labels import Labels
@@ -53,6 +54,6 @@ class ValidationDice(Metric):
         means = [value for value in self.per_target.values() if value is not None]
         return sum(means) / len(means) if means else 0.0
 
-    def completed(self, engine: Engine, name: str) -> None:
+    def completed(self, engine: Any, name: str) -> None:
         super().completed(engine, name)
         engine.state.metric_details = self.per_target

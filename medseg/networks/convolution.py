@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,6 @@ class Conv3d(nn.Conv3d):
         return super().forward(x)
 
 
-def convolution(spatial_dims: int) -> type[nn.Conv2d] | type[Conv3d]:
+def convolution(spatial_dims: int) -> Any:
     """The class of a convolution over that many spatial dimensions."""
     return Conv3d if spatial_dims == 3 else nn.Conv2d

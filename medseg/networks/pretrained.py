@@ -70,6 +70,12 @@ class Loaded:
         return "\n".join(lines)
 
 
+def with_pretrained(network: nn.Module, source: str, inflate: str = "mean") -> nn.Module:
+    """The network itself, after `load_pretrained`; what was loaded, adapted and left out is printed."""
+    print(load_pretrained(network, source, inflate=inflate))
+    return network
+
+
 def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "mean", depth_axis: int = -1) -> Loaded:
     """Copy the weights of `source` into a network, or into an encoder alone, and say what was done.
 

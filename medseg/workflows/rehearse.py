@@ -23,10 +23,8 @@ def rehearse(config: Config) -> None:
         config: the experiment, `data.root` given.
     """
     data, training, facts = config.data, config.training, describe_data(config)
-    cases = {
-        section: len(load_cases(data.root, section, layout=data.layout, validation=data.validation, seed=config.seed))
-        for section in ("training", "validation")
-    }
+    listed = {"layout": data.layout, "validation": data.validation, "seed": config.seed}
+    cases = {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
     parser = ConfigParser(compile_training(config, facts=facts, bundle_root="."))
     network, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
     encode, device = parser.get_parsed_content("train#trainer#encode"), parser.get_parsed_content("device")

@@ -94,9 +94,7 @@ def main() -> None:
     prepare(0)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"\n{name}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}\n")
-    print(
-        "| 3D U-Net, training step | batch | precision | samples/s, step alone | of bf16 peak | samples/s, data included |"
-    )
+    print("| 3D U-Net | batch | precision | samples/s, step alone | of bf16 peak | samples/s, data included |")
     print("|---|---|---|---|---|---|")
     for setting in TINY if options.tiny else SETTINGS:
         print(measure(setting, device, name, options.steps, 0 if options.tiny else options.workers))

@@ -17,10 +17,14 @@ SMALL: dict[str, dict] = {
     "deeplabv2": RESNET,
     "deeplabv3": {**RESNET, "width": 16},
     "deeplabv3plus": {**RESNET, "width": 16},
+    "efficientfcn": {**RESNET, "width": 16, "wide": 32, "codewords": 8},
+    "encnet": {**RESNET, "channels": 16, "codes": 4, "presence": False},
     "fcn": RESNET,
     "fcn16s": VGG,
     "fcn32s": VGG,
     "fcn8s": VGG,
+    "fpn": {**RESNET, "pyramid_channels": 16, "segmentation_channels": 16},
+    "hrnet": {"encoder": "hrnet_w18s", "encoder_options": {"width": 4, "stem_width": 8}},
     "pspnet": {**RESNET, "width": 16},
 }
 SIZES = {2: (65, 97), 3: (33, 40, 31)}

@@ -109,7 +109,7 @@ class UNet(nn.Module):
         spatial_dims: int,
         in_channels: int,
         out_channels: int,
-        widths: Sequence[int],
+        widths: Sequence[int] = (32, 64, 128, 256, 320),
         strides: Sequence[int | Sequence[int]] | None = None,
         kernel_sizes: Sequence[int | Sequence[int]] | None = None,
         blocks_per_level: int = 2,

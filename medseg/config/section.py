@@ -1,0 +1,46 @@
+"""What the sections of a config are made of: strict, frozen models that report impossible combinations of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[list[Count], Field(min_length=2, max_length=3)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Factors = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+Axes = list[Annotated[int, Field(ge=0, le=2)]]
+
+Finding = tuple[tuple[str, ...], str]
+"""Keys that do not go together, the one to report first (dotted, relative to their section), and what is wrong."""
+
+
+class Section(BaseModel):
+    """A strict, frozen part of the config: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def findings(self) -> Iterable[Finding]:
+        """Every combination of keys that is impossible."""
+        return ()
+
+    def unordered(self, *keys: str) -> Iterable[Finding]:
+        """The ranges among `keys` that do not go from low to high."""
+        for key in keys:
+            low, high = getattr(self, key)
+            if low > high:
+                yield (key,), f"[{low}, {high}] must go from low to high"
+
+    @model_validator(mode="after")
+    def keys_go_together(self) -> Self:
+        found = list(self.findings())
+        if found:
+            text = "; ".join(f"{keys[0]}: {what}" for keys, what in found)
+            raise PydanticCustomError("combination", "{text}", {"text": text, "findings": found})
+        return self
