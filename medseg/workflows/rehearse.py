@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -23,7 +24,7 @@ def rehearse(config: Config) -> None:
         config: the experiment, `data.root` given.
     """
     data, training, facts = config.data, config.training, describe_data(config)
-    listed = {"layout": data.layout, "validation": data.validation, "seed": config.seed}
+    listed: dict[str, Any] = {"layout": data.layout, "validation": data.validation, "seed": config.seed}
     cases = {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
     parser = ConfigParser(compile_training(config, facts=facts, bundle_root="."))
     network, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
