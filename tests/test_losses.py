@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss
 
-from medseg.losses import DeepSupervision, DiceCrossEntropy, shrink
+from medseg.losses import AuxiliaryHeads, DeepSupervision, DiceCrossEntropy, present, shrink
 
 
 def sample(classes: int, *size: int, batch: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,3 +140,27 @@ def test_shrink_takes_voxels_for_any_size() -> None:
     target = torch.arange(7 * 9).view(1, 1, 7, 9)
     assert torch.equal(shrink(target, (4, 3))[0, 0], target[0, 0][[0, 1, 3, 5]][:, ::3])
     assert shrink(target, (7, 9)) is target
+
+
+def test_auxiliary_heads_add_weighted_losses() -> None:
+    torch.manual_seed(0)
+    loss = DiceCrossEntropy()
+    main, other = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 4, 4)
+    target = torch.randint(0, 3, (2, 1, 8, 8))
+    heads = AuxiliaryHeads(loss, weight=0.4)
+    expected = loss(main, target) + 0.4 * loss(other, target[..., ::2, ::2])
+    assert torch.allclose(heads([main, other], target), expected)
+    assert torch.equal(heads(main, target), loss(main, target))
+
+
+def test_presence_is_of_what_the_sample_holds_and_ignores_the_ignored() -> None:
+    target = torch.tensor([[[[0, 1], [1, -100]]], [[[2, 2], [-100, -100]]]])
+    assert present(target, 3).tolist() == [[1, 1, 0], [0, 0, 1]]
+    regions = torch.tensor([[[[0.0, 1.0]], [[-1.0, 0.0]]]])  # (1, 2, 1, 2)
+    assert present(regions, 2).tolist() == [[1, 0]]
+    heads = AuxiliaryHeads(DiceCrossEntropy(), presence_weight=0.2)
+    main = torch.zeros(2, 3, 2, 2)
+    sure, wrong = torch.tensor([[9.0, 9, -9], [-9, -9, 9]]), torch.tensor([[-9.0, -9, 9], [9, 9, -9]])
+    plain = heads(main, target)
+    assert torch.allclose(heads([main, sure], target), plain, atol=1e-3)
+    assert torch.allclose(heads([main, wrong], target), plain + 0.2 * 9, atol=1e-3)

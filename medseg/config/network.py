@@ -91,7 +91,7 @@ EncoderName = Literal[
 class EncoderOptions(Section):
     """Options of the encoder; each encoder has some of them, and says so when it is built."""
 
-    width: Positive | None = None
+    width: Count | Positive | None = None
     """Factor on the channels (ResNet, VGG, AlexNet, EfficientNet), or the channels of the finest branch (HRNet)."""
     stem: Literal["7x7", "deep", "deep_wide"] | None = None
     """ResNet: one 7x7 convolution, or three 3x3 with 32-32-64 or 64-64-128 channels."""

@@ -80,7 +80,7 @@ def _review(run: Path, output: Path, config: Config, facts: DataFacts, table: Me
     history = _history(run / "history.csv")
     write_report(
         (run if data is None else output) / "report.html",
-        title=config.name,
+        title=f"{config.name}: {config.description}" if config.description else config.name,
         summary=table.summary(),
         table=table,
         history=history,

@@ -50,12 +50,12 @@ def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
         raise RunError(f"{run}: this folder exists and is no run of medseg", "choose another with --run DIR")
     if saved.exists() and not restart:
         _same_experiment(load_config(saved), config, run)
+    facts = describe_data(config)  # before anything is removed: a mistake in the config loses nothing
     if restart:
         for name in RESULTS:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     run.mkdir(parents=True, exist_ok=True)
-    facts = describe_data(config)
     replace_file(saved, dump_config(config))
     replace_file(run / "data.json", facts.to_json())
     replace_file(run / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")

@@ -187,7 +187,8 @@ def test_two_processes_count_no_case_twice(trained: tuple[Path, Path], tmp_path:
     run, _ = trained
     mine = tmp_path / "run"
     shutil.copytree(run, mine)
-    expected = json.loads((run / "eval" / "metrics.json").read_text())["scores"]
+    finish(medseg("evaluate", "--run", mine, cwd=tmp_path))  # a process of its own, as many threads as the two have
+    expected = json.loads((mine / "eval" / "metrics.json").read_text())["scores"]
     (mine / "eval" / "metrics.json").unlink()
     arguments = ["--nproc-per-node=2", "--master-port=29611", "-m", "--", "medseg", "evaluate", "--run", mine]
     finish(medseg(*arguments, cwd=tmp_path, module="torch.distributed.run"))
@@ -206,3 +207,35 @@ def test_two_processes_train(tiny_msd, tmp_path: Path) -> None:
     finish(medseg(*arguments, *train_arguments(root, run), cwd=tmp_path, module="torch.distributed.run"))
     assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 1
     assert len((run / "history.csv").read_text().splitlines()) == 3
+
+
+SMALL_ENCODER = {"network__encoder": "resnet18", "network__encoder_options": {"width": 0.125}}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deeplabv3plus", {**SMALL_ENCODER, "network__width": 8, "network__auxiliary": True}),
+        ("encnet", {**SMALL_ENCODER, "network__channels": 8, "network__codes": 4, "network__auxiliary": True}),
+        ("hrnet", {"network__encoder": "hrnet_w18s", "network__encoder_options": {"width": 4, "stem_width": 8}}),
+    ],
+)
+def test_other_networks_by_name(tiny_msd, tmp_path: Path, name: str, options: dict, spatial_dims: int) -> None:
+    """Auxiliary heads and EncNet's presence branch train; the bundle names every option."""
+    shape = (24, 20, 16)[:spatial_dims]
+    root = tiny_msd(cases=4, shape=shape, spacing_mm=(1.0, 1.0, 1.0))
+    config = tiny_config(
+        root,
+        network__widths=None,
+        network__name=name,
+        network__spatial_dims=spatial_dims,
+        network__norm="instance",
+        training__patch_size=list(shape),
+        training__max_epochs=1,
+        **options,
+    )
+    run = train(config, run=tmp_path / "run")
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    assert metrics["cases"] == 1
+    assert "encoder_options:" in (run / "configs" / "train.yaml").read_text()
