@@ -36,7 +36,7 @@ bundles: $(READY)  ## compile configs into bundles/
 # A bare GPU machine has Python and PyTorch; whatever else is needed comes as wheels in .whl/, without a network.
 gpu-check:  ## on a GPU machine: the tests that need one, then its speed
 	@if [ -d .whl ]; then $(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .site .whl/*.whl; fi
-	@PYTHONPATH=.site:. $(PYTHON) -m pytest -m gpu
+	@PYTHONPATH=.site:. $(PYTHON) -m pytest -m gpu $$(grep -rl 'mark[.]gpu' tests --include='test_*.py')
 	@PYTHONPATH=.site:. $(PYTHON) tests/bench/gpu.py
 
 clean:  ## remove what the other commands made, except runs/

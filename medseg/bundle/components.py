@@ -126,11 +126,10 @@ def optimizer(config: Config) -> Component:
         "params": "$@network.parameters()",
         "lr": options.learning_rate,
         "weight_decay": options.weight_decay,
-        "fused": True,
     }
     if options.name == "sgd":
         return target(torch.optim.SGD, **shared, momentum=options.momentum, nesterov=options.momentum > 0)
-    return target(torch.optim.AdamW, **shared)
+    return target(torch.optim.AdamW, **shared, fused=True)
 
 
 def loss(config: Config) -> Component:

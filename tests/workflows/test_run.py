@@ -239,3 +239,13 @@ def test_other_networks_by_name(tiny_msd, tmp_path: Path, name: str, options: di
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     assert metrics["cases"] == 1
     assert "encoder_options:" in (run / "configs" / "train.yaml").read_text()
+
+
+def test_early_stop_ends_a_run_that_no_longer_improves_and_keeps_it_ended(tiny_msd, tmp_path: Path) -> None:
+    root = tiny_msd(cases=4)
+    config = tiny_config(root, training__optimizer__learning_rate=1e-12, training__early_stop_epochs=2)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"max_epochs": 9})})
+    for _ in range(2):  # the second time there is nothing to do
+        run = train(config, run=tmp_path / "run")
+        rows = (run / "history.csv").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
