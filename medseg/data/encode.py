@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from medseg.config.labels import Labels
-
-IGNORED_CLASS, IGNORED_REGION = -100, -1.0
+from medseg.losses import IGNORED_CLASS, IGNORED_REGION
 
 
 class LabelEncoder:

@@ -190,12 +190,12 @@ class Head(nn.Module):
         return resize(self.conv(x), x.shape[2:] if size is None else size)
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """`(B, C, *spatial)` -> `(B, C, *size)`, (bi/tri)linear without aligned corners; nothing to do costs nothing."""
+def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """`(B, C, *spatial)` -> `(B, C, *size)`, (bi/tri)linear; nothing to do costs nothing."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim - 2]
-    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False)
+    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=align_corners)
 
 
 def concatenate(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.layers import per_axis
+from medseg.networks.layers import per_axis, resize
 
 UPSAMPLES = ("linear", "transposed")
 
@@ -49,14 +49,6 @@ def linear_transposed(
     return conv
 
 
-def resize_linear(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """`(B, C, *spatial)` -> `(B, C, *size)`; nothing to do costs nothing."""
-    if tuple(x.shape[2:]) == tuple(size):
-        return x
-    mode = "bilinear" if x.ndim == 4 else "trilinear"
-    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=align_corners)
-
-
 class ToImage(nn.Module):
     """Logits at a stride `(B, K, *ceil(size / stride))` -> logits `(B, K, *size)`.
 
@@ -85,7 +77,7 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         if self.conv is None:
-            return resize_linear(x, size, self.align_corners)
+            return resize(x, size, self.align_corners)
         return take(self.conv(x), [0] * len(size), size)
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from medseg.networks.decoders.fcn import FCN, FCN8s, FCN16s, FCN32s
-from medseg.networks.upsampling import linear_transposed, resize_linear, take
+from medseg.networks.layers import resize
+from medseg.networks.upsampling import linear_transposed, take
 from tests.networks.oracles import copy_weights, largest_difference, oracle
 
 SMALL = {"fc_channels": 8, "encoder_options": {"width": 0.125}}
@@ -126,7 +127,7 @@ def test_transposed_convolution_begins_as_linear_resize(stride: int | tuple[int,
     upsample = linear_transposed(2, 3, stride)
     x = torch.randn(1, 3, 9, 8)
     steps = (stride, stride) if isinstance(stride, int) else stride
-    resized = resize_linear(x, (9 * steps[0], 8 * steps[1]))
+    resized = resize(x, (9 * steps[0], 8 * steps[1]))
     learned = upsample(x)
     assert learned.shape == resized.shape
     inner = (..., slice(steps[0], -steps[0]), slice(steps[1], -steps[1]))
@@ -136,7 +137,7 @@ def test_transposed_convolution_begins_as_linear_resize(stride: int | tuple[int,
 def test_transposed_convolution_begins_as_trilinear_resize() -> None:
     x = torch.randn(1, 2, 5, 4, 6)
     learned = linear_transposed(3, 2, (2, 4, 2))(x)
-    resized = resize_linear(x, learned.shape[2:])
+    resized = resize(x, learned.shape[2:])
     torch.testing.assert_close(learned[..., 2:-2, 4:-4, 2:-2], resized[..., 2:-2, 4:-4, 2:-2])
 
 

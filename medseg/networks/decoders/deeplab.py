@@ -14,7 +14,7 @@ from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
 from medseg.networks.layers import make_norm, resize
 from medseg.networks.relu import relu_after
-from medseg.networks.upsampling import ToImage, resize_linear
+from medseg.networks.upsampling import ToImage
 
 
 class DeepLabV1(nn.Module):
@@ -163,7 +163,7 @@ class DeepLabV2(nn.Module):
         features = self.encoder(x)
         pyramid = [self._score(features[-1])]
         for scale in self.scales:
-            smaller = resize_linear(x, [max(round(n * scale), 1) for n in size])
+            smaller = resize(x, [max(round(n * scale), 1) for n in size])
             pyramid.append(resize(self._score(self.encoder(smaller)[-1]), pyramid[0].shape[2:]))
         best = pyramid[0]
         for scores in pyramid[1:]:

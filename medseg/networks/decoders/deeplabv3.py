@@ -12,7 +12,8 @@ from medseg.networks.convolution import convolution
 from medseg.networks.decoders.aspp import ASPP, conv_norm_relu
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
-from medseg.networks.upsampling import ToImage, resize_linear
+from medseg.networks.layers import resize
+from medseg.networks.upsampling import ToImage
 
 
 def rates_at(stride: Sequence[int]) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ class DeepLabV3(nn.Module):
         logits = self.upsample(self.head(features[-1]), size)
         if not self.training or self.auxiliary is None:
             return logits
-        return [logits, resize_linear(self.auxiliary(features[-2]), size)]
+        return [logits, resize(self.auxiliary(features[-2]), size)]
 
 
 class DeepLabV3Plus(nn.Module):
@@ -138,11 +139,11 @@ class DeepLabV3Plus(nn.Module):
         size = x.shape[2:]
         features = self.encoder(x)
         low = self.low_level(features[self.level])
-        high = resize_linear(self.aspp(features[-1]), low.shape[2:], self.align_corners)
+        high = resize(self.aspp(features[-1]), low.shape[2:], self.align_corners)
         logits = self.upsample(self.head(self.refine(torch.cat((high, low), dim=1))), size)
         if not self.training or self.auxiliary is None:
             return logits
-        return [logits, resize_linear(self.auxiliary(features[-2]), size)]
+        return [logits, resize(self.auxiliary(features[-2]), size)]
 
 
 def _level_of_stride(strides: Sequence[Sequence[int]], stride: int) -> int:

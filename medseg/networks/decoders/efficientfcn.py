@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from medseg.networks.convolution import convolution
 from medseg.networks.decoders.fcn import FCNHead
-from medseg.networks.decoders.fpn import resize_linear
 from medseg.networks.encoders import build_encoder
 from medseg.networks.layers import ConvBlock, resize
 
@@ -52,7 +51,7 @@ class HolisticDecoder(nn.Module):
         fine, middle, coarse = features
         levels = [fine, self.reduce_middle(middle), self.reduce_coarse(coarse)]
         base, guide = (
-            torch.cat([resize_linear(x, target.shape[2:], align_corners=True) for x in levels], dim=1)
+            torch.cat([resize(x, target.shape[2:], align_corners=True) for x in levels], dim=1)
             for target in (coarse, fine)
         )
         values = self.base(base)
@@ -102,7 +101,7 @@ class EfficientFCN(nn.Module):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         size = x.shape[2:]
         features = self.encoder(x)[-3:]
-        logits = resize_linear(self.head(self.dropout(self.decoder(features))), size, align_corners=True)
+        logits = resize(self.head(self.dropout(self.decoder(features))), size, align_corners=True)
         if not self.training or self.auxiliary is None:
             return logits
         return [logits, resize(self.auxiliary(features[-2]), size)]

@@ -83,7 +83,7 @@ class PyramidSum(nn.Module):
         total: Tensor | None = None
         for x, blocks, targets in zip(maps, self.levels, self.targets, strict=True):
             for block, target in zip(blocks, targets, strict=True):  # type: ignore[call-overload]
-                x = resize_linear(block(x), maps[target].shape[2:], self.align_corners)
+                x = resize(block(x), maps[target].shape[2:], self.align_corners)
             total = x if total is None else total + x
         assert total is not None
         return total
@@ -155,7 +155,7 @@ class FPN(nn.Module):
         features = self.encoder(x)[-len(self.pyramid.laterals) :]
         maps = self.pyramid(features)
         logits = self.head(self.dropout(self.sum(maps[0] if self.top_only else maps)))
-        logits = resize_linear(logits, size, self.align_corners)
+        logits = resize(logits, size, self.align_corners)
         if not self.training or self.auxiliary is None:
             return logits
         return [logits, resize(self.auxiliary(features[-2]), size)]
@@ -164,10 +164,3 @@ class FPN(nn.Module):
 def published_stem(encoder: str) -> dict[str, str]:
     """mmsegmentation's ResNets, whose parameter counts these networks have, begin with three 3x3 convolutions."""
     return {"stem": "deep"} if encoder.startswith("resnet") else {}
-
-
-def resize_linear(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
-    """`layers.resize` with the choice to align the corner voxels."""
-    if not align_corners or tuple(x.shape[2:]) == tuple(size):
-        return resize(x, size)
-    return F.interpolate(x, size=tuple(size), mode="trilinear" if x.ndim == 5 else "bilinear", align_corners=True)

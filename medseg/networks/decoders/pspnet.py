@@ -13,7 +13,8 @@ from medseg.networks.convolution import convolution
 from medseg.networks.decoders.aspp import conv_norm_relu, normalise_pooled, pooled_norm
 from medseg.networks.decoders.fcn import FCNHead
 from medseg.networks.encoders import build_encoder
-from medseg.networks.upsampling import ToImage, resize_linear
+from medseg.networks.layers import resize
+from medseg.networks.upsampling import ToImage
 
 
 class PyramidPooling(nn.Module):
@@ -48,7 +49,7 @@ class PyramidPooling(nn.Module):
         for pool, layers in zip(self.pools, self.convs, strict=True):
             conv, norm, relu = layers.children()
             grid = relu(normalise_pooled(norm, conv(pool(x))))
-            parts.append(resize_linear(grid, x.shape[2:], self.align_corners))
+            parts.append(resize(grid, x.shape[2:], self.align_corners))
         return torch.cat(parts, dim=1)
 
 
@@ -105,4 +106,4 @@ class PSPNet(nn.Module):
         logits = self.upsample(self.head(self.pyramid(features[-1])), size)
         if not self.training or self.auxiliary is None:
             return logits
-        return [logits, resize_linear(self.auxiliary(features[-2]), size, self.align_corners)]
+        return [logits, resize(self.auxiliary(features[-2]), size, self.align_corners)]
