@@ -14,6 +14,8 @@ from medseg.config.resources import resource_file
 from medseg.config.schema import Finding, Section
 from medseg.config.validate import validated
 
+Convention = Literal["medical", "voc", "cityscapes", "ade20k"]
+"""Whose rules of evaluation."""
 Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 
 
@@ -32,6 +34,12 @@ class ClassCard(Section):
     colour: Colour | None = None
     """Red, green, blue. The shipped cards use the colour-blind-safe palette of Okabe and Ito (2008)."""
     code: Code | None = None
+    evaluated: bool = True
+    """Whether it is learnt and scored; if not, its pixels count nowhere, as if they had an ignored value."""
+    category: str | None = None
+    """The group of classes that Cityscapes scores as one."""
+    instance_pixels: Annotated[float, Field(gt=0)] | None = None
+    """Where its single objects are annotated: their mean size in the training images."""
 
 
 class RegionCard(Section):
@@ -50,6 +58,8 @@ class SplitCard(Section):
 
     cases: Annotated[int, Field(ge=0)]
     labelled: bool
+    file: str | None = None
+    """The list of its cases, where it has one: a text file below the data set's folder."""
     note: str = ""
 
 
@@ -72,26 +82,34 @@ class Card(Section):
     """The papers to cite."""
     licence: str
     modality: str
-    layout: Literal["msd", "nnunet"]
+    layout: Literal["msd", "nnunet", "voc", "cityscapes", "ade20k", "camvid"]
     """How its folder is organised, as `data.layout` of a config."""
     spatial_dims: Literal[2, 3]
     channel_names: Annotated[list[str], Field(min_length=1)]
     """The channels of an image, in the order of its files."""
     classes: dict[str, ClassCard]
-    """Name of a label -> its value; the background (value 0) first."""
+    """Name of a label -> its value, in the order of a network's channels; a medical background (value 0) first."""
     regions: dict[str, RegionCard] = Field(default_factory=dict)
     ignore_index: int | None = None
     splits: dict[str, SplitCard]
+    convention: Convention = "medical"
+    """By whose rules `medseg score` and the evaluation score it, unless told otherwise."""
     metrics: str
     """How results on this data set are averaged and reported by convention."""
+    obtain: str = ""
+    """How to get the data, and what is then `data.root`."""
     published: list[PublishedResult] = Field(default_factory=list)
     notes: str = ""
     """What surprises people."""
 
     def findings(self) -> Iterable[Finding]:
         values = [entry.value for entry in self.classes.values()]
-        if not values or values[0] != 0:
+        if self.convention == "medical" and (not values or values[0] != 0):
             yield ("classes",), "must begin with the background, value 0"
+        if not any(entry.evaluated for entry in self.classes.values()):
+            yield ("classes",), "none of them is evaluated"
+        if self.ignore_index in values:
+            yield ("ignore_index", "classes"), f"{self.ignore_index} is a class"
         if len(set(values)) != len(values):
             yield ("classes",), f"two classes have one value: {values}"
         for name in (*self.classes, *self.regions):
@@ -109,12 +127,15 @@ class Card(Section):
     @property
     def labels(self) -> Labels:
         """What the integers of its label files mean."""
-        coloured: dict[str, ClassCard | RegionCard] = {**self.classes, **self.regions}
+        evaluated = {name: entry for name, entry in self.classes.items() if entry.evaluated}
+        coloured: dict[str, ClassCard | RegionCard] = {**evaluated, **self.regions}
         return Labels(
-            classes={name: entry.value for name, entry in self.classes.items()},
+            classes={name: entry.value for name, entry in evaluated.items()},
             regions={name: tuple(region.values) for name, region in self.regions.items()},
             region_values=tuple(region.mask_value for region in self.regions.values()),
             ignore_index=self.ignore_index,
+            also_ignored=tuple(entry.value for entry in self.classes.values() if not entry.evaluated),
+            background=0 if self.convention == "medical" else None,
             colours={
                 name: (entry.colour[0], entry.colour[1], entry.colour[2])
                 for name, entry in coloured.items()
