@@ -57,6 +57,8 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
             regions={name: list(values) for name, values in labels.regions.items()},
             region_values=list(labels.region_values),
             ignore_index=labels.ignore_index,
+            also_ignored=list(labels.also_ignored),
+            background=labels.background,
         ),
         "network_def": network(config, len(facts.channels), len(labels.channels)),
     }

@@ -35,7 +35,8 @@ class DataFacts:
         labels = content.pop("labels")
         for name in ("regions", "colours"):
             labels[name] = {key: tuple(values) for key, values in labels[name].items()}
-        labels["region_values"] = tuple(labels["region_values"])
+        for name in ("region_values", "also_ignored"):
+            labels[name] = tuple(labels.get(name, ()))
         content["channels"], content["references"] = tuple(content["channels"]), tuple(content["references"])
         return cls(labels=Labels(**labels), **content)
 

@@ -28,8 +28,7 @@ class LabelEncoder:
             table = torch.zeros(256, dtype=torch.int64)  # a value without a class is background; `check` reports it
             table[list(labels.values)] = torch.arange(len(labels.values))
             ignored = IGNORED_CLASS
-        if labels.ignore_index is not None:
-            table[labels.ignore_index] = ignored
+        table[list(labels.ignored)] = ignored
         self.table = table
 
     def __call__(self, label: torch.Tensor) -> torch.Tensor:

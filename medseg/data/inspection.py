@@ -151,7 +151,7 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
         _report(facts, "label values that are no classes", error, path)
         return
     counts = np.bincount(values.ravel(), minlength=256)
-    known = {*labels.values, *(value for region in labels.regions.values() for value in region), labels.ignore_index}
+    known = {*labels.values, *(value for region in labels.regions.values() for value in region), *labels.ignored}
     unknown = [int(value) for value in np.flatnonzero(counts) if int(value) not in known]
     if unknown:
         some = ", ".join(f"{value} ({counts[value]} voxels)" for value in unknown[:5]) + ", ..." * (len(unknown) > 5)

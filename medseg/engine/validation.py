@@ -31,7 +31,7 @@ class ValidationDice(Metric):
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         logits, label = output[0], output[1].to(output[0].device)
         label = label.as_tensor() if hasattr(label, "as_tensor") else label
-        valid = label[0] != (-1 if self.labels.ignore_index is None else self.labels.ignore_index)
+        valid = ~torch.isin(label[0], torch.tensor(self.labels.ignored, device=label.device, dtype=label.dtype))
         predicted = (logits > 0) if self.labels.regions else logits.argmax(0)
         scores = {}
         for channel, (name, values) in enumerate(self.labels.targets.items()):

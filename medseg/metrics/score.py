@@ -69,7 +69,7 @@ def score_case(
 
     Args:
         prediction: integer mask (*spatial) of label values.
-        truth: integer label (*spatial); voxels of `labels.ignore_index` count nowhere.
+        truth: integer label (*spatial); voxels of `labels.ignored` count nowhere.
         spacing_mm: voxel size along each axis.
         tolerance_mm: tolerance of the surface Dice.
 
@@ -85,7 +85,7 @@ def score_case(
     # Nothing happens outside the box around all targets, and it is often a tenth of the volume.
     box = bounding_box(where_values(prediction, values) | where_values(truth, values))
     prediction, truth = prediction[box], truth[box]
-    counted = None if labels.ignore_index is None else truth != labels.ignore_index
+    counted = ~where_values(truth, labels.ignored) if labels.ignored else None
     scores = []
     for target, group in labels.targets.items():
         predicted, true = where_values(prediction, group), where_values(truth, group)
