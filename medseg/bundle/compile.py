@@ -190,6 +190,7 @@ def _prediction(
         "postprocessing": target(
             Compose,
             transforms=[
+                *parts.refinement(config, len(facts.channels)),
                 target(
                     LogitsToMaskd,
                     keys="pred",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any
 
@@ -24,12 +25,15 @@ from medseg.data.cache import CachedDataset
 from medseg.data.cases import load_cases
 from medseg.data.transforms import preprocessing_steps
 from medseg.engine import device as hardware
+from medseg.inference.crf import CRFParameters, published_parameters
+from medseg.inference.refine import DenseCRFd
 from medseg.inference.tta import MirroredInferer
 from medseg.losses import AuxiliaryHeads, DeepSupervision, DiceCrossEntropy
-from medseg.networks import NETWORKS
+from medseg.networks import network_class
 from medseg.networks.pretrained import with_pretrained
 
 Component = dict[str, Any]
+CRF_MARGIN = 20  # voxels around a 3D foreground: a case of 240x240x155 as a whole would take 6 GB
 
 
 def target(component: Callable, **arguments: Any) -> Component:
@@ -66,7 +70,7 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
 
 def network(config: Config, in_channels: int, out_channels: int) -> Component:
     """The network with all its options written out, defaults too."""
-    kind, options = NETWORKS[config.network.name], config.network.options()
+    kind, options = network_class(config.network.name, config.network.encoder), config.network.options()
     defaults = {
         name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         for name, parameter in inspect.signature(kind).parameters.items()
@@ -135,11 +139,11 @@ def optimizer(config: Config) -> Component:
 
 
 def loss(config: Config) -> Component:
-    """Dice + cross-entropy; deep supervision for a U-Net, weighted auxiliary heads for the other networks."""
+    """Dice + cross-entropy; deep supervision where the network has it, weighted auxiliary heads for the others."""
     weights = {"auxiliary_weight", "presence_weight"}
     options = config.loss.model_dump(exclude={"name"} | weights)
     loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **options)
-    if config.network.name == "unet":
+    if "deep_supervision" in config.network.known:
         return loss if config.network.deep_supervision is False else target(DeepSupervision, loss=loss)
     return target(
         AuxiliaryHeads,
@@ -159,3 +163,19 @@ def inferer(config: Config) -> Component:
         mode="gaussian",
     )
     return target(MirroredInferer, inferer=inferer, axes=options.mirror_axes) if options.mirror_axes else inferer
+
+
+def refinement(config: Config, channels: int) -> list[Component]:
+    """The steps between logits and mask: the dense CRF, if asked for, with all its parameters written out."""
+    options = config.inference.crf
+    if options is None:
+        return []
+    given = options.model_dump(exclude={"parameters", "guide", "margin"}, exclude_none=True)
+    parameters = replace(published_parameters(options.parameters), **given)
+    flat = config.network.spatial_dims == 2
+    guide = options.guide
+    if guide == "auto":
+        guide = "picture" if flat and channels == 3 else "stretched"
+    margin = CRF_MARGIN if options.margin is None and not flat else options.margin
+    crf = target(CRFParameters, **asdict(parameters))
+    return [target(DenseCRFd, keys="pred", labels="@labels", parameters=crf, guide=guide, margin=margin)]

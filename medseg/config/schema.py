@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from medseg.config.crf import CRFConfig
 from medseg.config.network import NetworkConfig
 from medseg.config.section import Axes, Count, Factors, Finding, Fraction, Positive, Range, Section, Share, Size
 
@@ -190,6 +191,8 @@ class InferenceConfig(Section):
     window_batch: Count = 1
     mirror_axes: Axes = []
     """Average the predictions of the image mirrored along every combination of these axes (test-time augmentation)."""
+    crf: CRFConfig | None = None
+    """Sharpen masks along the edges of the image, in predict and evaluate."""
     keep_largest_component: list[str] = []
     """Targets of which only the largest connected component is kept."""
     memory_mib: Count = 512

@@ -111,7 +111,7 @@ def _fault(model: type[BaseModel], keys: Keys, errors: list[ErrorDetails]) -> _F
     if first["type"] == "model_type":
         return _Fault(keys, (), f"must be a section (got {got})", SECTION)
     if first["type"] == "missing":
-        return _Fault(keys, (), "is missing", REMEDIES["missing"], missing=True)
+        return _Fault(keys, (), f"{str(keys[-1])!r} is missing", REMEDIES["missing"], missing=True)
     if first["type"] == "literal_error":
         names = [str(name) for name in get_args(_type_at(model, keys))]
         return _Fault(keys, (), f"unknown value {got}", did_you_mean(str(first["input"]), names))

@@ -16,6 +16,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, S
 
 from medseg.config.errors import DataError, MedsegError, Problem
 from medseg.data.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
+from medseg.inference.colour import COLOUR_SCALES
 
 Step = tuple[type, dict[str, Any]]
 AXES = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's names of the ends of each axis, said aloud: its default changes
@@ -27,10 +28,11 @@ def preprocessing(
     orientation: str = "RAS",
     spacing_mm: Sequence[float] | None = None,
     crop_to_foreground: bool = False,
-    normalization: Literal["zscore", "zscore_nonzero", "ct", "none"] = "zscore",
+    normalization: Literal["zscore", "zscore_nonzero", "ct", "imagenet", "inception", "none"] = "zscore",
     window_hu: Sequence[float] = (-160.0, 240.0),
     spatial_dims: int = 3,
     channels: int | None = None,
+    values: Sequence[int] | None = None,
 ) -> Compose:
     """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine."""
     arguments = dict(locals())
@@ -47,12 +49,18 @@ def preprocessing_steps(
     window_hu: Sequence[float],
     spatial_dims: int,
     channels: int | None = None,
+    values: Sequence[int] | None = None,
 ) -> list[Step]:
     """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
     keys = list(keys)
     axcodes = orientation[:spatial_dims]
+    loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
+    if values is not None:
+        loading["values"] = list(values)
+    if normalization in COLOUR_SCALES:  # bytes stay bytes, in the cache and on the way to the device
+        return [(LoadCased, loading | {"keep_bytes": True})]
     steps: list[Step] = [
-        (LoadCased, {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}),
+        (LoadCased, loading),
         (
             Orientationd,
             {"keys": keys, "axcodes": axcodes, "labels": [list(ends) for ends in AXES], "allow_missing_keys": True},
@@ -90,16 +98,28 @@ class LoadCased(MapTransform):
     Adds `case` (the file's name, unless given), `native_affine` (4x4 float64) and `native_shape`: the grid of the file.
     A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
 
+    Args:
+        channels: the number that an image must have.
+        values: all that a label may hold; None: anything, and what is no class counts as background.
+        keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`).
+
     Raises:
         DataError: unreadable files, voxels that are not finite, a label on another grid, wrong dimensions or channels.
     """
 
     def __init__(
-        self, keys: Sequence[str] = ("image", "label"), spatial_dims: int = 3, channels: int | None = None
+        self,
+        keys: Sequence[str] = ("image", "label"),
+        spatial_dims: int = 3,
+        channels: int | None = None,
+        values: Sequence[int] | None = None,
+        keep_bytes: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.spatial_dims = spatial_dims
         self.channels = channels
+        self.values = None if values is None else tuple(values)
+        self.keep_bytes = keep_bytes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
@@ -108,7 +128,10 @@ class LoadCased(MapTransform):
         if self.channels is not None and len(array) != self.channels:
             what = f"image of {len(array)} channels, expected {self.channels}"
             raise DataError(Problem(str(image.path), what, "the channels must be those the network was trained on"))
-        array = np.ascontiguousarray(array, dtype=np.float32)
+        if self.keep_bytes and array.dtype != np.uint8:
+            what = f"image of type {array.dtype}, expected 8 bits a channel"
+            raise DataError(Problem(str(image.path), what, "set preprocessing.normalization to zscore"))
+        array = np.ascontiguousarray(array, dtype=np.uint8 if self.keep_bytes else np.float32)
         if not np.isfinite(array).all():
             count = int(array.size - np.isfinite(array).sum())
             raise DataError(
@@ -125,6 +148,8 @@ class LoadCased(MapTransform):
                     Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE)
                 )
             values = label_values(label).reshape(1, *array.shape[1:])
+            if self.values is not None:
+                known_values(values, self.values, label.path)
             case["label"] = _tensor(np.ascontiguousarray(values), affine, label)  # the image's affine: one grid a case
         return case
 
@@ -173,6 +198,8 @@ class Normalized(MapTransform):
             background, see `CropToForegroundd`; the background becomes 0); "ct" (clip to `window_hu`, then z-score);
             "none".
         window_hu: lowest and highest Hounsfield unit that is kept.
+
+    The mean and standard deviation of each channel are left in `meta["normalised"]`, for whoever wants to undo it.
     """
 
     def __init__(self, keys: Sequence[str], mode: str = "zscore", window_hu: Sequence[float] = (-160.0, 240.0)) -> None:
@@ -187,12 +214,14 @@ class Normalized(MapTransform):
         for key in self.key_iterator(case):
             if self.mode != "none":
                 image = case[key].clone()
-                for channel in _plain(image):
-                    self._normalise(channel)
+                scales = [self._normalise(channel) for channel in _plain(image)]
+                if isinstance(image, MetaTensor):
+                    image.meta["normalised"] = scales
                 case[key] = image
         return case
 
-    def _normalise(self, channel: torch.Tensor) -> None:
+    def _normalise(self, channel: torch.Tensor) -> tuple[float, float]:
+        """In place; the mean and standard deviation that were taken out."""
         foreground = None
         if self.mode == "ct":
             channel.clamp_(*self.window_hu)
@@ -203,9 +232,25 @@ class Normalized(MapTransform):
             voxels = np.zeros(1, np.float32)
         # sums in float64: scanners' units reach millions
         mean, std = float(voxels.mean(dtype=np.float64)), float(voxels.std(dtype=np.float64))
-        channel.sub_(mean).div_(max(std, 1e-8))
+        std = max(std, 1e-8)
+        channel.sub_(mean).div_(std)
         if foreground is not None:
             channel.mul_(foreground)
+        return mean, std
+
+
+def known_values(label: np.ndarray, known: Sequence[int], path: object) -> None:
+    """Raise a DataError that names the file and the values of a label map `(*spatial)` uint8 that mean nothing."""
+    counts = np.bincount(label.ravel(), minlength=256)
+    counts[list(known)] = 0
+    if counts.any():
+        unknown = np.flatnonzero(counts).tolist()
+        some = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        what = f"label values without a meaning: {some} ({int(counts.sum())} pixels)"
+        remedy = (
+            "each value must be a class of the card, or be ignored (data.ignore_index); is this another data set's?"
+        )
+        raise DataError(Problem(str(path), what, remedy))
 
 
 def background_value(channel: torch.Tensor) -> float | None:

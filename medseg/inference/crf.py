@@ -25,7 +25,7 @@ class CRFParameters:
     Args:
         iterations: mean-field updates.
         gaussian_weight: strength of the kernel that knows the distance only (`pos_w`, `compat`).
-        gaussian_std: its reach, in voxels, or in mm where the spacing is given; one number, or one for each axis.
+        gaussian_std: its reach, in voxels or in the unit of `spacing`; one number, or one for each axis.
         bilateral_weight: strength of the kernel that also knows the image (`bi_w`, `compat`).
         bilateral_std: its reach in space, as `gaussian_std`.
         image_std: its reach in the image's own units, for all channels or one for each. The published values are
@@ -77,7 +77,7 @@ def dense_crf(
     *,
     regions: bool = False,
     probabilities: bool = False,
-    spacing_mm: Sequence[float] | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Tensor:
     """Logits (or probabilities) `(K, *spatial)` and their image `(C, *spatial)` -> probabilities `(K, *spatial)`.
 
@@ -89,7 +89,7 @@ def dense_crf(
         image: in the units of `parameters.image_std`, on the same grid.
         regions: the channels may overlap; each is a two-class field (region or not) of its own.
         probabilities: `prediction` holds probabilities instead of logits.
-        spacing_mm: the voxel's size along each axis; standard deviations in space are then in mm.
+        spacing: the voxel's size along each axis, in the unit of the standard deviations in space; default: 1 voxel.
 
     Returns:
         float32; for exclusive classes they add up to 1.
@@ -104,7 +104,7 @@ def dense_crf(
     # (N, K), a voxel's values beside each other; plain tensors, as MetaTensors cost time in every operation
     values = prediction.as_subclass(Tensor).float().flatten(1).T.contiguous()
     picture = image.as_subclass(Tensor).to(values.device).float().flatten(1).T.contiguous()
-    kernels = _kernels(picture, _positions(spatial, spacing_mm, values.device), parameters)
+    kernels = _kernels(picture, _positions(spatial, spacing, values.device), parameters)
     solve = _regions if regions else _classes
     result = solve(values, kernels, parameters, probabilities)
     return result.T.reshape(-1, *spatial).contiguous()
@@ -167,8 +167,8 @@ def _std(parameters: CRFParameters, name: str, count: int) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
-def _positions(spatial: tuple[int, ...], spacing_mm: Sequence[float] | None, device: torch.device) -> Tensor:
+def _positions(spatial: tuple[int, ...], spacing: Sequence[float] | None, device: torch.device) -> Tensor:
     """`(N, D)`: where each voxel is."""
-    steps = spacing_mm if spacing_mm is not None else (1.0,) * len(spatial)
+    steps = spacing if spacing is not None else (1.0,) * len(spatial)
     axes = [torch.arange(size, device=device) * float(step) for size, step in zip(spatial, steps, strict=True)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(spatial)).float()

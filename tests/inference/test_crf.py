@@ -172,12 +172,12 @@ def test_edges_of_the_image_win_over_noise() -> None:
     assert torch.equal(mask, truth)
 
 
-def test_spacing_makes_distances_millimetres() -> None:
+def test_standard_deviations_are_in_the_unit_of_the_spacing() -> None:
     logits, image = torch.randn(2, 6, 8, 10), _smooth(1, (6, 8, 10))
     parameters = CRFParameters(gaussian_std=6.0, bilateral_std=12.0, image_std=0.3)
     in_voxels = replace(parameters, gaussian_std=(2.0, 6.0, 12.0), bilateral_std=(4.0, 12.0, 24.0))
     torch.testing.assert_close(
-        dense_crf(logits, image, parameters, spacing_mm=(3, 1, 0.5)), dense_crf(logits, image, in_voxels)
+        dense_crf(logits, image, parameters, spacing=(3, 1, 0.5)), dense_crf(logits, image, in_voxels)
     )
 
 
