@@ -40,7 +40,7 @@ class Entry:
     """One case, mapped into memory.
 
     Args:
-        image: `(C, *spatial)` float32.
+        image: `(C, *spatial)` float32, or uint8 where the transform leaves bytes.
         label: `(1, *spatial)` uint8, or None.
         voxels: label value -> (how many voxels have it, int32 flat indices of them or of an even sample).
     """
@@ -190,7 +190,8 @@ def parameters(thing: Any) -> Any:
 
 
 def _write(stem: Path, case: Mapping[str, Any]) -> None:
-    image = np.ascontiguousarray(torch.as_tensor(case["image"]).numpy(), dtype=np.float32)
+    image = np.ascontiguousarray(torch.as_tensor(case["image"]).numpy())
+    image = image if image.dtype == np.uint8 else image.astype(np.float32, copy=False)
     label = np.ascontiguousarray(torch.as_tensor(case["label"]).numpy(), dtype=np.uint8) if "label" in case else None
     counts, voxels = _voxels(label) if label is not None else ({}, np.zeros(0, np.int32))
     stem.parent.mkdir(parents=True, exist_ok=True)

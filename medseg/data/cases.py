@@ -2,23 +2,25 @@
 
 A case is a plain dict: `{"case": name, "image": path or [path of each channel], "label": path}`, without the label
 where there is none. The two layouts name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or
-list of indices); the direction is how they are told apart.
+list of indices); the direction is how they are told apart. Folders of pictures, which have no `dataset.json`, are found
+by `data.pairs`.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from medseg.config.errors import DataError, Problem
 from medseg.config.labels import Labels
+from medseg.data.description import channels_of, labels_of, layout_of, read_description
 from medseg.data.images import ENDINGS, case_name
+from medseg.data.pairs import find_layout, find_pairs
 
 Case = dict[str, Any]
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
@@ -26,7 +28,12 @@ CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_00
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on disk: `layout` is "msd" or "nnunet", `cases` have labels, `unlabelled` have none."""
+    """A data set on disk: `cases` have labels, `unlabelled` have none.
+
+    Args:
+        layout: "msd" or "nnunet", or one of `data.pairs`, whose `labels` are empty: a card says what they mean.
+        splits: the official ones, name -> labelled cases; none where the data set does not say.
+    """
 
     root: Path
     layout: str
@@ -35,6 +42,7 @@ class Dataset:
     labels: Labels
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...]
+    splits: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)
 
 
 def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
@@ -53,18 +61,20 @@ def find_dataset(root: str | Path, layout: str = "auto") -> tuple[Dataset, list[
     """As `read_dataset`, with the problems beside the cases instead of in their place: for `medseg check`.
 
     Raises:
-        DataError: there is no folder, or no `dataset.json` that can be read.
+        DataError: there is no folder, or neither a `dataset.json` that can be read nor pictures with masks.
     """
     root = Path(root).expanduser().resolve()
+    if root.is_dir() and not (root / "dataset.json").is_file() and (pictures := find_layout(root)):
+        return _find_pictures(root, layout, pictures)
     file = root / "dataset.json"
-    description = _read_description(root, file)
+    description = read_description(root, file)
     problems: list[Problem] = []
-    found = _layout(description)
+    found = layout_of(description)
     if layout not in ("auto", found):
         what = f"looks like the layout {found!r}, but {layout!r} was asked for"
         problems.append(Problem(str(file), what, "set data.layout to auto"))
-    labels = _labels(description, found, str(file), problems)
-    channels = _channels(description, str(file), problems)
+    labels = labels_of(description, found, str(file), problems)
+    channels = channels_of(description, str(file), problems)
     if found == "msd":
         cases, unlabelled = _msd_cases(root, description, len(channels), problems)
     else:
@@ -76,6 +86,21 @@ def find_dataset(root: str | Path, layout: str = "auto") -> tuple[Dataset, list[
             problems.append(Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name"))
     name = str(description.get("name") or root.name)
     return Dataset(root, found, name, channels, labels, tuple(_sorted(cases)), tuple(_sorted(unlabelled))), problems
+
+
+def _find_pictures(root: Path, layout: str, found: str) -> tuple[Dataset, list[Problem]]:
+    pairs = find_pairs(root, found)
+    if layout not in ("auto", found):
+        what = f"looks like the layout {found!r}, but {layout!r} was asked for"
+        pairs.problems.append(Problem(str(root), what, "set data.layout to auto"))
+    every: dict[str, Case] = {case["image"]: case for cases in pairs.splits.values() for case in cases}
+    cases = tuple(case for case in every.values() if "label" in case)
+    if not every and not pairs.problems:
+        pairs.problems.append(Problem(str(root), f"holds no case of the layout {found!r}", "check data.root"))
+    unlabelled = tuple(case for case in every.values() if "label" not in case)
+    splits = {name: tuple(c for c in listed if "label" in c) for name, listed in pairs.splits.items() if name}
+    channels = ("red", "green", "blue")
+    return Dataset(root, found, root.name, channels, Labels({}), cases, unlabelled, splits), pairs.problems
 
 
 def split_cases(cases: Sequence[Case], validation: float, seed: int) -> tuple[list[Case], list[Case]]:
@@ -106,8 +131,17 @@ def load_cases(
     layout: str = "auto",
     validation: float = 0.2,
     seed: int = 0,
+    splits: Mapping[str, str] | None = None,
 ) -> list[Case]:
-    """The cases of one part of a data set: the function that a bundle calls."""
+    """The cases of one part of a data set: the function that a bundle calls.
+
+    Args:
+        validation, seed: of the random split, where the data set has no official one.
+        splits: section -> name of the official split; default: training is "train", validation is "val".
+
+    Raises:
+        DataError: the data set has official splits, but not that one.
+    """
     dataset = read_dataset(root, layout)
     if section == "unlabelled":
         return list(dataset.unlabelled)
@@ -115,6 +149,13 @@ def load_cases(
         return list(dataset.cases)
     if section not in ("training", "validation"):
         raise ValueError(f"section {section!r}: expected training, validation, all or unlabelled")
+    if dataset.splits:
+        wanted = {"training": "train", "validation": "val", **(splits or {})}[section]
+        if not dataset.splits.get(wanted):
+            known = ", ".join(f"{name} ({len(cases)})" for name, cases in dataset.splits.items())
+            what = f"has no labelled case in a split {wanted!r}"
+            raise DataError(Problem(str(dataset.root), what, f"set data.{section}_split; its splits: {known}"))
+        return list(dataset.splits[wanted])
     return split_cases(dataset.cases, validation, seed)[section == "validation"]
 
 
@@ -135,7 +176,7 @@ def list_inputs(path: str | Path, channels: int) -> list[Case]:
         return [{"case": case_name(path), "image": str(path)}]
     if not path.is_dir():
         raise DataError(Problem(str(path), "no such file or folder"))
-    if (path / "dataset.json").is_file():
+    if (path / "dataset.json").is_file() or find_layout(path):
         dataset = read_dataset(path)
         chosen = dataset.unlabelled or dataset.cases
         return [{"case": case["case"], "image": case["image"]} for case in chosen]
@@ -143,83 +184,6 @@ def list_inputs(path: str | Path, channels: int) -> list[Case]:
     if not files:
         raise DataError(Problem(str(path), "holds no image", f"expected files ending in {', '.join(ENDINGS)}"))
     return _grouped(files, channels)
-
-
-# --- dataset.json --------------------------------------------------------------------------------------------------
-
-
-def _read_description(root: Path, file: Path) -> dict[str, Any]:
-    if not root.is_dir():
-        raise DataError(Problem(str(root), "no such folder", "check data.root"))
-    try:
-        description = json.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        remedy = "data.root is the folder of a Medical Segmentation Decathlon or nnU-Net raw data set"
-        raise DataError(Problem(str(root), "has no dataset.json", remedy)) from None
-    except ValueError as error:
-        raise DataError(Problem(str(file), f"is not JSON: {error}")) from None
-    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
-        raise DataError(Problem(str(file), 'has no "labels"', 'expected {"labels": {"0": "background", ...}, ...}'))
-    return description
-
-
-def _layout(description: Mapping[str, Any]) -> str:
-    return "msd" if all(str(key).isdigit() for key in description["labels"]) else "nnunet"
-
-
-def _channels(description: Mapping[str, Any], file: str, problems: list[Problem]) -> tuple[str, ...]:
-    channels = description.get("channel_names") or description.get("modality")
-    if not isinstance(channels, dict) or sorted(channels) != sorted(str(i) for i in range(len(channels))):
-        remedy = 'expected "channel_names" (or "modality"): {"0": "T1", "1": ...}'
-        problems.append(Problem(file, f"channels named as {channels!r}", remedy))
-        return ("0",)
-    return tuple(str(channels[str(i)]) for i in range(len(channels)))
-
-
-def _labels(description: Mapping[str, Any], layout: str, file: str, problems: list[Problem]) -> Labels:
-    def complain(what: str, remedy: str = "") -> None:
-        problems.append(Problem(file, what, remedy))
-
-    named: dict[str, tuple[int, ...]] = {}
-    for key, entry in description["labels"].items():
-        name, values = (entry, key) if layout == "msd" else (key, entry)
-        try:
-            numbers = tuple(int(value) for value in (values if isinstance(values, list) else [values]))
-        except (TypeError, ValueError):
-            complain(f"labels: {key!r} is {entry!r}", "expected a whole number, or a list of them")
-            continue
-        if not numbers or min(numbers) < 0 or max(numbers) > 255:
-            complain(f"labels: {key!r} is {entry!r}", "label values lie between 0 and 255")
-        elif str(name) in named:
-            complain(f"labels: the name {name!r} is there twice", "give each label its own name")
-        else:
-            named[str(name)] = numbers
-    ignored = named.pop("ignore", None)
-    background = [name for name, values in named.items() if values == (0,)]
-    if len(background) != 1:
-        complain("labels: no background", "the value 0 is the background")
-    for name in background:
-        named.pop(name)
-    zero = {background[0] if background else "background": 0}
-    ignore_index = ignored[0] if ignored else None
-
-    if all(len(values) == 1 for values in named.values()) and "regions_class_order" not in description:
-        classes = zero | {name: values[0] for name, values in sorted(named.items(), key=lambda item: item[1])}
-        if len(set(classes.values())) < len(classes):
-            complain(f"labels: two names for one value in {classes}")
-        return Labels(classes, ignore_index=ignore_index)
-
-    order = description.get("regions_class_order")
-    if not isinstance(order, list) or len(order) != len(named) or not all(isinstance(v, int) for v in order):
-        what = f"regions_class_order is {order!r}, but there are {len(named)} regions"
-        complain(what, "give the value that each region writes into a mask, in the order of the labels")
-        order = [values[0] for values in named.values()]
-    every = sorted({value for values in named.values() for value in values})
-    if unknown := sorted(set(order) - set(every)):
-        complain(f"regions_class_order writes {unknown}, which no region holds", f"known values: {every}")
-    alone = {values[0]: name for name, values in named.items() if len(values) == 1}
-    classes = zero | {alone.get(value, f"label_{value}"): value for value in every}
-    return Labels(classes, named, tuple(order), ignore_index)
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Read medical images, write masks: arrays with their place in the patient (RAS+ millimetres)."""
+"""Read images, write masks: arrays with their place in the patient (RAS+ millimetres), and pictures without one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 
 from medseg.config.errors import DataError, Problem
 from medseg.config.labels import Labels
-from medseg.data.formats import ENDINGS, ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
+from medseg.data.formats import ENDINGS as MEDICAL
+from medseg.data.formats import ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
+from medseg.data.pictures import PICTURES, is_picture, read_picture, write_picture
 
 __all__ = ["ENDINGS", "Image", "case_name", "grid_difference", "is_nifti", "label_values", "read_image", "write_mask"]
 
+ENDINGS = (*MEDICAL, *PICTURES)
 GRID_TOLERANCE_VOXELS = 0.05  # headers of one patient differ by float noise; a twentieth of a voxel is no shift
 INTEGER_TOLERANCE = 1e-4  # scaled integers come back as 1.0000001
 RESAMPLE = "resample one onto the other's grid, or correct the header that is wrong"
@@ -29,7 +32,7 @@ def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = 
         DataError: a file is missing, unreadable, not a scalar image, or on another grid than the first channel.
     """
     if not isinstance(path, (str, Path)):
-        images = [read_image(one, channel_axis=False) for one in path]
+        images = [_one_channel(_read_file(Path(one))) for one in path]
         if not images:
             raise DataError("an image needs at least one file")
         for other in images[1:]:
@@ -45,9 +48,15 @@ def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = 
         array = np.concatenate([image.array for image in images])
         return Image(array, first.affine, first.path, first.sform_code, first.qform_code)
 
-    path = Path(path)
+    image = _read_file(Path(path), label=not channel_axis)
+    return image if channel_axis else _one_channel(image)
+
+
+def _read_file(path: Path, *, label: bool = False) -> Image:
     try:
-        image = read_nifti(path) if is_nifti(path) else read_itk(path)
+        if is_picture(path):
+            return read_picture(path, label=label)
+        return read_nifti(path) if is_nifti(path) else read_itk(path)
     except DataError:
         raise
     except FileNotFoundError:
@@ -57,8 +66,14 @@ def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = 
         raise DataError(
             Problem(str(path), f"unreadable image: {what}", "replace the file, or remove the case")
         ) from error
-    if not channel_axis and len(image.array) != 1:
-        raise DataError(Problem(str(path), f"has {len(image.array)} channels, expected one", "give one file a channel"))
+
+
+def _one_channel(image: Image) -> Image:
+    if len(image.array) != 1:
+        what = f"has {len(image.array)} channels, expected one"
+        picture = "a label map holds one number a pixel: save it as grey PNG, or with a palette"
+        remedy = picture if is_picture(image.path) else "give one file a channel"
+        raise DataError(Problem(str(image.path), what, remedy))
     return image
 
 
@@ -126,8 +141,8 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: 
     """Write `(*spatial)` integers on the grid of the file `like`: same shape, affine and form codes.
 
     The smallest unsigned type is used; a NIfTI mask has the label intent and, with `labels`, a table of their names
-    (Caret XML, as TotalSegmentator writes). Free text of `like` (description, names, extensions) is never copied, as it
-    may name the patient. The file appears whole or not at all.
+    (Caret XML, as TotalSegmentator writes); a PNG has the labels' colours as its palette. Free text of `like`
+    (description, names, extensions) is never copied, as it may name the patient. The file appears whole or not at all.
     """
     path, like = Path(path), Path(like)
     mask = np.asarray(mask)
@@ -135,12 +150,13 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: 
         raise ValueError(f"a mask holds whole numbers from 0, got {mask.dtype} from {mask.min(initial=0)}")
     mask = mask.astype(np.uint8 if mask.dtype == bool else np.min_scalar_type(int(mask.max(initial=0))))
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
-    if ending is None or ending == ".mhd":  # .mhd is two files: it cannot appear at once
-        raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2]))}, not {path.name}")
+    if ending is None or ending == ".mhd" or (ending in PICTURES and ending != ".png"):  # .mhd is two files
+        raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2], '.png'))}, not {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
-        (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels)
+        write = write_nifti if ending in NIFTI else write_picture if ending in PICTURES else write_itk
+        write(writing, mask, like, labels)
         os.replace(writing, path)
     except BaseException:
         writing.unlink(missing_ok=True)

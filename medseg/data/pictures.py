@@ -1,0 +1,139 @@
+"""Pictures and their masks: PNG and JPEG through Pillow, TIFF (16-bit, any number of channels) through tifffile.
+
+A picture has no place in a patient: its affine is the identity, with rows on the first axis and columns on the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.config.errors import DataError, Problem
+from medseg.config.labels import Labels
+from medseg.data.formats import Image
+
+TIFF = (".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", *TIFF, ".bmp")
+LOSSY = (".jpg", ".jpeg")
+AS_RGB = ("RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # Pillow's modes of three colours
+CHANNEL_AXES = "SCQIZT"  # what tifffile calls an axis that is neither rows (Y) nor columns (X)
+
+
+def is_picture(path: Any) -> bool:
+    """Whether a file name (the first of several) says PNG, JPEG, TIFF or BMP."""
+    return str(path if isinstance(path, (str, Path)) else path[0]).lower().endswith(PICTURES)
+
+
+def read_picture(path: Path, *, label: bool = False) -> Image:
+    """One file as `(C, rows, columns)` in its own type: uint8, uint16, or float32.
+
+    A palette picture is its indices where it is a label, its colours where it is an image.
+
+    Raises:
+        DataError: a label in a lossy format, or a file with more axes than rows, columns and channels.
+    """
+    if label and path.name.lower().endswith(LOSSY):
+        what = "JPEG changes the values of a label map"
+        raise DataError(Problem(str(path), what, "save label maps as PNG or TIFF, from the original"))
+    array = _read_tiff(path) if path.name.lower().endswith(TIFF) else _read_pillow(path, label=label)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    elif array.dtype.kind not in "bui":
+        raise DataError(Problem(str(path), f"pixels of type {array.dtype}, expected numbers"))
+    array = array.astype(np.uint8) if array.dtype == bool else array.astype(array.dtype.newbyteorder("="), copy=False)
+    return Image(np.ascontiguousarray(array), np.eye(4), path)
+
+
+def write_picture(path: Path, mask: np.ndarray, like: Path, labels: Labels | None = None) -> None:
+    """A mask `(rows, columns)` as PNG: 8-bit with the labels' colours as its palette, or 16-bit grey.
+
+    Raises:
+        ValueError: another shape than the picture's, or values above 65535.
+    """
+    from PIL import Image as Pillow
+
+    if (shape := _shape(like)) != mask.shape:
+        raise ValueError(f"mask of shape {mask.shape} for a picture of shape {shape}")
+    if mask.dtype.itemsize > 2:
+        raise ValueError(f"mask values up to {mask.max()}, but a PNG holds 65535 at most")
+    if mask.dtype == np.uint8:
+        classes, named = ({}, {}) if labels is None else (labels.classes, labels.colours)
+        colours = {value: named[name] for name, value in classes.items() if name in named}
+        picture = Pillow.frombytes("P", (mask.shape[1], mask.shape[0]), mask.tobytes())
+        picture.putpalette(palette(colours).ravel().tolist())
+    else:
+        picture = Pillow.fromarray(mask)
+    picture.save(path, format="PNG")
+
+
+def palette(colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
+    """`(256, 3)` uint8: the given colours, and for every other value PASCAL VOC's (bits of the value, spread out)."""
+    table = np.zeros((256, 3), np.uint8)
+    values = np.arange(256)
+    for bit in range(8):
+        for channel in range(3):
+            table[:, channel] |= ((values >> (3 * bit + channel)) & 1).astype(np.uint8) << (7 - bit)
+    for value, colour in colours.items():
+        table[value] = colour
+    return table
+
+
+def _read_pillow(path: Path, *, label: bool) -> np.ndarray:
+    from PIL import Image as Pillow
+
+    with Pillow.open(path) as picture:
+        if picture.mode == "P":
+            if label:
+                return np.asarray(picture)[None]
+            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")  # type: ignore[assignment]
+        if picture.mode == "1":
+            return np.asarray(picture, dtype=np.uint8)[None]
+        if picture.mode in ("RGB", "RGBA", "LA") and _is_16_bit(picture):
+            return _read_itk_png(path)
+        if picture.mode in AS_RGB:
+            return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+        array = np.asarray(picture)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _is_16_bit(picture: Any) -> bool:
+    """Whether a PNG of several channels has 16 bits a channel, of which Pillow would drop 8."""
+    tiles = getattr(picture, "tile", None) or []
+    return any("16" in str(tile[3]) for tile in tiles)
+
+
+def _read_itk_png(path: Path) -> np.ndarray:
+    import SimpleITK
+
+    array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        array, axes = series.asarray(), series.axes
+    kept = [axis for axis, size in zip(axes, array.shape, strict=True) if size > 1 or axis in "YX"]
+    array = array.reshape([size for axis, size in zip(axes, array.shape, strict=True) if axis in kept])
+    others = [axis for axis in kept if axis not in "YX"]
+    if len(others) > 1 or any(axis not in CHANNEL_AXES for axis in others):
+        what = f"a TIFF with the axes {axes} of size {array.shape}"
+        raise DataError(Problem(str(path), what, "expected rows, columns and channels"))
+    if not others:
+        return array[None]
+    return np.moveaxis(array, kept.index(others[0]), 0)
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    """Rows and columns, without decoding where the format allows."""
+    if path.name.lower().endswith(TIFF):
+        return read_picture(path).array.shape[1:]  # type: ignore[return-value]
+    from PIL import Image as Pillow
+
+    with Pillow.open(path) as picture:
+        return picture.height, picture.width
