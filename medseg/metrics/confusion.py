@@ -1,4 +1,4 @@
-"""Voxel counts and the overlap ratios that follow from them: Dice, IoU, precision, recall."""
+"""Voxel counts and the overlap ratios that follow from them: Dice, IoU, precision, recall; confusion of label maps."""
 
 from __future__ import annotations
 
@@ -64,6 +64,24 @@ def count(prediction: np.ndarray, truth: np.ndarray) -> Counts:
     """Compare two boolean maps of the same shape."""
     both = int(np.count_nonzero(prediction & truth))
     return Counts(both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(truth)) - both)
+
+
+BLOCK = 1 << 17  # pixels counted at a time: `bincount` widens them to 64 bits, and a megabyte stays in the cache
+
+
+def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """How often each pair of values occurs: int64 (256, 256), rows are the truth.
+
+    Args:
+        truth, prediction: uint8 maps of one shape.
+    """
+    pairs = truth.astype(np.uint16).ravel()
+    pairs <<= 8
+    pairs |= prediction.ravel()
+    counts = np.zeros(1 << 16, dtype=np.int64)
+    for start in range(0, pairs.size, BLOCK):
+        counts += np.bincount(pairs[start : start + BLOCK], minlength=counts.size)
+    return counts.reshape(256, 256)
 
 
 def where_values(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
