@@ -39,7 +39,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         facts: channels and labels of its data.
         bundle_root: folder of the bundle.
     """
-    training, validates = config.training, config.data.validation > 0
+    training, validates = config.training, config.data.holds_out
     handlers = [
         target(Validation, validator="@validate#evaluator", interval="@val_interval", epoch_level=True),
         target(History, folder="@bundle_root", validator="@validate#evaluator"),
@@ -58,7 +58,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         **parts.common(config, facts, bundle_root),
         "cache_dir": config.data.cache or "$@bundle_root + '/cache'",
         "val_interval": training.validation_interval,
-        "network": parts.placed_network(config, pretrained=config.network.pretrained),
+        "network": parts.placed_network(config, checkpoint="$@bundle_root + '/models/checkpoint.pt'"),
         "average": target(average_weights, network="@network", decay=training.weight_average)
         if training.weight_average
         else None,
@@ -157,7 +157,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
 
 def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
-    cases = parts.cases(config, "validation" if config.data.validation > 0 else "all")
+    cases = parts.cases(config, "validation" if config.data.holds_out else "all")
     steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm)]
     return _prediction(config, facts, bundle_root, cases, "eval", steps)
 

@@ -33,6 +33,7 @@ from medseg.networks import network_class
 from medseg.networks.pretrained import with_pretrained
 
 Component = dict[str, Any]
+FOLDS_FILE = "splits.json"
 CRF_MARGIN = 20  # voxels around a 3D foreground: a case of 240x240x155 as a whole would take 6 GB
 
 
@@ -79,16 +80,22 @@ def network(config: Config, in_channels: int, out_channels: int) -> Component:
     return target(kind, in_channels=in_channels, out_channels=out_channels, **(defaults | options))
 
 
-def placed_network(config: Config, *, pretrained: str | None = None) -> Component:
-    """The network on its device, in its memory format, perhaps with weights to start from."""
+def placed_network(config: Config, *, checkpoint: str | None = None) -> Component:
+    """The network on its device, in its memory format; with its pretrained weights, if any, unless there is a
+    checkpoint to go on from (None: a network that gets its weights elsewhere)."""
     start: Any = "@network_def"
-    if pretrained is not None:
-        start = target(with_pretrained, network=start, source=pretrained)
+    source = config.network.pretrained
+    if checkpoint is not None and source is not None:
+        start = target(with_pretrained, network=start, source=source, inflate=config.network.inflate, unless=checkpoint)
     return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
 
 
 def cases(config: Config, section: str) -> Component:
+    """The component that lists the cases of a section; folds are those of the bundle's own `splits.json`."""
     data = config.data
+    options: Component = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
+    if data.fold is not None:
+        options = {"folds_file": f"$@bundle_root + '/{FOLDS_FILE}'", "fold": data.fold}
     return target(
         load_cases,
         root="@dataset_dir",
@@ -96,6 +103,7 @@ def cases(config: Config, section: str) -> Component:
         layout=data.layout,
         validation=data.validation,
         seed=config.seed,
+        **{key: value for key, value in options.items() if value is not None},
     )
 
 

@@ -7,6 +7,7 @@ after `--set`. Loading, `--set` and the messages for mistakes are in `config/loa
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -28,6 +29,17 @@ class DataConfig(Section):
     """How the folder is organised: Medical Segmentation Decathlon, nnU-Net raw, or found out by looking."""
     validation: Share = 0.2
     """Fraction of the labelled cases that training never sees; metrics are computed on them."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Parts of a cross-validation (`medseg train --fold k | all`), each held out once."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """The part that is held out, from 0; null holds out the fraction `validation` instead."""
+    folds_file: str | None = None
+    """Which cases each fold trains on and holds out: a splits.json, or nnU-Net's splits_final.json. Default: made."""
+    patient_pattern: str | None = None
+    """Regular expression; what it finds in a case's name (its first group, if it has one) is the patient. A patient's
+    cases are never divided. Default: every case is a patient."""
+    patient_table: str | None = None
+    """The same as a CSV or TSV file with the columns `case` and `patient`."""
     regions: dict[str, list[int]] | None = None
     """Overlapping targets, name -> label values. Default: the card's, else the data set's own."""
     region_values: list[int] | None = None
@@ -50,6 +62,19 @@ class DataConfig(Section):
                 yield (f"regions.{name}",), f"{members} must be different positive label values"
             if self.ignore_index in members:
                 yield (f"regions.{name}", "ignore_index"), f"holds the ignore_index {self.ignore_index}"
+        if self.fold is not None and self.folds_file is None and self.fold >= self.folds:
+            yield ("fold", "folds"), f"{self.fold} is not one of the {self.folds} folds, which count from 0"
+        if self.patient_pattern is not None and self.patient_table is not None:
+            yield ("patient_pattern", "patient_table"), "both say who the patient is: give one"
+        try:
+            re.compile(self.patient_pattern or "")
+        except re.error as error:
+            yield ("patient_pattern",), f"{self.patient_pattern!r} is no regular expression: {error}"
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are cases that training does not see."""
+        return self.fold is not None or self.validation > 0
 
 
 class PreprocessingConfig(Section):
@@ -255,7 +280,7 @@ class Config(Section):
                     f"{self.training.patch_size} is a single voxel at the coarsest resolution, "
                     "too few for instance norm",
                 )
-        if self.training.early_stop_epochs and self.data.validation == 0:
+        if self.training.early_stop_epochs and not self.data.holds_out:
             yield ("training.early_stop_epochs", "data.validation"), "needs validation cases, but data.validation is 0"
         for name in self.inference.keep_largest_component if self.data.regions else []:
             if name not in (self.data.regions or {}):

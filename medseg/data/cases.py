@@ -19,6 +19,7 @@ from typing import Any, Literal
 from medseg.config.errors import DataError, Problem
 from medseg.config.labels import Labels
 from medseg.data.description import channels_of, labels_of, layout_of, read_description
+from medseg.data.folds import find_patients, read_folds
 from medseg.data.images import ENDINGS, case_name
 from medseg.data.pairs import find_layout, find_pairs
 
@@ -103,25 +104,33 @@ def _find_pictures(root: Path, layout: str, found: str) -> tuple[Dataset, list[P
     return Dataset(root, found, root.name, channels, Labels({}), cases, unlabelled, splits), pairs.problems
 
 
-def split_cases(cases: Sequence[Case], validation: float, seed: int) -> tuple[list[Case], list[Case]]:
+def split_cases(
+    cases: Sequence[Case], validation: float, seed: int, patients: Mapping[str, str] | None = None
+) -> tuple[list[Case], list[Case]]:
     """(training, validation): a seeded share of the cases is held out, whatever order they come in.
 
     At least one case goes to each part, unless `validation` is 0 (then the second part is empty).
 
+    Args:
+        patients: case -> patient, whose cases stay together; then the share is one of the patients.
+
     Raises:
-        DataError: there are too few cases to hold one out.
+        DataError: there are too few cases (or patients) to hold one out.
     """
     ordered = _sorted(cases)
     if validation == 0:
         return ordered, []
-    if len(ordered) < 2:
+    of = {case["case"]: (patients or {}).get(case["case"], case["case"]) for case in ordered}
+    names = list(dict.fromkeys(of.values()))
+    if len(names) < 2:
         remedy = "add cases, or set data.validation to 0"
-        raise DataError(f"{len(ordered)} labelled case(s) cannot be split into training and validation", remedy)
-    count = min(max(1, round(len(ordered) * validation)), len(ordered) - 1)
-    held_out = set(random.Random(seed).sample(range(len(ordered)), count))
+        who = f"{len(ordered)} labelled case(s) of {len(names)} patient(s)"
+        raise DataError(f"{who} cannot be split into training and validation", remedy)
+    count = min(max(1, round(len(names) * validation)), len(names) - 1)
+    held_out = {names[i] for i in random.Random(seed).sample(range(len(names)), count)}
     return (
-        [case for i, case in enumerate(ordered) if i not in held_out],
-        [case for i, case in enumerate(ordered) if i in held_out],
+        [case for case in ordered if of[case["case"]] not in held_out],
+        [case for case in ordered if of[case["case"]] in held_out],
     )
 
 
@@ -132,15 +141,21 @@ def load_cases(
     validation: float = 0.2,
     seed: int = 0,
     splits: Mapping[str, str] | None = None,
+    folds_file: str | Path | None = None,
+    fold: int | None = None,
+    patient_pattern: str | None = None,
+    patient_table: str | None = None,
 ) -> list[Case]:
     """The cases of one part of a data set: the function that a bundle calls.
 
     Args:
         validation, seed: of the random split, where the data set has no official one.
         splits: section -> name of the official split; default: training is "train", validation is "val".
+        folds_file, fold: the parts are those of this fold of this file instead, see `data.folds`.
+        patient_pattern, patient_table: who the patients are, none of whom the random split divides.
 
     Raises:
-        DataError: the data set has official splits, but not that one.
+        DataError: the data set has official splits, but not that one; the file does not fit the data set.
     """
     dataset = read_dataset(root, layout)
     if section == "unlabelled":
@@ -149,6 +164,10 @@ def load_cases(
         return list(dataset.cases)
     if section not in ("training", "validation"):
         raise ValueError(f"section {section!r}: expected training, validation, all or unlabelled")
+    if fold is not None and folds_file is not None:
+        chosen = read_folds(folds_file, [case["case"] for case in dataset.cases]).fold(fold, str(folds_file))
+        names = set(chosen.training if section == "training" else chosen.validation)
+        return [case for case in dataset.cases if case["case"] in names]
     if dataset.splits:
         wanted = {"training": "train", "validation": "val", **(splits or {})}[section]
         if not dataset.splits.get(wanted):
@@ -156,7 +175,8 @@ def load_cases(
             what = f"has no labelled case in a split {wanted!r}"
             raise DataError(Problem(str(dataset.root), what, f"set data.{section}_split; its splits: {known}"))
         return list(dataset.splits[wanted])
-    return split_cases(dataset.cases, validation, seed)[section == "validation"]
+    patients = find_patients([case["case"] for case in dataset.cases], patient_pattern, patient_table)
+    return split_cases(dataset.cases, validation, seed, patients)[section == "validation"]
 
 
 def list_inputs(path: str | Path, channels: int) -> list[Case]:

@@ -166,7 +166,7 @@ def fingerprint(dataset: Dataset, modality: str, *, progress: bool = True) -> Fi
         name=dataset.name,
         modality=modality,
         channels=dataset.channels,
-        classes=tuple(name for name, value in dataset.labels.classes.items() if value),
+        classes=tuple(name for name, value in dataset.labels.classes.items() if value != dataset.labels.background),
         targets=tuple(dataset.labels.targets),
         intensities=tuple(_intensities(*pair) for pair in zip(dataset.channels, samples, strict=True)),
         cases=cases,
@@ -184,12 +184,13 @@ def _measure(case: Mapping[str, Any], labels: Labels, channels: int) -> tuple[Ca
     order, orientation = _axes(image)
     spacing = tuple(round(float(image.spacing_mm[axis]), 6) for axis in order)
     flat = values.reshape(-1)
-    where = np.flatnonzero(flat)
-    where = where if labels.ignore_index is None else where[flat[where] != labels.ignore_index]
+    counts_as_foreground = np.ones(256, bool)
+    counts_as_foreground[[value for value in (labels.background, *labels.ignored) if value is not None]] = False
+    where = np.flatnonzero(counts_as_foreground[flat])
     found = flat[where]
     counts, centres = {}, {}
     for name, value in labels.classes.items():
-        if value:
+        if value != labels.background:
             own = where[found == value]
             counts[name] = len(own)
             if len(own):
