@@ -82,6 +82,7 @@ def validate(
 ) -> None:
     """Check a config, and report every mistake at once. Touches no data and loads no torch."""
     from medseg.config.load import config_schema, find_config, load_config
+    from medseg.config.weights import missing_weights
 
     if schema:
         return typer.echo(json.dumps(config_schema(), indent=2))
@@ -89,6 +90,8 @@ def validate(
         raise ConfigError("validate needs a CONFIG", "for example: medseg validate demo")
     with _json_errors(as_json):
         valid = load_config(config, overrides)
+        if problem := missing_weights(valid.network.pretrained):
+            raise ConfigError(problem)
         if as_json:
             typer.echo(json.dumps({"valid": True, "config": valid.model_dump(mode="json")}, indent=2))
         else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from medseg.config.errors import MedsegError
+from medseg.config.errors import unwrapped
 
 
 def run_bundle(folder: Path, name: str, **overrides: Any) -> ConfigWorkflow:
@@ -26,17 +26,9 @@ def run_bundle(folder: Path, name: str, **overrides: Any) -> ConfigWorkflow:
         str(folder / "configs" / f"{name}.yaml"), workflow_type=kind, bundle_root=str(folder), **overrides
     )
     try:
-        workflow.initialize()
-        workflow.run()
-    except Exception as error:
-        raise _users_mistake(error) or error from None
+        with unwrapped():
+            workflow.initialize()
+            workflow.run()
     finally:
         workflow.finalize()
     return workflow
-
-
-def _users_mistake(error: BaseException | None) -> MedsegError | None:
-    """The `MedsegError` inside the errors that MONAI's parser wraps around it, if there is one."""
-    while error is not None and not isinstance(error, MedsegError):
-        error = error.__cause__ or error.__context__
-    return error

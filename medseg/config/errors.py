@@ -6,7 +6,8 @@ Every error that a user can cause is a `MedsegError`: the command line prints it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -52,6 +53,24 @@ class PartialFailure(MedsegError):
     """The command finished, but some cases failed (they are listed in `failed.csv`)."""
 
     exit_code = 1
+
+
+def mistake_in(error: BaseException | None) -> MedsegError | None:
+    """The user's mistake inside the errors that others (MONAI's parser, its `Compose`) wrap around it, if there is one."""
+    while error is not None and not isinstance(error, MedsegError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Inside it a user's mistake comes out as itself, and any other error as it is."""
+    try:
+        yield
+    except Exception as error:
+        if (mistake := mistake_in(error)) is not None:
+            raise mistake from None
+        raise
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

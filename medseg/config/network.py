@@ -118,6 +118,8 @@ class NetworkConfig(Section):
     """Train on a second head at an earlier stage too (its weight: loss.auxiliary_weight)."""
     pretrained: str | None = None
     """Weights to start from: a file with torchvision's names, or efficientnet_lite0 (a package of that name)."""
+    inflate: Literal["mean", "centre"] = "mean"
+    """How pretrained 2D kernels become 3D: spread evenly over the depth, or on the middle slice."""
     norm: Literal["instance", "group", "batch", "syncbatch", "none"] | None = None
     activation: Literal["leakyrelu", "relu", "gelu", "silu"] | None = None
     dropout: Share | None = None
@@ -173,7 +175,7 @@ class NetworkConfig(Section):
 
     def options(self) -> dict[str, Any]:
         """The options that are set, as arguments of the network."""
-        return self.model_dump(exclude={"name", "pretrained"}, exclude_none=True)
+        return self.model_dump(exclude={"name", "pretrained", "inflate"}, exclude_none=True)
 
     def findings(self) -> Iterable[Finding]:
         known = OPTIONS[self.name]

@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
 
-from medseg.config.errors import DataError, MedsegError, Problem
+from medseg.config.errors import DataError, Problem, unwrapped
 from medseg.data.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
 from medseg.inference.colour import COLOUR_SCALES
 
@@ -81,15 +81,8 @@ def preprocessing_steps(
 
 def apply(transform: Callable[[dict[str, Any]], Any], case: Mapping[str, Any]) -> dict[str, Any]:
     """Run a transform on one case; a `MedsegError` inside comes out as itself, not wrapped by MONAI's `Compose`."""
-    try:
+    with unwrapped():
         return transform(dict(case))
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, MedsegError):
-            cause = cause.__cause__
-        if cause is not None:
-            raise cause from None
-        raise
 
 
 class LoadCased(MapTransform):

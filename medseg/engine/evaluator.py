@@ -14,7 +14,7 @@ from monai.engines import Evaluator
 from monai.inferers import Inferer
 from torch.utils.data import DataLoader, Dataset
 
-from medseg.config.errors import MedsegError
+from medseg.config.errors import MedsegError, mistake_in
 from medseg.engine.device import autocast, choose_precision, memory_format
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,8 @@ def succeeded(engine: Any) -> bool:
 
 def _root_cause(error: BaseException) -> str:
     """The innermost message, in one line: MONAI wraps every transform's exception in one of its own."""
+    mistake = mistake_in(error)
     while error.__cause__ is not None:
         error = error.__cause__
-    text = str(error) if isinstance(error, MedsegError) else f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}" if mistake is None else str(mistake)
     return " ".join(text.split())

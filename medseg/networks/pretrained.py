@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as distributed
 from torch import Tensor, nn
 
 from medseg.config.errors import ConfigError, Problem
@@ -70,9 +71,19 @@ class Loaded:
         return "\n".join(lines)
 
 
-def with_pretrained(network: nn.Module, source: str, inflate: str = "mean") -> nn.Module:
-    """The network itself, after `load_pretrained`; what was loaded, adapted and left out is printed."""
-    print(load_pretrained(network, source, inflate=inflate))
+def with_pretrained(
+    network: nn.Module, source: str, inflate: str = "mean", unless: str | Path | None = None
+) -> nn.Module:
+    """The network itself, after `load_pretrained`; what was loaded, adapted and left out is printed.
+
+    Args:
+        unless: a checkpoint. Where it exists its weights are about to replace all others, and nothing is loaded: a run
+            can go on where the pretrained weights are gone.
+    """
+    if unless is None or not Path(unless).exists():
+        report = load_pretrained(network, source, inflate=inflate)
+        if not (distributed.is_initialized() and distributed.get_rank()):
+            print(report)
     return network
 
 
@@ -123,13 +134,11 @@ def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "m
     kept = [name for name in wanted if name not in taken and not name.endswith("num_batches_tracked")]
     problems += [f"{name} {_shape(wanted[name])} is not in the file" for name in kept if name.startswith(encoder)]
     if problems:
-        raise ConfigError(
-            Problem(
-                "network.pretrained",
-                f"{source} does not fit {type(getattr(network, 'encoder', network)).__name__}: {_some(problems)}",
-                "take the weights of the same encoder (and depth), or another network.encoder",
-            )
-        )
+        remedy = "take the weights of the same encoder (and depth), or another network.encoder"
+        if f"{encoder}conv1.weight" in tensors and f"{encoder}conv1.0.weight" in wanted:
+            remedy += "; set network.encoder_options.stem=7x7 for torchvision's ResNet"
+        kind = type(getattr(network, "encoder", network)).__name__
+        raise ConfigError(Problem("network.pretrained", f"{source} does not fit {kind}: {_some(problems)}", remedy))
     network.load_state_dict(taken, strict=False)
     changed = {note.split(" ")[0] for note in adapted}
     loaded = tuple(name for name in taken if name not in changed)

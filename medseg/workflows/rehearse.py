@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from medseg.bundle.compile import compile_training
 from medseg.bundle.facts import describe_data
+from medseg.config.errors import unwrapped
 from medseg.config.schema import Config
 from medseg.data.cases import load_cases
 from medseg.engine.device import autocast, choose_precision, memory_format
@@ -27,8 +28,10 @@ def rehearse(config: Config) -> None:
     listed: dict[str, Any] = {"layout": data.layout, "validation": data.validation, "seed": config.seed}
     cases = {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
     parser = ConfigParser(compile_training(config, facts=facts, bundle_root="."))
-    network, loss = parser.get_parsed_content("network"), parser.get_parsed_content("loss")
-    encode, device = parser.get_parsed_content("train#trainer#encode"), parser.get_parsed_content("device")
+    with unwrapped():
+        network, loss, encode, device = map(
+            parser.get_parsed_content, ("network", "loss", "train#trainer#encode", "device")
+        )
     precision = choose_precision(training.precision, device)
 
     shape = (training.batch_size, len(facts.channels), *training.patch_size)

@@ -15,7 +15,11 @@ from medseg.bundle.facts import DataFacts, describe_data
 from medseg.bundle.write import replace_file, write_bundle
 from medseg.config.errors import Problem, RunError
 from medseg.config.load import dump_config, load_config
+from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
+from medseg.engine.resume import CHECKPOINT
+from medseg.networks import build_network
+from medseg.networks.pretrained import load_pretrained
 from medseg.workflows.doctor import doctor
 
 RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html")
@@ -51,6 +55,8 @@ def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
     if saved.exists() and not restart:
         _same_experiment(load_config(saved), config, run)
     facts = describe_data(config)  # before anything is removed: a mistake in the config loses nothing
+    if config.network.pretrained is not None and (restart or not (run / "models" / CHECKPOINT).exists()):
+        _try_weights(config.network, config.network.pretrained, facts)
     if restart:
         for name in RESULTS:
             path = run / name
@@ -60,6 +66,13 @@ def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
     replace_file(run / "data.json", facts.to_json())
     replace_file(run / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")
     write_bundle(config, output=run, facts=facts)
+
+
+def _try_weights(options: NetworkConfig, source: str, facts: DataFacts) -> None:
+    """Raise a ConfigError when the weights do not fit, before a run is bound to them and its cases are cached."""
+    channels = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
+    network = build_network(options.name, **channels, **options.options())
+    load_pretrained(network, source, inflate=options.inflate)
 
 
 def read_run(run: Path) -> tuple[Config, DataFacts]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from medseg.bundle.run import run_bundle
 from medseg.config.errors import ConfigError
 from medseg.config.schema import Config
+from medseg.config.weights import absolute_weights
 from medseg.engine.device import first_process_first, process_group, rank
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.rehearse import rehearse
@@ -34,7 +35,7 @@ def train(config: Config, *, run: Path, restart: bool = False, dry_run: bool = F
     """
     if config.data.root is None:
         raise ConfigError("data.root: the folder of the data set is not given", "add --set data.root=DIR")
-    config = with_root(config, Path(config.data.root).resolve())
+    config = _with_weights(with_root(config, Path(config.data.root).resolve()))
     if dry_run:
         rehearse(config)
         return run
@@ -51,3 +52,9 @@ def train(config: Config, *, run: Path, restart: bool = False, dry_run: bool = F
 def with_root(config: Config, root: Path) -> Config:
     """The config with another `data.root`."""
     return config.model_copy(update={"data": config.data.model_copy(update={"root": str(root)})})
+
+
+def _with_weights(config: Config) -> Config:
+    """The config with the absolute path of its pretrained weights."""
+    source = absolute_weights(config.network.pretrained)
+    return config.model_copy(update={"network": config.network.model_copy(update={"pretrained": source})})

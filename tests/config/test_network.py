@@ -29,7 +29,7 @@ def test_default_widths_are_the_networks() -> None:
 
 
 def test_every_option_is_a_key_and_every_key_an_option() -> None:
-    keys = set(NetworkConfig.model_fields) - {"name", "spatial_dims", "pretrained"}
+    keys = set(NetworkConfig.model_fields) - {"name", "spatial_dims", "pretrained", "inflate"}
     assert keys == set().union(*OPTIONS.values())
     parameters = {key for encoder in ENCODERS.values() for key in inspect.signature(encoder).parameters}
     assert set(EncoderOptions.model_fields) <= parameters
