@@ -49,7 +49,7 @@ class CheckReport:
         disk is uncompressed, so it takes `all_cases`.
         """
         sizes = [case.memory_bytes for case in self.cases]
-        return {"largest_case": max(sizes, default=0), "all_cases": sum(sizes), "machine": _machine_memory()}
+        return {"largest_case": max(sizes, default=0), "all_cases": sum(sizes), "machine": machine_memory()}
 
     def classes(self) -> list[dict[str, Any]]:
         """One entry a class or region: cases it occurs in, voxels in all, median volume and mean components where it
@@ -187,7 +187,7 @@ def _bytes(size: float) -> str:
     return f"{size:.3g} GiB"
 
 
-def _machine_memory() -> int:
+def machine_memory() -> int:
     """Bytes of physical memory, or 0 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
