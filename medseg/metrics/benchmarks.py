@@ -19,7 +19,7 @@ import numpy as np
 from medseg.config.cards import Card
 from medseg.config.errors import DataError, Problem, did_you_mean
 from medseg.config.labels import Labels
-from medseg.metrics.confusion import confusion
+from medseg.metrics.confusion import confusion, value_counts
 from medseg.metrics.instances import FIRST, Instance, count_instances
 
 POOLED = "one confusion matrix of all images, in which pixels that are ignored in the truth do not count; "
@@ -134,7 +134,7 @@ class Benchmark:
         Raises:
             DataError: another shape, or a value that is no class; it names the file and the values.
         """
-        _same_shape(truth, prediction, names[0], names[1])
+        same_shape(truth, prediction, names[0], names[1])
         counts = confusion(truth, prediction)
         problems = [
             unknown_values(counts.sum(axis=1), names[0], self.values),
@@ -144,7 +144,7 @@ class Benchmark:
             raise DataError([problem for problem in problems if problem])
         tally = Tally(counts[np.ix_(self.values, self.values)], None, 1)
         if instances is not None:
-            _same_shape(truth, instances, names[0], names[2])
+            same_shape(truth, instances, names[0], names[2])
             tally.instances = self._instances(instances, prediction, names[2])
         return tally
 
@@ -158,6 +158,23 @@ class Benchmark:
         return [one for one in found if one.value in self.labels.values]
 
 
+def from_train_ids(mask: np.ndarray, labels: Labels, name: str) -> np.ndarray:
+    """Places among the evaluated classes (Cityscapes' trainIds) -> their values, uint8.
+
+    255, the trainId of what is not evaluated, becomes the first class that is not (Cityscapes: 0, unlabeled).
+
+    Raises:
+        DataError: another value; it names the file (`name`) and the values.
+    """
+    known = range(len(labels.values))
+    table = np.zeros(256, dtype=np.uint8)
+    table[: len(known)] = labels.values
+    table[255] = labels.also_ignored[0] if labels.also_ignored else 0
+    if problem := unknown_values(value_counts(mask), name, {*known, *([255] if labels.also_ignored else [])}):
+        raise DataError(problem)
+    return table[mask]
+
+
 def unknown_values(counts: np.ndarray, name: str, known: Iterable[int]) -> Problem | None:
     """What is wrong with a file that holds other values than the `known`; `counts`: pixels of each value."""
     strange = sorted(set(np.flatnonzero(counts).tolist()) - set(known))
@@ -168,7 +185,8 @@ def unknown_values(counts: np.ndarray, name: str, known: Iterable[int]) -> Probl
     return Problem(name, f"holds values that are no classes here: {some}", remedy)
 
 
-def _same_shape(one: np.ndarray, other: np.ndarray, name: str, other_name: str) -> None:
+def same_shape(one: np.ndarray, other: np.ndarray, name: str, other_name: str) -> None:
+    """Raise DataError, with the names of both files, if two masks differ in size."""
     if one.shape != other.shape:
         sizes = [" x ".join(map(str, array.shape)) for array in (one, other)]
         what = f"is {sizes[1]} (rows x columns), but {name} is {sizes[0]}"

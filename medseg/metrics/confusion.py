@@ -78,10 +78,19 @@ def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     pairs = truth.astype(np.uint16).ravel()
     pairs <<= 8
     pairs |= prediction.ravel()
-    counts = np.zeros(1 << 16, dtype=np.int64)
-    for start in range(0, pairs.size, BLOCK):
-        counts += np.bincount(pairs[start : start + BLOCK], minlength=counts.size)
-    return counts.reshape(256, 256)
+    return _counts(pairs, 1 << 16).reshape(256, 256)
+
+
+def value_counts(label: np.ndarray) -> np.ndarray:
+    """How often each value occurs in a uint8 map: int64 (256,)."""
+    return _counts(label.ravel(), 256)
+
+
+def _counts(values: np.ndarray, length: int) -> np.ndarray:
+    counts = np.zeros(length, dtype=np.int64)
+    for start in range(0, values.size, BLOCK):
+        counts += np.bincount(values[start : start + BLOCK], minlength=length)
+    return counts
 
 
 def where_values(label: np.ndarray, values: Sequence[int]) -> np.ndarray:

@@ -156,7 +156,8 @@ class BenchmarkTable:
         table += ["", *_aligned(means)]
         if self.convention == "voc" and summary["absent"]:
             table += textwrap.wrap(f"no mean: neither truth nor prediction has {', '.join(summary['absent'])}", 118)
-        about = f"{summary['cases']} cases; convention: {self.convention} ({CONVENTIONS[self.convention]})"
+        cases = f"{self.tally.cases} case{'s' * (self.tally.cases != 1)}"
+        about = f"{cases}; convention: {self.convention} ({CONVENTIONS[self.convention]})"
         return "\n".join([*table, *textwrap.wrap(about, 118)])
 
 

@@ -1,0 +1,227 @@
+"""`medseg score`: any method's masks against their labels, by the rules of a benchmark; no model is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from medseg.config.cards import load_card
+from medseg.config.errors import ConfigError, DataError, Problem, did_you_mean
+from medseg.config.labels import Labels
+from medseg.data.images import Image, case_name, grid_difference, label_values, read_image
+from medseg.data.masks import MaskPair, match_masks
+from medseg.data.pictures import is_picture
+from medseg.metrics.benchmarks import CONVENTIONS, Benchmark, Tally, from_train_ids, same_shape, unknown_values
+from medseg.metrics.confusion import value_counts
+from medseg.metrics.score import CaseScore, score_case
+from medseg.metrics.summary import BenchmarkTable
+from medseg.metrics.table import MetricsTable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SHOWN = 20  # problems printed; JSON has them all
+FEW = 4  # cases a process: for fewer it is not worth starting
+ON_GRID = "write the mask on the grid of its image"
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """What was scored, and what could not be: exit code 1 if there is any of that."""
+
+    dataset: str
+    table: BenchmarkTable | MetricsTable
+    problems: tuple[Problem, ...]
+    without_truth: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary of the table and the cases that are missing from it, for JSON."""
+        failed = [{"case": problem.where, "reason": problem.what} for problem in self.problems]
+        more = {"failed": failed, "without_truth": list(self.without_truth), "notes": list(self.notes)}
+        return {"dataset": self.dataset, **self.table.summary(), **more}
+
+    def text(self) -> str:
+        """The table, and in words what it leaves out."""
+        lines = [self.table.text(), f"data set: {self.dataset}", *self.notes]
+        if self.without_truth:
+            some = ", ".join(self.without_truth[:3]) + ", ..." * (len(self.without_truth) > 3)
+            lines.append(f"not scored, since there is no label: {len(self.without_truth)} predictions ({some})")
+        if self.problems:
+            lines.append(f"LEFT OUT: {len(self.problems)} cases failed and are in none of these figures")
+        return "\n".join(lines)
+
+    def shown_problems(self) -> list[Problem]:
+        """The first problems, for a terminal."""
+        rest = len(self.problems) - SHOWN
+        return [*self.problems[:SHOWN], *([Problem("", f"and {rest} more; --json lists all")] if rest > 0 else [])]
+
+
+def score(
+    prediction: Path,
+    truth: Path,
+    *,
+    dataset: str,
+    convention: str | None = None,
+    cases: Path | None = None,
+    train_ids: bool = False,
+    tolerance_mm: float = 1.0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> ScoreReport:
+    """Score every mask of a folder.
+
+    Args:
+        prediction, truth: folders of masks: PNG, TIFF, NIfTI, NRRD or MetaImage, in subfolders too.
+        dataset: a card of `datasets/`: classes, ignored values, file names.
+        convention: by whose rules, if not by those of the card.
+        cases: a text file of the cases to score, one name a line; default: every label.
+        train_ids: the predictions hold places among the evaluated classes (Cityscapes' trainIds) instead of values.
+        tolerance_mm: tolerance of the surface Dice, in the medical convention.
+        workers: processes; the figures do not depend on it.
+
+    Raises:
+        ConfigError: no such card or convention.
+        DataError: a folder is missing or empty, or not one case could be scored.
+    """
+    card = load_card(dataset)
+    chosen = convention or card.convention
+    if chosen not in (*CONVENTIONS, "medical"):
+        raise ConfigError(f"unknown convention {chosen!r}", did_you_mean(chosen, (*CONVENTIONS, "medical")))
+    matched = match_masks(prediction, truth, card.layout, None if cases is None else read_list(cases))
+    pairs, problems = matched.pairs, list(matched.problems)
+    notes: tuple[str, ...] = ()
+    table: BenchmarkTable | MetricsTable
+    if chosen == "medical":
+        by_case = ByCase(card.labels, tolerance_mm, train_ids)
+        rows = list(_successes(by_case, pairs, problems, workers, progress))
+        counted, table = len(rows), MetricsTable([score for row in rows for score in row])
+    else:
+        benchmark = Benchmark.of_card(card, chosen)
+        objects = chosen == "cityscapes" and bool(benchmark.instance_pixels)
+        if objects and not any(pair.instances for pair in pairs):
+            objects, notes = False, ("no iIoU: there are no *_instanceIds beside the labels",)
+        total = benchmark.empty
+        for tally in _successes(ByBenchmark(benchmark, objects, train_ids), pairs, problems, workers, progress):
+            total += tally
+        counted, table = total.cases, BenchmarkTable(benchmark, total)
+    if not counted:
+        raise DataError(problems[:SHOWN])
+    return ScoreReport(card.name, table, tuple(problems), matched.without_truth, notes)
+
+
+@dataclass(frozen=True)
+class ByBenchmark:
+    """One pair of masks -> its tally; `objects`: with the instanceIds, which then must be there."""
+
+    benchmark: Benchmark
+    objects: bool
+    train_ids: bool
+
+    def __call__(self, pair: MaskPair) -> Tally:
+        truth, prediction = read_pair(pair, self.benchmark.labels if self.train_ids else None)
+        objects, names = None, (str(pair.truth), str(pair.prediction), str(pair.instances))
+        if self.objects:
+            if pair.instances is None:
+                raise DataError(Problem(pair.case, "has no *_instanceIds beside its label, as other cases have"))
+            objects = read_image(pair.instances, channel_axis=False).array[0]
+        return self.benchmark.count(label_values(truth)[0], prediction, objects, names=names)
+
+
+@dataclass(frozen=True)
+class ByCase:
+    """One pair of masks -> the metrics of its targets."""
+
+    labels: Labels
+    tolerance_mm: float
+    train_ids: bool
+
+    def __call__(self, pair: MaskPair) -> list[CaseScore]:
+        truth, prediction = read_pair(pair, self.labels if self.train_ids else None)
+        values = label_values(truth)[0]
+        known = {*self.labels.values, *(value for group in self.labels.targets.values() for value in group)}
+        problems = [
+            unknown_values(value_counts(values), str(pair.truth), known | set(self.labels.ignored)),
+            unknown_values(value_counts(prediction), str(pair.prediction), known),
+        ]
+        if any(problems):
+            raise DataError([problem for problem in problems if problem])
+        return score_case(
+            prediction,
+            values,
+            case=pair.case,
+            labels=self.labels,
+            spacing_mm=truth.spacing_mm,
+            tolerance_mm=self.tolerance_mm,
+        )
+
+
+def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarray]:
+    """The label with its grid, and the prediction's values on the same grid.
+
+    Raises:
+        DataError: an unreadable file, values that are no classes, or, between volumes, another grid.
+    """
+    truth, prediction = (read_image(path, channel_axis=False) for path in (pair.truth, pair.prediction))
+    volumes = not (is_picture(pair.truth) or is_picture(pair.prediction))
+    if volumes and (difference := grid_difference(truth, prediction)):
+        raise DataError(Problem(str(pair.prediction), f"lies on another grid than its label: {difference}", ON_GRID))
+    same_shape(truth.array[0], prediction.array[0], str(pair.truth), str(pair.prediction))
+    values = label_values(prediction)[0]
+    return truth, values if train_ids is None else from_train_ids(values, train_ids, str(pair.prediction))
+
+
+def read_list(file: Path) -> list[str]:
+    """The names of cases in a text file, one a line (a longer line: its first word, without folder and ending)."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(Problem(str(file), f"unreadable list of cases: {error}", "one name a line")) from None
+    return [case_name(line.split()[0]) for line in lines if line.strip()]
+
+
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None) -> Iterator[Result]:
+    """The results in the order of the items, from as many processes as the machine has cores for this one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers or cores, max(1, len(items) // FEW))
+    if workers == 1:
+        yield from map(work, items)
+        return
+    # Fresh processes: a copy of this one would copy its threads' locks as well.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
+
+
+def attempt(work: Callable[[MaskPair], Result], pair: MaskPair) -> Result | Problem:
+    """The result, or what is wrong with this case."""
+    try:
+        return work(pair)
+    except DataError as error:
+        first, rest = error.problems[0], error.problems[1:]
+        what = "; ".join([f"{first.where}: {first.what}", *(f"{other.where}: {other.what}" for other in rest)])
+        return Problem(pair.case, what, first.remedy)
+
+
+def _successes(
+    work: Callable[[MaskPair], Result],
+    pairs: Sequence[MaskPair],
+    problems: list[Problem],
+    workers: int | None,
+    progress: bool,
+) -> Iterator[Result]:
+    """What could be scored, in order; what could not is added to the problems."""
+    outcomes = in_parallel(partial(attempt, work), pairs, workers)
+    for outcome in tqdm(outcomes, "scoring", len(pairs), unit="case", disable=None if progress else True, leave=False):
+        if isinstance(outcome, Problem):
+            problems.append(outcome)
+        else:
+            yield outcome

@@ -1,0 +1,92 @@
+"""`medseg submission`: masks as the server of a benchmark takes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from medseg.config.cards import load_card
+from medseg.config.errors import ConfigError, DataError, PartialFailure, Problem
+from medseg.data.images import label_values, read_image
+from medseg.data.masks import find_masks
+from medseg.data.pictures import palette
+from medseg.metrics.benchmarks import Benchmark, from_train_ids, unknown_values
+from medseg.metrics.confusion import value_counts
+
+FORMATS = {"cityscapes": "{case}_labelIds.png", "voc": "{case}.png", "ade20k": "{case}.png"}
+"""Convention of a card -> how its server wants the files called."""
+
+
+def write_submission(
+    prediction: Path, *, dataset: str, output: Path, train_ids: bool = False, progress: bool = True
+) -> list[Path]:
+    """Write every mask of a folder as one 8-bit PNG: labelIds for Cityscapes, with the official palette for VOC.
+
+    Args:
+        prediction: folder of masks in any format that medseg reads.
+        dataset: a card with a server: cityscapes, voc2012, ade20k.
+        output: folder of the PNGs; they appear whole or not at all.
+        train_ids: the masks hold places among the evaluated classes (trainIds) instead of values.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: the data set has no server.
+        DataError: there is no mask.
+        PartialFailure: some masks hold values that are no classes, or are several for one case; the others are written.
+    """
+    card = load_card(dataset)
+    if card.layout != card.convention or card.convention not in FORMATS:
+        raise ConfigError(
+            f"{dataset} has no server to submit to", f"known: {', '.join(FORMATS)} (as the card's layout)"
+        )
+    benchmark = Benchmark.of_card(card)
+    written: list[Path] = []
+    problems: list[Problem] = []
+    found = find_masks(prediction, card.layout)
+    output.mkdir(parents=True, exist_ok=True)
+    for case, files in tqdm(
+        sorted(found.items()), "writing", unit="mask", disable=None if progress else True, leave=False
+    ):
+        try:
+            if len(files) > 1:
+                raise DataError(Problem(case, f"has several masks: {', '.join(map(str, files))}", "leave one"))
+            mask = label_values(read_image(files[0], channel_axis=False))[0]
+            if mask.ndim != 2:
+                raise DataError(Problem(str(files[0]), f"has {mask.ndim} dimensions, expected rows and columns"))
+            if train_ids:
+                mask = from_train_ids(mask, benchmark.labels, str(files[0]))
+            if problem := unknown_values(value_counts(mask), str(files[0]), benchmark.predictable):
+                raise DataError(problem)
+        except DataError as error:
+            problems += error.problems
+            continue
+        path = output / FORMATS[card.convention].format(case=case)
+        _write(path, mask, coloured=card.convention == "voc")
+        written.append(path)
+    if problems and not written:
+        raise DataError(problems)
+    if problems:
+        raise PartialFailure(
+            [*problems, Problem(str(output), f"{len(problems)} masks are missing from the submission")]
+        )
+    return written
+
+
+def _write(path: Path, mask: np.ndarray, *, coloured: bool) -> None:
+    from PIL import Image as Pillow
+
+    size = (mask.shape[1], mask.shape[0])
+    picture = Pillow.frombytes("P" if coloured else "L", size, np.ascontiguousarray(mask).tobytes())
+    if coloured:
+        picture.putpalette(palette({}).ravel().tolist())
+    writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        picture.save(writing, format="PNG")
+        os.replace(writing, path)
+    finally:
+        writing.unlink(missing_ok=True)
