@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint bench bundles gpu-check clean
+.PHONY: help demo test lint bench bench-2d bundles gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,9 @@ lint: $(READY)  ## style, formatting and types
 
 bench: $(READY)  ## measure the figures of docs/benchmarks.md (45 minutes; what lacks a peer says what to install)
 	@for script in step_time crf_time hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
+
+bench-2d: $(READY)  ## training steps in 2D against torchvision and segmentation-models-pytorch
+	@$(BIN)/python tests/bench/train_step_2d.py
 
 bundles: $(READY)  ## compile configs into bundles/
 	@$(BIN)/medseg bundle --config hippocampus --output bundles/hippocampus_unet3d
