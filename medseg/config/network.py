@@ -22,25 +22,17 @@ DILATED = ENCODED | {"output_stride", "upsample"}
 FCN = ENCODED | {"padding", "fc_channels", "dropout", "at_once"}
 DEEPLAB_V1 = DILATED | {"fc_channels", "rate", "dropout", "branch_width"}
 DEEPLAB_V3 = DILATED | {"multi_grid", "rates", "width", "dropout", "align_corners"}
-UNET = {
-    "widths",
-    "strides",
-    "kernel_sizes",
-    "blocks_per_level",
-    "norm",
-    "activation",
-    "upsample",
-    "residual",
-    "dropout",
-}
+LEVELS = {"widths", "strides", "kernel_sizes", "norm", "residual", "dropout", "deep_supervision"}
 FPN = {"pyramid_channels", "segmentation_channels", "smoothing", "head", "segmentation_norm"}
 
 OPTIONS: dict[str, set[str]] = {
+    "attentionunet": {"widths", "strides", "dropout"},
     "deeplabv1": DEEPLAB_V1,
     "deeplabv1_msc": DEEPLAB_V1,
     "deeplabv2": DILATED | {"rates", "scales"},
     "deeplabv3": DEEPLAB_V3,
     "deeplabv3plus": DEEPLAB_V3 | {"low_level_width", "separable"},
+    "dynunet": LEVELS,
     "efficientfcn": ENCODED | {"width", "wide", "codewords", "dropout"},
     "encnet": ENCODED | {"channels", "codes", "lateral", "presence", "dropout"},
     "fcn": DILATED | {"dropout"},
@@ -50,16 +42,24 @@ OPTIONS: dict[str, set[str]] = {
     "fpn": ENCODED | FPN | {"align_corners", "dropout"},
     "hrnet": ENCODED,
     "pspnet": DILATED | {"bins", "width", "dropout", "align_corners"},
-    "unet": UNET | {"deep_supervision"},
+    "segresnet": {"width", "blocks_down", "blocks_up", "norm", "dropout", "upsample"},
+    "swinunetr": {"width", "depths", "attention_heads", "window_size", "norm", "dropout", "checkpoint", "v2"},
+    "unet": LEVELS | {"blocks_per_level", "activation", "upsample", "downsample"},
 }
-UNET_WIDTHS = (32, 64, 128, 256, 320)  # the network's own default
+OPTIONS_WITH_ENCODER: dict[str, set[str]] = {  # of networks that need none, once one is given
+    "unet": ENCODED | {"widths", "blocks_per_level", "upsample"},
+}
+UNETS = ("attentionunet", "dynunet", "unet")  # one entry a level in widths, strides, kernel_sizes
+UNET_WIDTHS = (32, 64, 128, 256, 320)  # their own default
 
 NetworkName = Literal[
+    "attentionunet",
     "deeplabv1",
     "deeplabv1_msc",
     "deeplabv2",
     "deeplabv3",
     "deeplabv3plus",
+    "dynunet",
     "efficientfcn",
     "encnet",
     "fcn",
@@ -69,6 +69,8 @@ NetworkName = Literal[
     "fpn",
     "hrnet",
     "pspnet",
+    "segresnet",
+    "swinunetr",
     "unet",
 ]
 EncoderName = Literal[
@@ -123,8 +125,10 @@ class NetworkConfig(Section):
     norm: Literal["instance", "group", "batch", "syncbatch", "none"] | None = None
     activation: Literal["leakyrelu", "relu", "gelu", "silu"] | None = None
     dropout: Share | None = None
-    upsample: Literal["transposed", "linear"] | None = None
-    """Up-sampling: transposed convolution, or (tri)linear resize."""
+    upsample: Literal["transposed", "linear", "nearest"] | None = None
+    """Up-sampling: transposed convolution, or (tri)linear resize; nearest: a U-Net on an encoder only."""
+    downsample: Literal["stride", "pool"] | None = None
+    """U-Net: strided convolution, or max pooling."""
     align_corners: bool | None = None
     output_stride: Literal[8, 16, 32] | None = None
     multi_grid: list[Count] | None = None
@@ -138,18 +142,18 @@ class NetworkConfig(Section):
     bins: list[Count] | None = None
     """PSPNet: sizes of the pooled maps."""
     width: Count | None = None
-    """Channels of the decoder."""
-    widths: Annotated[list[Count], Field(min_length=2)] | None = None
-    """U-Net: channels at each resolution, the finest first."""
+    """Channels of the decoder; SegResNet, SwinUNETR: at full resolution."""
+    widths: Annotated[list[Count], Field(min_length=1)] | None = None
+    """U-Nets: channels at each resolution, the finest first; on an encoder those of the decoder."""
     strides: Strides | None = None
-    """U-Net: down-sampling before each resolution, one number or one an axis; default 1, then 2 each."""
+    """U-Nets: down-sampling before each resolution, one number or one an axis; default 1, then 2 each."""
     kernel_sizes: Strides | None = None
-    """U-Net: kernel of the convolutions at each resolution, one number or one an axis; default 3 each."""
+    """U-Nets: kernel of the convolutions at each resolution, one number or one an axis; default 3 each."""
     blocks_per_level: Count | None = None
     """U-Net: convolution blocks at each resolution."""
     residual: bool | None = None
     deep_supervision: bool | None = None
-    """U-Net: train on the coarser maps of the decoder too (weights 1, 1/2, 1/4, ...)."""
+    """U-Net, DynUNet: train on the coarser maps of the decoder too (weights 1, 1/2, 1/4, ...)."""
     low_level_width: Count | None = None
     separable: bool | None = None
     """DeepLab v3+: depthwise separable convolutions."""
@@ -172,20 +176,44 @@ class NetworkConfig(Section):
     """EncNet: predict which classes are in the image too (its weight: loss.presence_weight)."""
     wide: Count | None = None
     codewords: Count | None = None
+    blocks_down: list[Count] | None = None
+    """SegResNet: residual blocks at each resolution on the way down."""
+    blocks_up: list[Count] | None = None
+    depths: list[Count] | None = None
+    """SwinUNETR: transformer blocks of the four stages."""
+    attention_heads: list[Count] | None = None
+    window_size: Count | None = None
+    """SwinUNETR: side of the windows of attention, in voxels of each stage's grid."""
+    checkpoint: bool | None = None
+    """SwinUNETR: compute activations anew in the backward pass (encoders: encoder_options.checkpoint)."""
+    v2: bool | None = None
+    """SwinUNETR-V2: a convolution block before each stage."""
 
     def options(self) -> dict[str, Any]:
         """The options that are set, as arguments of the network."""
         return self.model_dump(exclude={"name", "pretrained", "inflate"}, exclude_none=True)
 
+    @property
+    def known(self) -> set[str]:
+        """The options that the network has; a U-Net on an encoder has others than one without."""
+        on_encoder = self.encoder is not None and self.name in OPTIONS_WITH_ENCODER
+        return OPTIONS_WITH_ENCODER[self.name] if on_encoder else OPTIONS[self.name]
+
     def findings(self) -> Iterable[Finding]:
-        known = OPTIONS[self.name]
+        called = self.name
+        if self.name in OPTIONS_WITH_ENCODER:
+            called += " without an encoder" if self.encoder is None else " on an encoder"
         for key in self.options():
-            if key != "spatial_dims" and key not in known:
-                yield (key, "name"), f"{self.name} has no such option; it has {', '.join(sorted(known))}"
+            if key != "spatial_dims" and key not in self.known:
+                yield (key, "name"), f"{called} has no such option; it has {', '.join(sorted(self.known))}"
+        if self.upsample == "nearest" and (self.name != "unet" or self.encoder is None):
+            yield ("upsample", "name"), "nearest is for a unet on an encoder; others have transposed or linear"
         levels = len(self.widths or UNET_WIDTHS)
+        if levels < 2 and self.encoder is None:
+            yield ("widths",), f"needs at least two levels (got {self.widths})"
         for key in ("strides", "kernel_sizes"):
             entries = getattr(self, key) or []
-            if entries and self.name == "unet" and len(entries) != levels:
+            if entries and self.name in UNETS and len(entries) != levels:
                 yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {levels} widths"
             for entry in entries:
                 if isinstance(entry, list) and len(entry) != self.spatial_dims:
@@ -198,7 +226,7 @@ class NetworkConfig(Section):
 
     def coarsest(self, size: list[int]) -> list[int] | None:
         """The number of voxels along each axis at a U-Net's coarsest resolution, for a patch of `size`, if known."""
-        if self.name != "unet":
+        if self.name != "unet" or self.encoder is not None:
             return None
         for level in range(len(self.widths or UNET_WIDTHS)):
             stride = self.strides[level] if self.strides else min(level, 1) + 1

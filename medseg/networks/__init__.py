@@ -15,15 +15,19 @@ from medseg.networks.decoders.encnet import EncNet
 from medseg.networks.decoders.fcn import FCN, FCN8s, FCN16s, FCN32s
 from medseg.networks.decoders.fpn import FPN
 from medseg.networks.decoders.hrnet import HRNet
+from medseg.networks.decoders.monai import AttentionUNet, DynUNet, SegResNet, SwinUNETR
 from medseg.networks.decoders.pspnet import PSPNet
 from medseg.networks.decoders.unet import UNet
+from medseg.networks.decoders.unet_encoder import EncoderUNet
 
 NETWORKS: dict[str, type[nn.Module]] = {
+    "attentionunet": AttentionUNet,
     "deeplabv1": DeepLabV1,
     "deeplabv1_msc": DeepLabV1MultiScale,
     "deeplabv2": DeepLabV2,
     "deeplabv3": DeepLabV3,
     "deeplabv3plus": DeepLabV3Plus,
+    "dynunet": DynUNet,
     "efficientfcn": EfficientFCN,
     "encnet": EncNet,
     "fcn": FCN,
@@ -33,8 +37,16 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "fpn": FPN,
     "hrnet": HRNet,
     "pspnet": PSPNet,
+    "segresnet": SegResNet,
+    "swinunetr": SwinUNETR,
     "unet": UNet,
 }
+WITH_ENCODER: dict[str, type[nn.Module]] = {"unet": EncoderUNet}  # in the place of one that has none
+
+
+def network_class(name: str, encoder: str | None = None) -> type[nn.Module]:
+    """The class of the network of that name; a U-Net on an encoder is another one."""
+    return WITH_ENCODER.get(name, NETWORKS[name]) if encoder else NETWORKS[name]
 
 
 def build_network(
@@ -60,7 +72,7 @@ def build_network(
         options["encoder"] = encoder
     if auxiliary:
         options["auxiliary"] = auxiliary
-    network = NETWORKS[name]
+    network = network_class(name, encoder)
     known = [key for key in inspect.signature(network).parameters if key not in ("in_channels", "out_channels")]
     problems = [
         Problem(f"network.{key}", f"{name} has no such option", did_you_mean(key, known))

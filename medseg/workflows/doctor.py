@@ -13,7 +13,7 @@ from medseg import __version__
 
 REQUIRED = (
     *("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel", "SimpleITK", "tensorboard", "matplotlib"),
-    *("pydantic", "ruamel.yaml", "typer", "tqdm", "jinja2", "fire"),
+    *("pydantic", "ruamel.yaml", "typer", "tqdm", "jinja2", "fire", "einops"),
 )
 OPTIONAL = {
     "dicom": ("pydicom", "highdicom"),

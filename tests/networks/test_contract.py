@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from medseg.networks import build_network
+from medseg.networks import NETWORKS, WITH_ENCODER, build_network, network_class
 
 RESNET = {"encoder": "resnet18", "encoder_options": {"width": 0.125}}
 VGG = {"fc_channels": 8, "encoder_options": {"width": 0.125}}
-# Options that make each network small.
+# Options that make each network small; after the name, a second form of a network.
 SMALL: dict[str, dict] = {
+    "attentionunet": {"widths": [4, 8, 8]},
     "deeplabv1": VGG,
     "deeplabv1_msc": {**VGG, "branch_width": 4},
     "deeplabv2": RESNET,
     "deeplabv3": {**RESNET, "width": 16},
     "deeplabv3plus": {**RESNET, "width": 16},
+    "dynunet": {"widths": [4, 8, 8]},
     "efficientfcn": {**RESNET, "width": 16, "wide": 32, "codewords": 8},
     "encnet": {**RESNET, "channels": 16, "codes": 4, "presence": False},
     "fcn": RESNET,
@@ -26,6 +30,11 @@ SMALL: dict[str, dict] = {
     "fpn": {**RESNET, "pyramid_channels": 16, "segmentation_channels": 16},
     "hrnet": {"encoder": "hrnet_w18s", "encoder_options": {"width": 4, "stem_width": 8}},
     "pspnet": {**RESNET, "width": 16},
+    "segresnet": {"blocks_down": [1, 1, 1], "blocks_up": [1, 1]},
+    "swinunetr": {"width": 12, "window_size": 4, "depths": [1, 1, 1, 1]},
+    "unet": {"widths": [4, 8, 8]},
+    "unet pooled": {"widths": [4, 8, 8], "downsample": "pool", "upsample": "linear", "residual": True},
+    "unet resnet18": {**RESNET, "widths": [4, 4, 8, 8, 8]},
 }
 SIZES = {2: (65, 97), 3: (33, 40, 31)}
 LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -35,8 +44,20 @@ both_dimensions = pytest.mark.parametrize("spatial_dims", [2, 3])
 
 
 def make(name: str, spatial_dims: int, **options: object) -> nn.Module:
+    """The network with `options`, less those that it does not have."""
     torch.manual_seed(0)
-    return build_network(name, spatial_dims=spatial_dims, in_channels=2, out_channels=3, **{**SMALL[name], **options})
+    chosen = {**SMALL[name], **{key: value for key, value in options.items() if has(name, key)}}
+    return build_network(name.split()[0], spatial_dims=spatial_dims, in_channels=2, out_channels=3, **chosen)
+
+
+def has(name: str, option: str) -> bool:
+    kind = network_class(name.split()[0], SMALL[name].get("encoder"))
+    return option in inspect.signature(kind).parameters
+
+
+def test_every_network_is_here() -> None:
+    assert {name.split()[0] for name in SMALL} == set(NETWORKS)
+    assert {name.split()[0] for name in SMALL if "encoder" in SMALL[name]} >= set(WITH_ENCODER)
 
 
 def outputs(network: nn.Module, image: Tensor) -> list[Tensor]:
@@ -48,14 +69,21 @@ def outputs(network: nn.Module, image: Tensor) -> list[Tensor]:
 @both_dimensions
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_training(name: str, spatial_dims: int, norm: str) -> None:
-    """Main and auxiliary logits at the image's size in bfloat16 and channels last; every parameter gets a gradient."""
+    """Main logits at the image's size, auxiliary too, in bfloat16 and channels last; every parameter gets a gradient.
+
+    Deep supervision of the plain U-Net is at the size of each level.
+    """
+    if norm != "batch" and not has(name, "norm"):
+        pytest.skip(f"{name} has one norm only")
     size, layout = SIZES[spatial_dims], LAYOUTS[spatial_dims]
     network = make(name, spatial_dims, norm=norm, auxiliary=True).to(memory_format=layout)
     image = torch.randn(1, 2, *size).to(memory_format=layout)
     with torch.autocast("cpu", torch.bfloat16):
         logits = outputs(network, image)
-    assert len(logits) == 2
-    assert all(level.shape == (1, 3, *size) for level in logits)
+    assert len(logits) == 2 if has(name, "auxiliary") or has(name, "deep_supervision") else 1
+    for level, found in enumerate(logits):
+        halved = level if "levels" in dir(getattr(network, "decoder", None)) else 0
+        assert found.shape == (1, 3, *(-(-n // 2**halved) for n in size))
     sum(level.float().square().mean() for level in logits).backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
@@ -75,10 +103,9 @@ def test_evaluation(name: str, spatial_dims: int) -> None:
         assert logits.shape == (2, 3, *SIZES[spatial_dims])
         exported = torch.export.export(network, (image,)).module()
         torch.testing.assert_close(exported(image), logits, atol=1e-4, rtol=1e-4)
-        torch.manual_seed(1)
-        other = build_network(
-            name, spatial_dims=spatial_dims, in_channels=2, out_channels=3, auxiliary=True, **SMALL[name]
-        ).eval()
+        other = make(name, spatial_dims, auxiliary=True).eval()
+        for parameter in other.parameters():
+            parameter.fill_(0.5)
         other.load_state_dict(network.state_dict())
         assert torch.equal(other(image), logits)
 

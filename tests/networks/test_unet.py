@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from medseg.config.errors import ConfigError
 from medseg.networks import NETWORKS, build_network
@@ -73,6 +74,68 @@ def test_parameter_count_by_hand() -> None:
     assert sum(p.numel() for p in network.parameters()) == encoder + decoder + 4 * 3 + 3
 
 
+PUBLISHED = {
+    "widths": (64, 128, 256, 512, 1024),
+    "norm": "none",
+    "activation": "relu",
+    "downsample": "pool",
+    "deep_supervision": False,
+}
+
+
+def test_the_form_of_2015_has_its_parameters() -> None:
+    with torch.device("meta"):
+        network = build_network("unet", spatial_dims=2, in_channels=1, out_channels=2, **PUBLISHED)
+    assert sum(p.numel() for p in network.parameters()) == 31_030_658
+
+
+class Ronneberger(torch.nn.Module):
+    """Figure 1 of arXiv 1505.04597, written down once more with PyTorch's own layers (padded); weights from ours."""
+
+    def __init__(self, ours: torch.nn.Module) -> None:
+        super().__init__()
+        self.down = [[block.conv for block in level.blocks] for level in ours.encoder.levels]
+        self.up = [[block.conv for block in level.blocks] for level in ours.decoder.levels]
+        self.transposed = [upsample.conv for upsample in ours.decoder.upsamples]
+        self.last = ours.heads[0].conv
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skips = []
+        for level, convs in enumerate(self.down):
+            x = F.max_pool2d(x, 2) if level else x
+            for conv in convs:
+                x = F.relu(F.conv2d(x, conv.weight, conv.bias, padding=1))
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = F.conv_transpose2d(x, self.transposed[level].weight, self.transposed[level].bias, stride=2)
+            x = torch.cat((x, skips[level]), dim=1)
+            for conv in self.up[level]:
+                x = F.relu(F.conv2d(x, conv.weight, conv.bias, padding=1))
+        return F.conv2d(x, self.last.weight, self.last.bias)
+
+
+def test_the_form_of_2015_computes_what_its_figure_shows() -> None:
+    torch.manual_seed(0)
+    options = {**PUBLISHED, "widths": (4, 8, 16, 32, 64)}
+    network = build_network("unet", spatial_dims=2, in_channels=1, out_channels=2, **options)
+    image = torch.randn(2, 1, 48, 32)
+    expected = Ronneberger(network)(image)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(network(image), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(17, 23), (1, 7), (13, 9, 7), (3, 1, 2)])
+def test_pooling_takes_any_size_and_strides_an_axis(size: tuple[int, ...]) -> None:
+    network = make(len(size), downsample="pool", norm="none").eval()
+    assert network(torch.randn(1, 2, *size)).shape == (1, 3, *size)
+    flat = make(3, downsample="pool", strides=[1, [1, 2, 2], 2])
+    assert [tuple(y.shape[2:]) for y in flat.encoder(torch.randn(1, 2, 5, 16, 12))] == [
+        (5, 16, 12),
+        (5, 8, 6),
+        (3, 4, 3),
+    ]
+
+
 @pytest.mark.parametrize("size", [(16, 24), (9, 12, 7)])
 def test_exports(size: tuple[int, ...]) -> None:
     network = make(len(size)).eval()
@@ -109,7 +172,9 @@ def test_channels_last_gives_the_same_logits_and_gradients(residual: bool) -> No
         ({"kernel_sizes": [3, 2, 3]}, "kernel sizes must be odd"),
         ({"strides": [1, 2]}, "strides needs one entry a level"),
         ({"upsample": "nearest"}, "upsample 'nearest' is unknown"),
-        ({"encoder": "resnet50"}, "unet has no such option"),
+        ({"downsample": "mean"}, "downsample 'mean' is unknown"),
+        ({"auxiliary": True}, "unet has no such option"),
+        ({"encoder": "resnet18"}, "widths needs one entry a level: got 3 for 5 on resnet18"),
     ],
 )
 def test_mistakes_are_explained(options: dict, message: str) -> None:

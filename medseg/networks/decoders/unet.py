@@ -98,10 +98,21 @@ class UNet(nn.Module):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     In training mode with `deep_supervision` a list: the logits, then those of the coarser levels at their own sizes.
-    The keys are those of the config's `network` section.
+    The form of 2015 (Ronneberger et al.; with padding, so that the logits have the image's size) is
+    `widths=(64, 128, 256, 512, 1024), norm="none", activation="relu", downsample="pool", deep_supervision=False`.
+    On another encoder: `decoders/unet_encoder.py`.
+
+    Args:
+        widths: channels at each level, the finest first.
+        strides: down-sampling before each level, one number or one an axis; default 1, then 2 each.
+        kernel_sizes: kernel of each level, odd, one number or one an axis; default 3 each.
+        blocks_per_level: convolution blocks at each level, in the encoder and in the decoder.
+        upsample: `transposed` convolution, or `linear` resize and a 1x1 convolution.
+        downsample: `stride` of a convolution, or max `pool`ing.
+        residual: a shortcut around the blocks of each level.
 
     Raises:
-        ValueError: an unknown norm, activation or upsample, an even kernel, or lists of different lengths.
+        ValueError: an unknown norm, activation, upsample or downsample, an even kernel, lists of different lengths.
     """
 
     def __init__(
@@ -119,6 +130,7 @@ class UNet(nn.Module):
         residual: bool = False,
         dropout: float = 0.0,
         deep_supervision: bool = True,
+        downsample: str = "stride",
     ) -> None:
         super().__init__()
         if len(widths) < 2:
@@ -134,6 +146,7 @@ class UNet(nn.Module):
             activation=activation,
             residual=residual,
             dropout=dropout,
+            downsample=downsample,
         )
         self.decoder = UNetDecoder(
             spatial_dims,

@@ -1,12 +1,15 @@
-"""The plain convolutional encoder of a U-Net: a stack of blocks at each resolution, down-sampling by stride."""
+"""The plain convolutional encoder of a U-Net: a stack of blocks at each resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
 from medseg.networks.layers import ConvStack, per_axis
+
+DOWNSAMPLES = ("stride", "pool")
 
 
 class PlainEncoder(nn.Module):
@@ -16,7 +19,8 @@ class PlainEncoder(nn.Module):
         widths: channels at each level, the finest first.
         strides: down-sampling before each level, one number or one an axis; default 1, then 2 each.
         kernel_sizes: kernel of each level, odd, one number or one an axis; default 3 each.
-        blocks_per_level: convolution blocks at each level; the first one has the stride.
+        blocks_per_level: convolution blocks at each level.
+        downsample: `stride` of each level's first convolution, or max `pool`ing before it.
 
     Attributes:
         channels: channels of each feature.
@@ -37,8 +41,11 @@ class PlainEncoder(nn.Module):
         activation: str = "leakyrelu",
         residual: bool = False,
         dropout: float = 0.0,
+        downsample: str = "stride",
     ) -> None:
         super().__init__()
+        if downsample not in DOWNSAMPLES:
+            raise ValueError(f"downsample {downsample!r} is unknown; known: {', '.join(DOWNSAMPLES)}")
         levels = len(widths)
         strides = [1] + [2] * (levels - 1) if strides is None else list(strides)
         kernel_sizes = [3] * levels if kernel_sizes is None else list(kernel_sizes)
@@ -54,6 +61,12 @@ class PlainEncoder(nn.Module):
             cumulative = tuple(c * s for c, s in zip(cumulative, step, strict=True))
             totals.append(cumulative)
         self.strides = tuple(totals)
+        self.pools = nn.ModuleList()
+        if downsample == "pool":
+            self.pools.extend(
+                Pool[Pool.MAX, spatial_dims](step, stride=step, ceil_mode=True) if max(step) > 1 else nn.Identity()
+                for step in self.steps
+            )
         self.levels = nn.ModuleList(
             ConvStack(
                 spatial_dims,
@@ -61,7 +74,7 @@ class PlainEncoder(nn.Module):
                 widths[level],
                 blocks=blocks_per_level,
                 kernel_size=self.kernel_sizes[level],
-                stride=self.steps[level],
+                stride=1 if self.pools else self.steps[level],
                 norm=norm,
                 activation=activation,
                 residual=residual,
@@ -72,7 +85,7 @@ class PlainEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = []
-        for level in self.levels:
-            x = level(x)
+        for index, level in enumerate(self.levels):
+            x = level(self.pools[index](x) if self.pools else x)
             features.append(x)
         return features
