@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -270,12 +271,22 @@ def options(
 
 @contextlib.contextmanager
 def _json_result(wanted: bool) -> Iterator[dict[str, Any]]:
-    """A dict that is printed at the end; meanwhile what the workflow prints goes to stderr. Both only when wanted."""
+    """A dict that is printed at the end; meanwhile what the workflow prints goes to stderr. Both only when wanted.
+
+    Where only some cases failed it holds what there is of the others, and the `problems`.
+    """
     result: dict[str, Any] = {}
+    failure: PartialFailure | None = None
     with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
-        yield result
+        try:
+            yield result
+        except PartialFailure as error:
+            failure = error
+            result |= {**error.result, "problems": _plain_problems(error)}
     if wanted:
         typer.echo(json.dumps(result, indent=2))
+    if failure is not None:
+        raise failure
 
 
 @contextlib.contextmanager
@@ -286,9 +297,12 @@ def _json_errors(wanted: bool) -> Iterator[None]:
     except MedsegError as error:
         if not wanted:
             raise
-        problems = [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in error.problems]
-        typer.echo(json.dumps({"valid": False, "problems": problems}, indent=2))
+        typer.echo(json.dumps({"valid": False, "problems": _plain_problems(error)}, indent=2))
         raise typer.Exit(error.exit_code) from None
+
+
+def _plain_problems(error: MedsegError) -> list[dict[str, str]]:
+    return [asdict(problem) for problem in error.problems]
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from medseg import cli
 from medseg.config.errors import DataError, PartialFailure, Problem
 from medseg.config.load import load_config
 
-VERBS = ("demo", "configs", "validate", "train", "evaluate", "predict", "check", "bundle", "review", "doctor")
+VERBS = ("demo", "configs", "validate", "train", "evaluate", "predict", "check", "plan", "bundle", "review", "doctor")
 
 
 @pytest.fixture
@@ -146,6 +146,18 @@ def test_json_leaves_only_json_on_stdout(medseg: Any, monkeypatch: pytest.Monkey
     _, out, _ = medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--json")
     assert json.loads(out) == {"masks": ["out/a.nii.gz"]}
     assert calls == [((Path("x"),), {"input": Path("in"), "output": Path("out"), "overwrite": False})]
+
+
+def test_json_of_a_cohort_of_which_some_failed(medseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = PartialFailure([Problem("case_1", "is empty", "remove it")], result={"mean_dice": 0.9})
+    replace(monkeypatch, "medseg.workflows.evaluate", "evaluate", failure)
+    code, out, err = medseg("evaluate", "--run", "x", "--json")
+    assert code == 1
+    problem = {"where": "case_1", "what": "is empty", "remedy": "remove it"}
+    assert json.loads(out) == {"mean_dice": 0.9, "problems": [problem]}
+    assert "error: case_1: is empty" in err
+    replace(monkeypatch, "medseg.workflows.predict", "predict", DataError("no image"))
+    assert medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--json")[:2] == (2, "")
 
 
 @pytest.mark.parametrize(("error", "code"), [(DataError, 2), (PartialFailure, 1)])

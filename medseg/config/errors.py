@@ -6,10 +6,11 @@ Every error that a user can cause is a `MedsegError`: the command line prints it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,21 @@ class RunError(MedsegError):
 
 
 class PartialFailure(MedsegError):
-    """The command finished, but some cases failed (they are listed in `failed.csv`)."""
+    """The command finished, but some cases failed (they are listed in `failed.csv`).
+
+    Args:
+        result: what the command gave for the other cases, as it would have returned it; plain types.
+    """
 
     exit_code = 1
 
+    def __init__(self, problems: str | Problem | Sequence[Problem], result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(problems)
+        self.result = dict(result or {})
+
 
 def mistake_in(error: BaseException | None) -> MedsegError | None:
-    """The user's mistake inside the errors that others (MONAI's parser, its `Compose`) wrap around it, if there is one."""
+    """The mistake of a user inside the errors that others (MONAI, mostly) wrap around it, if there is one."""
     while error is not None and not isinstance(error, MedsegError):
         error = error.__cause__ or error.__context__
     return error

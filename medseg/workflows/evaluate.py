@@ -56,7 +56,8 @@ def evaluate(run: Path, *, data: Path | None = None) -> dict[str, Any]:
     if cohort.failures:
         raise PartialFailure(
             [Problem(f.case, f.reason) for f in cohort.failures]
-            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} cases failed, the others are scored")]
+            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} cases failed, the others are scored")],
+            result=cohort.table.summary(),
         )
     return cohort.table.summary()
 

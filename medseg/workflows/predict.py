@@ -19,7 +19,7 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
     Args:
         run: the folder of a trained run; its bundle is compiled anew from `config.yaml`, its YAML is not executed.
         input: one image, a folder of images (`{case}_0000` for one channel a file), or an MSD / nnU-Net data set.
-        output: folder of the masks `{case}.nii.gz` and their JSON sidecars.
+        output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars.
         overwrite: predict cases again that have a mask in `output`; default: skip them.
 
     Returns:
@@ -35,12 +35,13 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
         workflow = run_bundle(run, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
         cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
-    masks = [path for case in cases if (path := mask_path(output, case["case"])).exists()]
+    masks = [path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()]
     if rank() == 0:
         print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")
     if cohort.failures:
         raise PartialFailure(
             [Problem(f.case, f.reason) for f in cohort.failures]
-            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} of {len(cases)} cases failed")]
+            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} of {len(cases)} cases failed")],
+            result={"masks": [str(mask) for mask in masks]},
         )
     return masks

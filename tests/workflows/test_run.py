@@ -84,8 +84,9 @@ def test_one_bad_scan_never_stops_the_others(trained: tuple[Path, Path], tmp_pat
     holes[2, 3, 4, 1] = np.nan
     nib.save(nib.Nifti1Image(holes, np.eye(4)), images / "nan.nii.gz")
     output = tmp_path / "masks"
-    with pytest.raises(PartialFailure, match=r"(?s)a_text.*nan.*NaN.*one_channel.*channels"):
+    with pytest.raises(PartialFailure, match=r"(?s)a_text.*nan.*NaN.*one_channel.*channels") as failure:
         predict(run, input=images, output=output)
+    assert failure.value.result == {"masks": [str(output / name) for name in good]}
     assert sorted(path.name for path in output.glob("*.nii.gz")) == good
     rows = (output / "failed.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["case", "a_text", "nan", "one_channel"]
@@ -107,10 +108,10 @@ def test_another_data_set_is_evaluated_whole(trained: tuple[Path, Path], tmp_pat
     nib.save(nib.Nifti1Image(np.asarray(label.dataobj)[:-1], label.affine), case)  # another shape than its image
     mine = tmp_path / "run"
     shutil.copytree(run, mine)
-    with pytest.raises(PartialFailure, match=r"shape"):
+    with pytest.raises(PartialFailure, match=r"shape") as failure:
         evaluate(mine, data=copy)
     metrics = json.loads((mine / "eval-hospital" / "metrics.json").read_text())
-    assert metrics["cases"] == 5
+    assert metrics["cases"] == failure.value.result["cases"] == 5
     assert (mine / "eval" / "metrics.json").read_text() == (run / "eval" / "metrics.json").read_text()
 
 
