@@ -126,13 +126,16 @@ def train(
 def evaluate(
     run: Run,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Score all of another data set.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="An official split of the data set, such as test.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a run on the cases that it did not train on, and write the report."""
     from medseg.workflows.evaluate import evaluate
 
     with _json_result(as_json) as result:
-        result.update(evaluate(run, data=data))
+        result.update(evaluate(run, data=data, split=split))
 
 
 @app.command()
@@ -222,6 +225,32 @@ def check(
     report = check(data, layout=layout)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.text())
     raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def plan(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", metavar="CONFIG", help="The config to write.")],
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="N", min=0.1, help="Of training, on this machine.")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option("--memory-gib", metavar="N", min=0.1, help="That training may use.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace a config that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a data set and write a config for it and for this machine, every number with its reason."""
+    from medseg.workflows.plan import plan, summary
+
+    with _json_result(as_json) as result:
+        made = plan(
+            data, output=output, minutes=minutes, memory_gib=memory_gib, overrides=overrides, overwrite=overwrite
+        )
+        typer.echo(summary(made))
+        result.update(config=str(made.path), fingerprint=made.fingerprint.as_dict())
+        result["folds"] = json.loads(made.folds.to_json()) if made.folds else None
 
 
 @app.command()

@@ -26,6 +26,7 @@ from medseg.data.images import RESAMPLE, Image, grid_difference, label_values, r
 from medseg.data.transforms import background_value, in_plane
 
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
+LEAST_CASES = 10  # with fewer, an order of classes along an axis may be chance
 PERCENTILES = {"percentile_00_5": 0.5, "median": 50.0, "percentile_99_5": 99.5}
 
 
@@ -108,18 +109,17 @@ class Fingerprint:
         median = np.median(self.spacings_mm(), axis=0)
         return float(median.max() / median.min())
 
-    def one_sided_axes(self, consistency: float = 0.9, least_cases: int = 10) -> list[int]:
+    def one_sided_axes(self, consistency: float = 0.9) -> list[int]:
         """Axes along which two classes lie the same way round in nearly all cases: mirrored, they would be impossible.
 
         Args:
             consistency: share of the cases with both classes in which one of them lies on the same side.
-            least_cases: with fewer that have both, an order may be chance and does not count.
         """
         found = set()
         for one in self.classes:
             for other in self.classes:
                 pairs = [c.centres_mm for c in self.cases if one in c.centres_mm and other in c.centres_mm]
-                if one < other and len(pairs) >= least_cases:
+                if one < other and len(pairs) >= LEAST_CASES:
                     offsets = np.array([np.subtract(pair[one], pair[other]) for pair in pairs])
                     found |= set(np.flatnonzero((offsets > 0).mean(0) >= consistency).tolist())
                     found |= set(np.flatnonzero((offsets < 0).mean(0) >= consistency).tolist())
@@ -130,11 +130,19 @@ class Fingerprint:
         return asdict(self)
 
 
-def fingerprint(dataset: Dataset, modality: str, *, progress: bool = True) -> Fingerprint:
+def fingerprint(
+    dataset: Dataset,
+    modality: str,
+    *,
+    labels: Labels | None = None,
+    channels: Sequence[str] | None = None,
+    progress: bool = True,
+) -> Fingerprint:
     """Measure every labelled case of a data set.
 
     Args:
         modality: CT, MR or what else the channels are; kept as it is.
+        labels, channels: in the place of the data set's own (a card's).
         progress: show a bar (in a terminal).
 
     Raises:
@@ -143,9 +151,11 @@ def fingerprint(dataset: Dataset, modality: str, *, progress: bool = True) -> Fi
     if not dataset.cases:
         raise DataError(Problem(str(dataset.root), "has no labelled case", "a plan needs labels to learn from"))
 
+    meaning, names = labels or dataset.labels, tuple(channels or dataset.channels)
+
     def attempt(case: dict[str, Any]) -> tuple[CasePrint, np.ndarray] | list[Problem]:
         try:
-            return _measure(case, dataset.labels, len(dataset.channels))
+            return _measure(case, meaning, len(names))
         except DataError as error:
             return list(error.problems)
 
@@ -165,10 +175,10 @@ def fingerprint(dataset: Dataset, modality: str, *, progress: bool = True) -> Fi
     return Fingerprint(
         name=dataset.name,
         modality=modality,
-        channels=dataset.channels,
-        classes=tuple(name for name, value in dataset.labels.classes.items() if value != dataset.labels.background),
-        targets=tuple(dataset.labels.targets),
-        intensities=tuple(_intensities(*pair) for pair in zip(dataset.channels, samples, strict=True)),
+        channels=names,
+        classes=tuple(name for name, value in meaning.classes.items() if value != meaning.background),
+        targets=tuple(meaning.targets),
+        intensities=tuple(_intensities(*pair) for pair in zip(names, samples, strict=True)),
         cases=cases,
     )
 

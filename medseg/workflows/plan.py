@@ -1,0 +1,191 @@
+"""`medseg plan`: a data set to a complete, commented config, every derived number with its reason.
+
+What is derived is in `plan_rules` (from the fingerprint of the data and from the machine) and `plan_network` (patch,
+levels, strides); what is written, in `plan_write`. The memory that the rules estimate is measured by one real step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.bundle.facts import describe_data
+from medseg.config.document import Document, dotted
+from medseg.config.errors import ConfigError
+from medseg.config.files import replace_file
+from medseg.config.load import load_config
+from medseg.config.schema import Config
+from medseg.config.validate import validated
+from medseg.data.cases import read_dataset
+from medseg.data.fingerprint import Fingerprint, fingerprint
+from medseg.data.folds import Folds, find_patients, make_folds
+from medseg.engine.device import choose_device, choose_precision
+from medseg.workflows.check_report import machine_memory
+from medseg.workflows.plan_config import choose_all, patient_pattern
+from medseg.workflows.plan_rules import Choice, Machine, Sampling, choose_sampling
+from medseg.workflows.plan_write import config_text
+from medseg.workflows.step import Step, measure_step
+
+MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A written plan and what it was made from."""
+
+    path: Path
+    config: Config
+    fingerprint: Fingerprint
+    sampling: Sampling
+    step: Step
+    folds: Folds | None
+
+
+def plan(
+    data: Path,
+    *,
+    output: Path,
+    minutes: float | None = None,
+    memory_gib: float | None = None,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Plan:
+    """Measure a data set and write a config for it and for this machine.
+
+    Args:
+        data: folder of the data set.
+        output: the YAML file to write.
+        minutes: of training, on this machine; default: epochs.
+        memory_gib: that training may use; default: half of this machine's memory, or four fifths of its GPU's.
+        overrides: `key=value` that the plan takes as given, as `data.card=camvid` or `network.widths=[8, 16, 32]`.
+        overwrite: replace a file that is there.
+
+    Raises:
+        ConfigError: `output` exists, or not even the smallest patch fits the memory.
+        DataError: the data set, or some of its cases, cannot be read.
+    """
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output}: exists already", "choose another name, or add --overwrite")
+    root = data.expanduser().resolve()
+    given = _given(root, overrides)
+    facts = describe_data(given)
+    dataset = read_dataset(root, given.data.layout)
+    measured = fingerprint(dataset, facts.modality, labels=facts.labels, channels=facts.channels, progress=progress)
+    names = [case.case for case in measured.cases]
+    pattern, table = given.data.patient_pattern, given.data.patient_table
+    pattern = pattern if pattern or table else patient_pattern(names)
+    patients = find_patients(names, pattern, table)
+    people = len(set(patients.values())) if patients else len(names)
+    folds = None
+    if people > 1:
+        folds = make_folds(measured.presence(), patients, 5 if people >= 10 else max(2, people // 2), seed=0)
+    machine = this_machine(memory_gib)
+    factor, text, taken = 1.0, "", 0.0
+    for _ in range(ATTEMPTS):
+        sampling = choose_sampling(measured, machine, minutes, len(facts.labels.channels), factor)
+        if sampling is None:
+            what = f"{machine.memory_gib:.3g} GiB hold not even a step on the smallest patch"
+            raise ConfigError(what, "give --memory-gib more, or resample the images to larger voxels")
+        choices = _override(choose_all(measured, machine, sampling, minutes, folds, pattern, root), overrides)
+        text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
+        config = _validated(text, output)
+        step = measure_step(config, facts, count=False)
+        fixed = sampling.memory_gib - sampling.activations_gib
+        taken = fixed + step.kept_gib
+        if taken <= machine.memory_gib:
+            break
+        factor *= 1.05 * step.kept_gib / sampling.activations_gib
+    else:
+        raise ConfigError(f"a step takes {taken:.3g} GiB of {machine.memory_gib:.3g}", "give --memory-gib more")
+    replace_file(output, text.replace("{measured}", f"{taken:.2g}"))
+    return Plan(output, load_config(output), measured, sampling, step, folds)
+
+
+def this_machine(memory_gib: float | None = None) -> Machine:
+    """What a training can use here."""
+    device = choose_device()
+    precision = choose_precision("auto", device)
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    else:
+        memory = machine_memory() / 2**30
+    share = MEMORY_SHARE[device.type]
+    return Machine(
+        device=device.type,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_gib=memory_gib or round(memory * share, 1),
+        bytes_a_value=4 if precision == torch.float32 else 2,
+    )
+
+
+def summary(made: Plan) -> str:
+    """What was planned, on one screen."""
+    sampling, step, found = made.sampling, made.step, made.fingerprint
+    network = sampling.network
+    lines = [
+        f"data      {found.name}: {len(found.cases)} labelled cases, {', '.join(found.channels)} ({found.modality})",
+        f"targets   {', '.join(found.targets)}",
+        f"grid      {'as the files are' if sampling.target_mm is None else sampling.target_mm}"
+        + (", cropped to what is not background" if sampling.crop else ""),
+        f"network   {found.spatial_dims}D U-Net {'-'.join(map(str, network.widths))}, {step.parameters / 1e6:.2f} M"
+        f" parameters, patch {' x '.join(map(str, network.patch_size))}, batch {sampling.batch_size}",
+        f"one step  {step.seconds:.2f} s measured, {sampling.step_seconds:.2f} s estimated; {step.precision} on"
+        f" {step.device}",
+        *(f"folds     {note}" for note in (made.folds.notes if made.folds else ())),
+        f"written   {made.path}; train with: medseg train --config {made.path}",
+    ]
+    return "\n".join(lines)
+
+
+def _given(root: Path, overrides: Sequence[str]) -> Config:
+    """What is known before anything is measured: the data section."""
+    document = Document(source="medseg plan", data={"name": "plan", "data": {"root": str(root)}})
+    for assignment in overrides:
+        if assignment.startswith("data."):
+            document.override(assignment)
+    return validated(Config, document)
+
+
+def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
+    """The choices with what was given in their place; a key that the plan does not have is added to its section."""
+    document = Document(source="medseg plan")
+    for assignment in overrides:
+        document.override(assignment)
+    for keys in [keys for keys in document.places if keys]:
+        value: Any = document.data
+        for key in keys:
+            value = value[key]
+        if isinstance(value, dict):
+            continue
+        choice = Choice(dotted(keys), value, "as given")
+        at = next((n for n, old in enumerate(choices) if old.key == choice.key), None)
+        if at is not None:
+            choices = [*choices[:at], choice, *choices[at + 1 :]]
+        else:
+            section = f"{keys[0]}."
+            last = max((n for n, old in enumerate(choices) if old.key.startswith(section)), default=len(choices) - 1)
+            choices = [*choices[: last + 1], choice, *choices[last + 1 :]]
+    return choices
+
+
+def _name(name: str) -> str:
+    """A data set's name as a config may have it."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-").lower() or "plan"
+
+
+def _validated(text: str, output: Path) -> Config:
+    """The config that the text will be; a plan that does not validate is a mistake of this program."""
+    draft = output.with_name(f".{output.name}.draft")
+    replace_file(draft, text)
+    try:
+        return load_config(draft)
+    finally:
+        draft.unlink()

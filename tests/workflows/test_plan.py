@@ -1,0 +1,216 @@
+"""A plan: rules on fingerprints that are made up, and written configs for files that are real."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medseg.config.errors import ConfigError
+from medseg.config.load import load_config
+from medseg.data.fingerprint import CasePrint, Fingerprint, Intensities
+from medseg.networks import build_network
+from medseg.networks.summary import count_gmac, count_parameters
+from medseg.workflows.plan import plan
+from medseg.workflows.plan_network import topology
+from medseg.workflows.plan_rules import (
+    Machine,
+    choose_flips,
+    choose_foreground,
+    choose_normalization,
+    choose_sampling,
+    parameters,
+    validation_interval,
+)
+
+CPU = Machine("cpu", 2, 12.0, 2)
+GPU = Machine("cuda", 16, 8.0, 2)
+
+
+def made_up(
+    shapes: Sequence[tuple[int, ...]],
+    spacings: Sequence[tuple[float, ...]],
+    *,
+    channels: Sequence[str] = ("MRI",),
+    cropped: float = 1.0,
+    share: float = 0.01,
+) -> Fingerprint:
+    """A data set of one class that fills `share` of the voxels."""
+    cases = []
+    for number, (shape, spacing) in enumerate(zip(shapes, spacings, strict=True)):
+        box = tuple(round(n * cropped) for n in shape)
+        voxels = {"organ": round(math.prod(box) * share)}
+        cases.append(CasePrint(f"c{number}", "RAS", shape, spacing, box, voxels, {"organ": 1}, {"organ": (1.0,) * 3}))
+    values = tuple(Intensities(channel, 40, 20, -900, -100.4, 45, 200.6, 3000) for channel in channels)
+    return Fingerprint("made", "MR", tuple(channels), ("organ",), ("organ",), values, tuple(cases))
+
+
+def sampled(found: Fingerprint, machine: Machine, minutes: float | None = None) -> Any:
+    chosen = choose_sampling(found, machine, minutes, outputs=2)
+    assert chosen is not None
+    return chosen
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+
+def test_equal_spacings_are_kept_and_others_brought_to_the_median() -> None:
+    assert sampled(made_up([(64, 64, 64)] * 3, [(1, 1, 1.005)] * 3), CPU).target_mm is None
+    mixed = made_up([(64, 64, 64)] * 3, [(0.8, 1, 1), (1, 1, 1.2), (1.3, 1, 1)])
+    assert sampled(mixed, CPU).target_mm == (1.0, 1.0, 1.0)
+
+
+def test_thick_slices_keep_the_tenth_percentile_and_are_neither_halved_nor_convolved_across_at_first() -> None:
+    spacings = [(0.5, 0.5, thickness) for thickness in (2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 6.0, 6.0, 6.0, 6.0)]
+    chosen = sampled(made_up([(256, 256, 24)] * 10, spacings), GPU)
+    assert chosen.target_mm[:2] == (0.5, 0.5)
+    assert chosen.target_mm[2] == pytest.approx(np.percentile([mm for *_, mm in spacings], 10), rel=1e-3)
+    assert chosen.network.strides[1] == (2, 2, 1)
+    assert chosen.network.kernel_sizes[0] == (3, 3, 1)
+    assert chosen.network.kernel_sizes[-1] == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("patch", "spacing"),
+    [((32, 48, 32), (1, 1, 1)), ((160, 160, 16), (0.5, 0.5, 4)), ((512, 384), (1, 1)), ((64, 64, 5), (1, 1, 3))],
+)
+def test_estimates_of_the_network_are_those_of_the_network(patch: tuple, spacing: tuple) -> None:
+    """Parameters and multiply-accumulates against the network that is built."""
+    found = topology(patch, spacing, base_width=4, widest=40)
+    assert all(size >= 4 for size in found.sizes()[-1]) or 5 in patch
+    options = {"widths": found.widths, "strides": found.strides, "kernel_sizes": found.kernel_sizes}
+    network = build_network("unet", spatial_dims=len(patch), in_channels=2, out_channels=3, **options)
+    assert parameters(found, 2, 3) == pytest.approx(count_parameters(network), rel=0.1)
+    assert found.gmac(2) == pytest.approx(count_gmac(network, torch.zeros(1, 2, *patch)), rel=0.1)
+
+
+def test_a_patch_lies_inside_most_volumes_and_divides_evenly() -> None:
+    shapes = [(31 + n, 44 + n, 30 + n) for n in range(12)]
+    chosen = sampled(made_up(shapes, [(1, 1, 1)] * 12), CPU)
+    assert chosen.network.patch_size == (32, 40, 32)
+    assert all(size % step == 0 for size, step in zip(chosen.network.patch_size, chosen.network.steps, strict=True))
+
+
+def test_memory_and_time_make_the_patch_smaller() -> None:
+    large = made_up([(400, 400, 300)] * 20, [(1, 1, 1)] * 20)
+    roomy, tight = (sampled(large, Machine("cuda", 8, gib, 2)) for gib in (40.0, 6.0))
+    assert math.prod(tight.network.patch_size) < math.prod(roomy.network.patch_size)
+    assert tight.memory_gib <= 6.0
+    long, short = (sampled(large, CPU, minutes) for minutes in (100000.0, 30.0))
+    assert math.prod(short.network.patch_size) < math.prod(long.network.patch_size)
+    assert min(short.network.patch_size) >= 64
+    assert choose_sampling(large, Machine("cuda", 8, 0.9, 2), None, 2) is None
+
+
+def test_a_small_patch_is_never_made_smaller_for_time() -> None:
+    small = made_up([(40, 50, 40)] * 20, [(1, 1, 1)] * 20)
+    assert sampled(small, CPU, 0.5).network.patch_size == sampled(small, CPU, 500.0).network.patch_size
+
+
+def test_normalisation_follows_the_modality() -> None:
+    ct = choose_normalization(made_up([(9, 9, 9)], [(1, 1, 1)], channels=["CT"]), crop=False)
+    assert [(choice.key, choice.value) for choice in ct] == [
+        ("preprocessing.normalization", "ct"),
+        ("preprocessing.window_hu", [-100.0, 201.0]),
+    ]
+    mr = made_up([(9, 9, 9)], [(1, 1, 1)], channels=["T1", "T2"])
+    assert choose_normalization(mr, crop=True)[0].value == "zscore_nonzero"
+    assert choose_normalization(mr, crop=False)[0].value == "zscore"
+    both = made_up([(9, 9, 9)], [(1, 1, 1)], channels=["CT", "PET"])
+    assert choose_normalization(both, crop=False)[0].value == "zscore"
+
+
+def test_much_background_is_cropped() -> None:
+    chosen = sampled(made_up([(100, 100, 100)] * 4, [(1, 1, 1)] * 4, cropped=0.6), CPU)
+    assert chosen.crop
+    assert max(chosen.network.patch_size) <= 60
+
+
+def test_rare_classes_are_looked_for_more() -> None:
+    values = [choose_foreground(made_up([(50, 50, 50)], [(1, 1, 1)], share=s)).value for s in (0.3, 0.01, 0.0001)]
+    assert values == [0.33, 0.5, 0.67]
+
+
+def test_validation_costs_a_tenth_of_training() -> None:
+    chosen = sampled(made_up([(40, 50, 40)] * 100, [(1, 1, 1)] * 100), CPU)
+    cheap, _ = validation_interval(chosen, 1000, 10, mirrors=0)
+    dear, _ = validation_interval(chosen, 80, 20, mirrors=0)
+    mirrored, _ = validation_interval(chosen, 80, 20, mirrors=3)
+    assert cheap == 1 < dear < mirrored
+
+
+def test_few_cases_say_nothing_of_an_order() -> None:
+    assert choose_flips(made_up([(9, 9, 9)] * 3, [(1, 1, 1)] * 3)) == (
+        [0, 1, 2],
+        "3 cases are too few to see whether classes keep an order along an axis",
+    )
+
+
+# --- written plans -------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_validates_says_why_and_is_the_same_again(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=12, shape=(20, 24, 18), spacing_mm=(1.0, 1.0, 1.0))
+    made = plan(root, output=tmp_path / "one.yaml", minutes=2, overrides=["network.widths=[4, 8]", "seed=3"])
+    text = (tmp_path / "one.yaml").read_text()
+    assert made.config == load_config(tmp_path / "one.yaml")
+    assert made.config.data.root == str(root)
+    assert made.config.network.widths == [4, 8]
+    assert made.config.seed == 3
+    assert "widths: [4, 8]" in text
+    assert text.count("#") > 25
+    assert "{measured}" not in text
+    plan(root, output=tmp_path / "two.yaml", minutes=2, overrides=["network.widths=[4, 8]", "seed=3"])
+    assert (tmp_path / "two.yaml").read_text().replace("two.yaml", "one.yaml") == text
+    with pytest.raises(ConfigError, match="exists already"):
+        plan(root, output=tmp_path / "one.yaml")
+
+
+def test_says_which_class_a_fold_lacks(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=10, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    for number in range(1, 10):  # only the first case keeps its lesion
+        file = root / "labelsTr" / f"tiny_{number:02d}.nii.gz"
+        label = nib.load(file)
+        nib.save(nib.Nifti1Image((np.asarray(label.dataobj) > 0).astype(np.uint8), label.affine), file)
+    plan(root, output=tmp_path / "plan.yaml", minutes=1)
+    assert "trains without the class 'lesion': only 1 patient has it" in (tmp_path / "plan.yaml").read_text()
+
+
+def test_visits_of_a_patient_are_seen(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=6, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    text = (root / "dataset.json").read_text()
+    for number in range(6):
+        new = f"sub-{number // 2:02d}_ses-{number % 2}"
+        text = text.replace(f"tiny_{number:02d}", new)
+        for folder in ("imagesTr", "labelsTr"):
+            (root / folder / f"tiny_{number:02d}.nii.gz").rename(root / folder / f"{new}.nii.gz")
+    (root / "dataset.json").write_text(text)
+    made = plan(root, output=tmp_path / "plan.yaml", minutes=1)
+    assert made.config.data.patient_pattern == "^sub-[A-Za-z0-9]+"
+    assert made.config.data.folds == 2
+    assert made.folds is not None
+    for fold in made.folds.folds:
+        assert not {case[:6] for case in fold.training} & {case[:6] for case in fold.validation}
+
+
+@pytest.mark.slow
+def test_hippocampus(test_data: Path, tmp_path: Path) -> None:
+    """The rules find the recipe that was found by hand, on any CPU."""
+    made = plan(test_data / "Task04_Hippocampus", output=tmp_path / "plan.yaml", minutes=10).config
+    byhand = load_config("hippocampus")
+    assert made.training.patch_size == byhand.training.patch_size
+    assert made.augmentation == byhand.augmentation
+    assert made.preprocessing == byhand.preprocessing
+    assert made.training.foreground_probability == byhand.training.foreground_probability
+    if not torch.cuda.is_available():
+        assert made.network.widths == byhand.network.widths
+        assert made.training.optimizer == byhand.training.optimizer
+        assert made.training.batch_size == byhand.training.batch_size
+        assert made.training.weight_average == byhand.training.weight_average
+        assert abs(made.training.validation_interval - byhand.training.validation_interval) <= 1
