@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHOWN = 20  # problems printed; JSON has them all
-FEW = 4  # cases a process: for fewer it is not worth starting
+FEW = 8  # cases a process: for fewer it is not worth starting one
 ON_GRID = "write the mask on the grid of its image"
 
 
