@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from medseg import __version__
 from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
 from medseg.bundle.facts import DataFacts, describe_data
 from medseg.bundle.metadata import compile_metadata
+from medseg.config.files import replace_file
 from medseg.config.schema import Config
 
 TITLES = {
@@ -114,14 +114,6 @@ def write_bundle(config: Config, *, output: Path, facts: DataFacts | None = None
 def to_yaml(content: Mapping[str, Any]) -> str:
     """YAML as MONAI's parser (PyYAML) reads it, in the order of the content."""
     return yaml.dump(content, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a whole text file or leave the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 class _PlainDumper(yaml.SafeDumper):

@@ -11,9 +11,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tqdm import tqdm
 
 import medseg
 from medseg.config.errors import DataError, Problem
+from medseg.config.files import replacing
 from medseg.data.transforms import apply
 
 FORMAT = 1  # raise it when what is stored changes
@@ -194,12 +194,11 @@ def _write(stem: Path, case: Mapping[str, Any]) -> None:
     image = image if image.dtype == np.uint8 else image.astype(np.float32, copy=False)
     label = np.ascontiguousarray(torch.as_tensor(case["label"]).numpy(), dtype=np.uint8) if "label" in case else None
     counts, voxels = _voxels(label) if label is not None else ({}, np.zeros(0, np.int32))
-    stem.parent.mkdir(parents=True, exist_ok=True)
     sizes: dict[str, Any] = {}
     for name, array in zip(ARRAYS, (image, label, voxels), strict=True):
         if array is not None:
             path = Path(f"{stem}.{name}.npy")
-            with _replacing(path) as writing, writing.open("wb") as file:
+            with replacing(path) as writing, writing.open("wb") as file:
                 np.save(file, array)
                 size = file.tell()
             sizes[name] = {"shape": array.shape, "dtype": str(array.dtype), "bytes": size}
@@ -211,20 +210,8 @@ def _write(stem: Path, case: Mapping[str, Any]) -> None:
         "native_shape": list(case["native_shape"]),
         "voxels": [[value, *numbers] for value, numbers in counts.items()],
     }
-    with _replacing(Path(f"{stem}.json")) as writing:
+    with replacing(Path(f"{stem}.json")) as writing:
         writing.write_text(json.dumps(description))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file that appears whole, under its name, or not at all."""
-    writing = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield writing
-        os.replace(writing, path)
-    except BaseException:
-        writing.unlink(missing_ok=True)
-        raise
 
 
 def _voxels(label: np.ndarray) -> tuple[dict[int, tuple[int, int]], np.ndarray]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from medseg.config.errors import DataError, Problem
+from medseg.config.files import replacing
 from medseg.config.labels import Labels
 from medseg.data.formats import ENDINGS as MEDICAL
 from medseg.data.formats import ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
@@ -152,15 +152,9 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: 
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None or ending == ".mhd" or (ending in PICTURES and ending != ".png"):  # .mhd is two files
         raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2], '.png'))}, not {path.name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        write = write_nifti if ending in NIFTI else write_picture if ending in PICTURES else write_itk
+    write = write_nifti if ending in NIFTI else write_picture if ending in PICTURES else write_itk
+    with replacing(path) as writing:
         write(writing, mask, like, labels)
-        os.replace(writing, path)
-    except BaseException:
-        writing.unlink(missing_ok=True)
-        raise
 
 
 def _numbers(values: np.ndarray) -> str:

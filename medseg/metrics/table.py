@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from medseg.config.errors import DataError, Problem, did_you_mean
+from medseg.config.files import replace_file, replacing
 from medseg.metrics.confusion import Counts
 from medseg.metrics.score import METRICS, STATES, VOLUMES, CaseScore, State, score_case
 
@@ -130,13 +130,11 @@ class MetricsTable:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [asdict(score) for score in self.scores]
         document = json.dumps({**self.summary(), "scores": rows}, indent=2, allow_nan=False)
-        _replace(folder / "metrics.json", document + "\n")
-        temporary = folder / "metrics.csv.partial"
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        replace_file(folder / "metrics.json", document + "\n")
+        with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*(field.name for field in fields(CaseScore)), "convention"])
             writer.writeheader()
             writer.writerows({**row, "convention": self.convention} for row in rows)
-        os.replace(temporary, folder / "metrics.csv")
 
     @classmethod
     def read(cls, folder: Path) -> MetricsTable:
@@ -231,9 +229,3 @@ def _cells(row: dict[str, Any], prefix: str) -> list[str]:
     ratios = [_number(row[prefix + metric]) for metric in ("iou", "precision", "recall")]
     distances = [_number(row[f"{prefix}hd95_mm"], 2), _number(row[f"{prefix}surface_dice"])]
     return [_number(row[f"{prefix}dice"]), spread, *ratios, *distances]
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -1,0 +1,30 @@
+"""Files that appear whole, under their name, or not at all: a reader, or a crash, never finds half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place at the end, or vanishes if anything fails.
+
+    Its name ends as that of `path`, since some writers go by the ending.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield writing
+        os.replace(writing, path)
+    except BaseException:
+        writing.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a whole text file (UTF-8), or leave the old one."""
+    with replacing(path) as writing:
+        writing.write_text(text, encoding="utf-8")
