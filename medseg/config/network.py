@@ -200,7 +200,7 @@ class NetworkConfig(Section):
         return OPTIONS_WITH_ENCODER[self.name] if on_encoder else OPTIONS[self.name]
 
     def findings(self) -> Iterable[Finding]:
-        called = self.name
+        called: str = self.name
         if self.name in OPTIONS_WITH_ENCODER:
             called += " without an encoder" if self.encoder is None else " on an encoder"
         for key in self.options():

@@ -210,8 +210,9 @@ class AttentionUNet(nets.AttentionUnet):
         dropout: float = 0.0,
     ) -> None:
         steps = level_strides(strides, len(widths), spatial_dims)
+        strides_down: list[Any] = steps[1:]  # MONAI's annotation leaves out that they may be one an axis
         super().__init__(
-            spatial_dims, in_channels, out_channels, channels=list(widths), strides=steps[1:], dropout=dropout
+            spatial_dims, in_channels, out_channels, channels=list(widths), strides=strides_down, dropout=dropout
         )
         self.multiples = total_stride(steps)
         safe_in_bfloat16(self)
