@@ -190,7 +190,7 @@ def _prediction(
         "postprocessing": target(
             Compose,
             transforms=[
-                *parts.refinement(config, len(facts.channels)),
+                *parts.refinement(config, facts.channels),
                 target(
                     LogitsToMaskd,
                     keys="pred",

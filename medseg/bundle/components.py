@@ -8,7 +8,7 @@ A component is written `target(UNet, spatial_dims=3)` with the class imported an
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any
@@ -173,7 +173,7 @@ def inferer(config: Config) -> Component:
     return target(MirroredInferer, inferer=inferer, axes=options.mirror_axes) if options.mirror_axes else inferer
 
 
-def refinement(config: Config, channels: int) -> list[Component]:
+def refinement(config: Config, channels: Sequence[str]) -> list[Component]:
     """The steps between logits and mask: the dense CRF, if asked for, with all its parameters written out."""
     options = config.inference.crf
     if options is None:
@@ -183,7 +183,7 @@ def refinement(config: Config, channels: int) -> list[Component]:
     flat = config.network.spatial_dims == 2
     guide = options.guide
     if guide == "auto":
-        guide = "picture" if flat and channels == 3 else "stretched"
+        guide = "picture" if [name.lower() for name in channels] == ["red", "green", "blue"] else "stretched"
     margin = CRF_MARGIN if options.margin is None and not flat else options.margin
     crf = target(CRFParameters, **asdict(parameters))
     return [target(DenseCRFd, keys="pred", labels="@labels", parameters=crf, guide=guide, margin=margin)]

@@ -43,7 +43,7 @@ class CRFConfig(Section):
     """Smaller probabilities are raised to it first, so that a certain network can be corrected."""
     guide: Literal["auto", "stretched", "picture"] = "auto"
     """The image that guides: picture, the file's intensities (RGB from 0 to 255); stretched, the percentiles 0.5 and
-    99.5 of each channel brought to 0 and 255; auto, picture for 2D images of three channels, else stretched."""
+    99.5 of each channel brought to 0 and 255; auto, picture where the channels are red, green and blue."""
     margin: Annotated[int, Field(ge=0)] | None = None
     """Only the box around the found foreground is refined, and so many voxels beyond it (memory: 700 bytes a voxel).
     Default: the whole image in 2D, 20 in 3D."""

@@ -33,7 +33,7 @@ class DenseCRFd(MapTransform):
         parameters: strengths and reaches; `image_std` is for a guide from 0 to 255.
         guide: what the published parameters take for the RGB picture. `stretched`: each channel from its percentiles
             0.5 and 99.5 to 0 and 255, which undoes any normalisation and does not depend on a scanner's units.
-            `picture`: the intensities of the file, before normalisation.
+            `picture`: the intensities of the file, before normalisation, for RGB from 0 to 255.
         margin: the CRF sees only the box around the foreground that the network found and so many voxels (of the
             finest axis) beyond; elsewhere nothing changes. None: the whole image. Memory: about 700 bytes a voxel.
     """
