@@ -27,7 +27,7 @@ lint: $(READY)  ## style, formatting and types
 	@$(BIN)/mypy
 
 bench: $(READY)  ## measure the figures of docs/benchmarks.md (45 minutes; what lacks a peer says what to install)
-	@for script in step_time crf_time hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
+	@for script in step_time crf_time score_time hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
 
 bench-2d: $(READY)  ## training steps in 2D against torchvision and segmentation-models-pytorch
 	@$(BIN)/python tests/bench/train_step_2d.py

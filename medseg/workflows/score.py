@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -46,8 +46,8 @@ class ScoreReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The summary of the table and the cases that are missing from it, for JSON."""
-        failed = [{"case": problem.where, "reason": problem.what} for problem in self.problems]
-        more = {"failed": failed, "without_truth": list(self.without_truth), "notes": list(self.notes)}
+        problems = [asdict(problem) for problem in self.problems]
+        more = {"problems": problems, "without_truth": list(self.without_truth), "notes": list(self.notes)}
         return {"dataset": self.dataset, **self.table.summary(), **more}
 
     def text(self) -> str:

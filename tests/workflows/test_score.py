@@ -169,7 +169,7 @@ def test_a_cohort_with_failed_cases_ends_with_1(tmp_path: Path) -> None:
     summary = json.loads(result.stdout)
     assert isinstance(result.exception, PartialFailure)
     assert result.exception.exit_code == 1
-    reasons = {failure["case"]: failure["reason"] for failure in summary["failed"]}
+    reasons = {problem["where"]: problem["what"] for problem in summary["problems"]}
     assert list(reasons) == ["2007_000002", *(f"2007_{number:06}" for number in (0, 1, 3, 4))]
     assert "22 x 29" in reasons["2007_000000"]
     assert "2007_000001.png" in reasons["2007_000001"]
