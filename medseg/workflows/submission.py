@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from medseg.config.cards import load_card
 from medseg.config.errors import ConfigError, DataError, PartialFailure, Problem
+from medseg.config.files import replacing
 from medseg.data.images import label_values, read_image
 from medseg.data.masks import find_masks
 from medseg.data.pictures import palette
@@ -17,7 +17,7 @@ from medseg.metrics.benchmarks import Benchmark, from_train_ids, unknown_values
 from medseg.metrics.confusion import value_counts
 
 FORMATS = {"cityscapes": "{case}_labelIds.png", "voc": "{case}.png", "ade20k": "{case}.png"}
-"""Convention of a card -> how its server wants the files called."""
+"""Layout of a data set with a server -> how that wants the files called."""
 
 
 def write_submission(
@@ -65,8 +65,8 @@ def write_submission(
         except DataError as error:
             problems += error.problems
             continue
-        path = output / FORMATS[card.convention].format(case=case)
-        _write(path, mask, coloured=card.convention == "voc")
+        path = output / FORMATS[card.layout].format(case=case)
+        _write(path, mask, coloured=card.layout == "voc")
         written.append(path)
     if problems and not written:
         raise DataError(problems)
@@ -84,9 +84,5 @@ def _write(path: Path, mask: np.ndarray, *, coloured: bool) -> None:
     picture = Pillow.frombytes("P" if coloured else "L", size, np.ascontiguousarray(mask).tobytes())
     if coloured:
         picture.putpalette(palette({}).ravel().tolist())
-    writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
+    with replacing(path) as writing:
         picture.save(writing, format="PNG")
-        os.replace(writing, path)
-    finally:
-        writing.unlink(missing_ok=True)
