@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -144,3 +145,131 @@ def shrink(target: Tensor, size: Sequence[int]) -> Tensor:
             index = torch.arange(length, device=target.device) * full // length
             target = target.index_select(axis, index)
     return target
+
+
+# --- natural images: several terms, weights of classes, the hardest pixels -------------------------------------------
+
+
+class CombinedLoss(nn.Module):
+    """A weighted sum of cross-entropy, focal loss, Dice and Lovász-softmax over exclusive classes, in float32.
+
+    Target int64 `(B, 1, *spatial)` of channel numbers, -100 where ignored. An ignored pixel changes nothing: every term
+    is computed on the others alone.
+
+    Args:
+        cross_entropy_weight: of the mean cross-entropy; `hardest` and `ohem_threshold` are about its pixels.
+        focal_weight: of the focal loss (Lin et al., arXiv 1708.02002) with the exponent `focal_gamma`.
+        dice_weight: of 1 - soft Dice, the mean over the classes that occur in the batch.
+        lovasz_weight: of the Lovász-softmax (Berman et al., arXiv 1705.08790), over the classes that occur.
+        class_weights: one a channel, for cross-entropy and focal loss; means are weighted means.
+        hardest: keep this share of the pixels, those of the largest loss (0.2 in detectron2's DeepLab).
+        ohem_threshold: keep the pixels whose true class has a smaller probability (0.7 in HRNet), at least
+            `ohem_minimum` (online hard example mining, Shrivastava et al., arXiv 1604.03540).
+
+    Raises:
+        ValueError: `hardest` together with `ohem_threshold`.
+    """
+
+    def __init__(
+        self,
+        cross_entropy_weight: float = 1.0,
+        focal_weight: float = 0.0,
+        dice_weight: float = 0.0,
+        lovasz_weight: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        focal_gamma: float = 2.0,
+        hardest: float | None = None,
+        ohem_threshold: float | None = None,
+        ohem_minimum: int = 100_000,
+    ) -> None:
+        super().__init__()
+        if hardest is not None and ohem_threshold is not None:
+            raise ValueError("hardest and ohem_threshold are two ways to choose pixels: give one")
+        self.cross_entropy_weight = cross_entropy_weight
+        self.focal_weight = focal_weight
+        self.dice_weight = dice_weight
+        self.lovasz_weight = lovasz_weight
+        self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.focal_gamma = focal_gamma
+        self.hardest = hardest
+        self.ohem_threshold = ohem_threshold
+        self.ohem_minimum = ohem_minimum
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            index = target[:, 0]
+            log_probability = F.log_softmax(logits.float(), dim=1)
+            weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+            loss = logits.new_zeros((), dtype=torch.float32)
+            if self.cross_entropy_weight:
+                loss = loss + self.cross_entropy_weight * self._cross_entropy(log_probability, index, weights)
+            if self.focal_weight:
+                loss = loss + self.focal_weight * self._focal(log_probability, index, weights)
+            if self.dice_weight:
+                loss = loss + self.dice_weight * dice_of_present(log_probability.exp(), index)
+            if self.lovasz_weight:
+                loss = loss + self.lovasz_weight * lovasz_softmax(log_probability.exp(), index)
+            return loss
+
+    def _cross_entropy(self, log_probability: Tensor, index: Tensor, weights: Tensor | None) -> Tensor:
+        if self.hardest is None and self.ohem_threshold is None:
+            total = F.nll_loss(log_probability, index, weights, ignore_index=IGNORED_CLASS, reduction="sum")
+            return total / weight_of(index, weights).sum().clamp(min=1e-8)
+        valid = index != IGNORED_CLASS
+        pixels = F.nll_loss(log_probability, index, ignore_index=IGNORED_CLASS, reduction="none")[valid]
+        if not pixels.numel():
+            return log_probability.sum() * 0
+        if self.hardest is not None:
+            kept = pixels.topk(max(1, int(self.hardest * pixels.numel())), sorted=False).indices
+        else:
+            assert self.ohem_threshold is not None
+            fewest = min(self.ohem_minimum, pixels.numel())
+            limit = pixels.detach().kthvalue(pixels.numel() - fewest + 1).values  # the smallest loss among the fewest
+            kept = (pixels >= limit.clamp(max=-math.log(self.ohem_threshold))).nonzero()[:, 0]
+        weight = weight_of(index, weights)[valid][kept]
+        return (pixels[kept] * weight).sum() / weight.sum().clamp(min=1e-8)
+
+    def _focal(self, log_probability: Tensor, index: Tensor, weights: Tensor | None) -> Tensor:
+        entropy = F.nll_loss(log_probability, index, ignore_index=IGNORED_CLASS, reduction="none")  # 0 where ignored
+        weight = weight_of(index, weights)
+        focused = (1 - torch.exp(-entropy)).clamp(min=0) ** self.focal_gamma * entropy
+        return (focused * weight).sum() / weight.sum().clamp(min=1e-8)
+
+
+def weight_of(index: Tensor, weights: Tensor | None) -> Tensor:
+    """The weight of every pixel: of its class, or 1; 0 where it is ignored."""
+    valid = index != IGNORED_CLASS
+    return valid.float() if weights is None else weights[index.clamp(min=0)] * valid
+
+
+def dice_of_present(probability: Tensor, index: Tensor) -> Tensor:
+    """1 - soft Dice of a batch `(B, K, *spatial)`, the mean over the classes in its target `(B, *spatial)`."""
+    valid = (index != IGNORED_CLASS)[:, None]
+    truth = index[:, None] == torch.arange(probability.shape[1], device=index.device).view(
+        1, -1, *[1] * (index.ndim - 1)
+    )
+    axes = [0, *range(2, probability.ndim)]
+    predicted, true = (probability * valid).sum(axes), truth.sum(axes)
+    dice = 2 * (probability * truth).sum(axes) / (predicted + true).clamp(min=SMOOTH)
+    there = true > 0
+    return (1 - dice)[there].mean() if there.any() else probability.sum() * 0
+
+
+def lovasz_softmax(probability: Tensor, index: Tensor) -> Tensor:
+    """The Lovász extension of 1 - IoU of a batch, the mean over the classes that occur (arXiv 1705.08790, 3.2)."""
+    valid = index != IGNORED_CLASS
+    pixels, truth = probability.movedim(1, -1)[valid], index[valid]  # (N, K), (N,)
+    losses = []
+    for channel in truth.unique().tolist():
+        errors = ((truth == channel).float() - pixels[:, channel]).abs()
+        order = errors.detach().argsort(descending=True)
+        sorted_truth = (truth[order] == channel).float()
+        losses.append((errors[order] * jaccard_steps(sorted_truth)).sum())
+    return torch.stack(losses).mean() if losses else probability.sum() * 0
+
+
+def jaccard_steps(truth: Tensor) -> Tensor:
+    """How much 1 - IoU grows with each further error, the largest error first: truth `(N,)` of 0 and 1 -> `(N,)`."""
+    inside = truth.sum()
+    jaccard = 1 - (inside - truth.cumsum(0)) / (inside + (1 - truth).cumsum(0))
+    return torch.cat((jaccard[:1], jaccard.diff()))

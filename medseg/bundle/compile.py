@@ -16,7 +16,7 @@ from medseg.bundle.facts import DataFacts
 from medseg.config.schema import Config
 from medseg.data.cases import list_inputs
 from medseg.data.encode import LabelEncoder
-from medseg.data.patches import PatchDataset, SampleSequence
+from medseg.data.patches import SampleSequence
 from medseg.engine import device as hardware
 from medseg.engine.average import average_weights
 from medseg.engine.budget import Budget, samples_per_epoch
@@ -24,8 +24,9 @@ from medseg.engine.cohort import CohortReport, SaveMaskd, ScoreMaskd, pending_ca
 from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
 from medseg.engine.handlers import History, Progress, Validation
 from medseg.engine.resume import BestWeights, Checkpoints
+from medseg.engine.tally import TallyMaskd
 from medseg.engine.trainer import SegmentationTrainer
-from medseg.engine.validation import ValidationDice
+from medseg.engine.validation import ValidationDice, ValidationIoU
 from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
@@ -63,13 +64,14 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         if training.weight_average
         else None,
         "optimizer": parts.optimizer(config),
-        "loss": parts.loss(config),
+        "loss": parts.loss(config, facts),
         "budget": target(
             Budget,
             optimizer="@optimizer",
             max_minutes=training.max_minutes,
             warmup=training.schedule.warmup,
             power=training.schedule.power,
+            **({"max_iterations": training.max_iterations} if training.max_iterations else {}),
         ),
         "samples_per_epoch": target(
             samples_per_epoch,
@@ -78,17 +80,9 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             iterations=training.iterations_per_epoch,
         ),
         "train": {
-            "preprocessing": parts.preprocessing(config, len(facts.channels)),
+            "preprocessing": parts.preprocessing(config, facts),
             "cases": parts.cached(config, "training", "@train#preprocessing"),
-            "dataset": target(
-                PatchDataset,
-                cases="@train#cases",
-                patch_size=training.patch_size,
-                targets="$@labels.targets",
-                foreground_probability=training.foreground_probability,
-                samples_per_epoch="@samples_per_epoch",
-                seed=config.seed,
-            ),
+            "dataset": parts.patches(config, facts),
             "sampler": target(
                 SampleSequence,
                 samples_per_epoch="@samples_per_epoch",
@@ -105,13 +99,13 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
                 persistent_workers=training.workers > 0,
                 pin_memory="$@device.type == 'cuda'",
             ),
-            "inferer": target(SimpleInferer),
+            "inferer": parts.coloured(config, target(SimpleInferer)),
             "augment": parts.augment(config),
             "handlers": handlers,
             "trainer": target(
                 SegmentationTrainer,
                 device="@device",
-                max_epochs=UNLIMITED_EPOCHS if training.max_minutes else training.max_epochs,
+                max_epochs=UNLIMITED_EPOCHS if training.max_minutes or training.max_iterations else training.max_epochs,
                 train_data_loader="@train#dataloader",
                 network="@network",
                 optimizer="@optimizer",
@@ -140,7 +134,9 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             "dataset": parts.cached(config, "validation", "@validate#preprocessing"),
             "dataloader": target(case_loader, dataset="@validate#dataset"),
             "inferer": parts.inferer(config),
-            "key_metric": {"mean_dice": target(ValidationDice, labels="@labels")},
+            "key_metric": {"mean_dice": target(ValidationDice, labels="@labels")}
+            if facts.convention == "medical"
+            else {"mean_iou": target(ValidationIoU, labels="@labels")},
             "evaluator": target(
                 SegmentationEvaluator,
                 device="@device",
@@ -158,7 +154,10 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
 def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
     cases = parts.cases(config, "validation" if config.data.holds_out else "all")
-    steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm)]
+    if facts.convention == "medical":
+        steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm)]
+    else:
+        steps = [target(TallyMaskd, benchmark="@benchmark")]
     return _prediction(config, facts, bundle_root, cases, "eval", steps)
 
 
@@ -178,12 +177,14 @@ def _prediction(
     steps: list[Component],
 ) -> Component:
     """What evaluation and inference share: cases through the network to masks on their native grid."""
+    pooled = {"benchmark": "@benchmark"} if steps and facts.convention != "medical" else {}
     masks = "@output_dir" if output == "predictions" else "$@output_dir + '/masks'"
     return {
         **parts.common(config, facts, bundle_root),
         "output_dir": f"$@bundle_root + '/{output}'",
+        **({"benchmark": parts.benchmark(config, facts)} if pooled else {}),
         "network": parts.placed_network(config),
-        "preprocessing": parts.preprocessing(config, len(facts.channels)),
+        "preprocessing": parts.preprocessing(config, facts),
         "dataset": target(CaseDataset, data=target(hardware.shard, cases=cases), transform="@preprocessing"),
         "dataloader": target(case_loader, dataset="@dataset", workers=config.training.workers),
         "inferer": parts.inferer(config),
@@ -204,7 +205,7 @@ def _prediction(
         ),
         "handlers": [
             target(BestWeights, path="$@bundle_root + '/models/model.pt'"),
-            target(CohortReport, output_dir="@output_dir", scored=bool(steps)),
+            target(CohortReport, output_dir="@output_dir", scored=bool(steps), **pooled),
             target(Progress, description=output),
         ],
         "evaluator": target(

@@ -14,21 +14,30 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from monai.inferers import SlidingWindowInferer
+from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import Compose
 
 from medseg.bundle.facts import DataFacts
+from medseg.config.cards import load_card
 from medseg.config.labels import Labels
 from medseg.config.schema import Config
 from medseg.data.augment import Augment
 from medseg.data.cache import CachedDataset
 from medseg.data.cases import load_cases
+from medseg.data.crops import CropDataset
+from medseg.data.frequency import class_weights
+from medseg.data.patches import PatchDataset
+from medseg.data.photometric import Photometric
 from medseg.data.transforms import preprocessing_steps
 from medseg.engine import device as hardware
+from medseg.engine.groups import parameter_groups
+from medseg.inference.colour import COLOUR_SCALES, ColourInferer
 from medseg.inference.crf import CRFParameters, published_parameters
 from medseg.inference.refine import DenseCRFd
+from medseg.inference.scales import ScaledInferer
 from medseg.inference.tta import MirroredInferer
-from medseg.losses import AuxiliaryHeads, DeepSupervision, DiceCrossEntropy
+from medseg.losses import AuxiliaryHeads, CombinedLoss, DeepSupervision, DiceCrossEntropy
+from medseg.metrics.benchmarks import Benchmark
 from medseg.networks import network_class
 from medseg.networks.pretrained import with_pretrained
 
@@ -64,6 +73,7 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
             ignore_index=labels.ignore_index,
             also_ignored=list(labels.also_ignored),
             background=labels.background,
+            **({"colours": {name: list(rgb) for name, rgb in labels.colours.items()}} if facts.pictures else {}),
         ),
         "network_def": network(config, len(facts.channels), len(labels.channels)),
     }
@@ -94,6 +104,8 @@ def cases(config: Config, section: str) -> Component:
     """The component that lists the cases of a section; folds are those of the bundle's own `splits.json`."""
     data = config.data
     options: Component = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
+    if (data.training_split, data.validation_split) != ("train", "val"):
+        options["splits"] = {"training": data.training_split, "validation": data.validation_split}
     if data.fold is not None:
         options = {"folds_file": f"$@bundle_root + '/{FOLDS_FILE}'", "fold": data.fold}
     return target(
@@ -113,24 +125,58 @@ def cached(config: Config, section: str, transform: str) -> Component:
     return target(CachedDataset, data=data, transform=transform, folder="@cache_dir")
 
 
-def preprocessing(config: Config, channels: int) -> Component:
+def preprocessing(config: Config, facts: DataFacts) -> Component:
+    labels = facts.labels
     steps = preprocessing_steps(
         keys=["image", "label"],
         spatial_dims=config.network.spatial_dims,
-        channels=channels,
+        channels=len(facts.channels),
+        values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
         **config.preprocessing.model_dump(),
     )
     return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
 
 
+def patches(config: Config, facts: DataFacts) -> Component:
+    """The training data: patches, some around a target, or crops at random scales."""
+    training, options, labels = config.training, config.augmentation, facts.labels
+    if not options.crops:
+        return target(
+            PatchDataset,
+            cases="@train#cases",
+            patch_size=training.patch_size,
+            targets="$@labels.targets",
+            foreground_probability=training.foreground_probability,
+            samples_per_epoch="@samples_per_epoch",
+            seed=config.seed,
+        )
+    mean, _ = COLOUR_SCALES.get(config.preprocessing.normalization, ((0.0,), (1.0,)))
+    return target(
+        CropDataset,
+        cases="@train#cases",
+        patch_size=training.patch_size,
+        samples_per_epoch="@samples_per_epoch",
+        seed=config.seed,
+        scale=options.crop_scale,
+        category_cap=options.category_cap,
+        flip_axes=options.flip_axes,
+        fill=list(mean),  # the mean colour, which the network sees as 0
+        outside=labels.ignored[0] if labels.ignored else labels.values[0],
+        ignored=list(labels.ignored),
+    )
+
+
 def augment(config: Config) -> Component | None:
-    if not config.augmentation.enabled:
+    options = config.augmentation
+    if not options.enabled or (options.crops and options.photometric is None):
         return None
+    if options.crops and options.photometric is not None:
+        return target(Photometric, seed=config.seed, **options.photometric.model_dump())
     return target(
         Augment,
         seed=config.seed,
         spacing_mm=config.preprocessing.spacing_mm,
-        **config.augmentation.model_dump(exclude={"enabled"}),
+        **options.model_dump(exclude={"enabled", "crop_scale", "category_cap", "photometric"}),
     )
 
 
@@ -141,16 +187,20 @@ def optimizer(config: Config) -> Component:
         "lr": options.learning_rate,
         "weight_decay": options.weight_decay,
     }
+    if options.encoder_factor != 1:
+        rates = {"learning_rate": options.learning_rate, "encoder_factor": options.encoder_factor}
+        shared["params"] = target(parameter_groups, network="@network", **rates)
     if options.name == "sgd":
         return target(torch.optim.SGD, **shared, momentum=options.momentum, nesterov=options.momentum > 0)
     return target(torch.optim.AdamW, **shared, fused=True)
 
 
-def loss(config: Config) -> Component:
-    """Dice + cross-entropy; deep supervision where the network has it, weighted auxiliary heads for the others."""
-    weights = {"auxiliary_weight", "presence_weight"}
-    options = config.loss.model_dump(exclude={"name"} | weights)
-    loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **options)
+def loss(config: Config, facts: DataFacts) -> Component:
+    """The loss of the config; deep supervision where the network has it, weighted auxiliary heads for the others."""
+    if config.loss.name == "combined":
+        loss = target(CombinedLoss, **config.loss.terms(), class_weights=weights_of_classes(config, facts))
+    else:
+        loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **config.loss.terms())
     if "deep_supervision" in config.network.known:
         return loss if config.network.deep_supervision is False else target(DeepSupervision, loss=loss)
     return target(
@@ -161,8 +211,33 @@ def loss(config: Config) -> Component:
     )
 
 
+def weights_of_classes(config: Config, facts: DataFacts) -> list[float] | Component | None:
+    """As they are given, in the order of the classes; or counted in the training labels, once a run."""
+    weights = config.loss.class_weights
+    if weights is None or isinstance(weights, dict):
+        return None if weights is None else [weights[name] for name in facts.labels.classes]
+    exponent = 0.5 if weights == "sqrt_median_frequency" else 1.0
+    file = "$@bundle_root + '/class_weights.json'"
+    return target(class_weights, cases="@train#cases", labels="@labels", exponent=exponent, file=file)
+
+
+def coloured(config: Config, inferer: Component) -> Component:
+    """The inferer, with the colours of pictures scaled before the network sees them."""
+    scale = COLOUR_SCALES.get(config.preprocessing.normalization)
+    return inferer if scale is None else target(ColourInferer, inferer=inferer, mean=list(scale[0]), std=list(scale[1]))
+
+
+def benchmark(config: Config, facts: DataFacts) -> Component:
+    """What is scored on one confusion matrix of all images, by whose rules."""
+    card = None if config.data.card is None else Benchmark.of_card(load_card(config.data.card), facts.convention)
+    more = {} if card is None else {"categories": dict(card.categories), "instance_pixels": dict(card.instance_pixels)}
+    return target(Benchmark, labels="@labels", convention=facts.convention, **more)
+
+
 def inferer(config: Config) -> Component:
     options = config.inference
+    if options.whole_image:
+        return _augmented(config, target(SimpleInferer))
     inferer = target(
         SlidingWindowInferer,
         roi_size=options.patch_size or config.training.patch_size,
@@ -170,7 +245,17 @@ def inferer(config: Config) -> Component:
         overlap=options.overlap,
         mode="gaussian",
     )
-    return target(MirroredInferer, inferer=inferer, axes=options.mirror_axes) if options.mirror_axes else inferer
+    return _augmented(config, inferer)
+
+
+def _augmented(config: Config, inferer: Component) -> Component:
+    """The inferer at every scale and mirrored, as far as the config asks."""
+    options = config.inference
+    if options.scales != [1.0]:
+        inferer = target(ScaledInferer, inferer=inferer, scales=options.scales)
+    if options.mirror_axes:
+        inferer = target(MirroredInferer, inferer=inferer, axes=options.mirror_axes)
+    return coloured(config, inferer)
 
 
 def refinement(config: Config, channels: Sequence[str]) -> list[Component]:

@@ -10,7 +10,9 @@ from medseg.config.cards import load_card
 from medseg.config.errors import ConfigError, Problem
 from medseg.config.labels import Labels
 from medseg.config.schema import Config
-from medseg.data.cases import read_dataset
+from medseg.data.cases import Dataset, read_dataset
+from medseg.data.images import read_image
+from medseg.inference.colour import COLOUR_SCALES
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class DataFacts:
     modality: str = "MR"
     source: str = "a data set of the user's own"
     references: tuple[str, ...] = ()
+    convention: str = "medical"
+
+    @property
+    def pictures(self) -> bool:
+        """Natural images: every value of a label means something, and a mask is a PNG in the labels' own colours."""
+        return self.labels.background is None
 
     def to_json(self) -> str:
         """As the run folder keeps it, so that a prediction needs no training data."""
@@ -58,11 +66,16 @@ def describe_data(config: Config) -> DataFacts:
             modality=card.modality,
             source=card.source,
             references=tuple(card.references),
+            convention=card.convention,
         )
     elif data.root is not None:
         dataset = read_dataset(Path(data.root), data.layout)
+        if not dataset.labels.classes:
+            dataset = _described(config, dataset)
         modality = "CT" if any(channel.upper() == "CT" for channel in dataset.channels) else "MR"
-        facts = DataFacts(dataset.name, dataset.channels, dataset.labels, modality)
+        convention = "medical" if dataset.labels.background == 0 else "voc"
+        modality = modality if convention == "medical" else "RGB" if len(dataset.channels) == 3 else "image"
+        facts = DataFacts(dataset.name, dataset.channels, dataset.labels, modality, convention=convention)
     else:
         raise ConfigError(Problem("data", "neither root nor card is given", "add --set data.root=DIR"))
 
@@ -72,8 +85,46 @@ def describe_data(config: Config) -> DataFacts:
         labels = replace(labels, regions=regions, region_values=tuple(data.region_values))
     if data.ignore_index is not None:
         labels = replace(labels, ignore_index=data.ignore_index)
+    facts = replace(facts, labels=labels, convention=config.evaluation.convention or facts.convention)
     _check_names(config, labels)
-    return replace(facts, labels=labels)
+    _check_pictures(config, facts)
+    return facts
+
+
+def _described(config: Config, dataset: Dataset) -> Dataset:
+    """A folder of pictures, which does not say what its labels mean, with `data.classes` and what a picture shows."""
+    if config.data.classes is None:
+        what = f"{dataset.root} does not say what the values of its masks mean"
+        raise ConfigError(Problem("data", what, "add data.card, or data.classes: {name: value, ...}"))
+    background = 0 if config.evaluation.convention == "medical" else None
+    count = len(read_image((dataset.cases or dataset.unlabelled)[0]["image"]).array)
+    channels = dataset.channels if count == 3 else tuple(str(number) for number in range(count))
+    return replace(dataset, labels=Labels(dict(config.data.classes), background=background), channels=channels)
+
+
+def _check_pictures(config: Config, facts: DataFacts) -> None:
+    """Raise a ConfigError for what fits pictures only, or exclusive classes only, and is asked of others."""
+    problems = []
+    if len(facts.channels) != 3:
+        colours = f"is for red, green and blue, but the images have {len(facts.channels)} channel(s)"
+        if config.preprocessing.normalization in COLOUR_SCALES:
+            problems.append(Problem("preprocessing.normalization", colours, "set it to zscore"))
+        if config.augmentation.photometric is not None and config.augmentation.crops:
+            problems.append(Problem("augmentation.photometric", colours, "set it to null"))
+    if facts.labels.regions:
+        for key, asked in {
+            "loss.name": config.loss.name == "combined",
+            "evaluation.convention": facts.convention != "medical",
+        }.items():
+            if asked:
+                what = "is for exclusive classes, but the labels have overlapping regions"
+                problems.append(Problem(key, what, "use dice_ce and the medical convention"))
+    weights = config.loss.class_weights
+    if isinstance(weights, dict) and set(weights) != set(facts.labels.classes):
+        known = ", ".join(facts.labels.classes)
+        problems.append(Problem("loss.class_weights", f"names {', '.join(weights)}", f"expected every one of {known}"))
+    if problems:
+        raise ConfigError(problems)
 
 
 def _check_names(config: Config, labels: Labels) -> None:

@@ -13,9 +13,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from medseg.config.augmentation import AugmentationConfig
 from medseg.config.crf import CRFConfig
+from medseg.config.loss import LossConfig
 from medseg.config.network import NetworkConfig
-from medseg.config.section import Axes, Count, Factors, Finding, Fraction, Positive, Range, Section, Share, Size
+from medseg.config.section import Axes, Count, Finding, Fraction, Positive, Range, Section, Share, Size
 
 
 class DataConfig(Section):
@@ -25,8 +27,15 @@ class DataConfig(Section):
     """Folder of the data set. Required to train; often given as `--set data.root=DIR`."""
     card: str | None = None
     """Name of a card in `datasets/`; its labels, regions and channels win over the data set's own."""
-    layout: Literal["auto", "msd", "nnunet"] = "auto"
-    """How the folder is organised: Medical Segmentation Decathlon, nnU-Net raw, or found out by looking."""
+    layout: Literal["auto", "msd", "nnunet", "voc", "cityscapes", "ade20k", "camvid", "pairs"] = "auto"
+    """How the folder is organised: Medical Segmentation Decathlon, nnU-Net raw, a public set of pictures, any folder of
+    pictures and masks, or found out by looking."""
+    classes: dict[str, Annotated[int, Field(ge=0, le=255)]] | None = None
+    """Name -> value in the masks, for a folder of pictures without a card; 0 need not be there."""
+    training_split: str = "train"
+    """Where the data set has official splits (folders or list files): the one to train on."""
+    validation_split: str = "val"
+    """And the one that is held out."""
     validation: Share = 0.2
     """Fraction of the labelled cases that training never sees; metrics are computed on them."""
     folds: Annotated[int, Field(ge=2)] = 5
@@ -86,8 +95,9 @@ class PreprocessingConfig(Section):
     """Voxel size to resample to; null keeps each case's own."""
     crop_to_foreground: bool = False
     """Crop to the box of voxels above the image's background (skull-stripped or padded images)."""
-    normalization: Literal["zscore", "zscore_nonzero", "ct", "none"] = "zscore"
-    """zscore over all voxels; over non-background voxels; CT window then z-score; or nothing."""
+    normalization: Literal["zscore", "zscore_nonzero", "ct", "imagenet", "inception", "none"] = "zscore"
+    """zscore over all voxels; over non-background voxels; CT window then z-score; or nothing. For RGB of 8 bits: by
+    ImageNet's mean and deviation, or (value - 127) / 128 as EfficientNet-Lite expects; it stays bytes until then."""
     window_hu: Range = [-160.0, 240.0]
     """Hounsfield units that `normalization: ct` clips to."""
 
@@ -98,66 +108,14 @@ class PreprocessingConfig(Section):
         yield from self.unordered("window_hu")
 
 
-class LossConfig(Section):
-    """Dice + cross-entropy: softmax over classes, or a sigmoid for every region."""
-
-    name: Literal["dice_ce"] = "dice_ce"
-    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
-    """Of an auxiliary head's loss, where the network has one."""
-    presence_weight: Annotated[float, Field(ge=0)] = 0.2
-    """EncNet: of the loss of which classes are in the image."""
-    dice_weight: Annotated[float, Field(ge=0)] = 1.0
-    cross_entropy_weight: Annotated[float, Field(ge=0)] = 1.0
-    batch_dice: bool = True
-    """Sum the Dice terms over the batch before the ratio: steadier for small structures."""
-
-    def findings(self) -> Iterable[Finding]:
-        if self.dice_weight == self.cross_entropy_weight == 0:
-            yield ("dice_weight", "cross_entropy_weight"), "both weights of the loss are 0"
-
-
-class AugmentationConfig(Section):
-    """Random changes of a training batch; every draw derives from the seed and the number of the sample."""
-
-    enabled: bool = True
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
-    rotation_probability: Fraction = 0.3
-    scale: Factors = [0.8, 1.25]
-    scale_probability: Fraction = 0.3
-    flip_axes: Axes = []
-    """Spatial axes that may be mirrored; leave out the left-right axis where sides are different classes."""
-    noise_std: Annotated[float, Field(ge=0)] = 0.1
-    noise_probability: Fraction = 0.15
-    blur_sigma_voxels: Factors = [0.5, 1.0]
-    blur_probability: Fraction = 0.1
-    brightness: Factors = [0.75, 1.25]
-    """Factor on the intensities."""
-    brightness_probability: Fraction = 0.15
-    contrast: Factors = [0.75, 1.25]
-    """Factor on the distance from the mean, within the image's own range."""
-    contrast_probability: Fraction = 0.15
-    gamma: Factors = [0.7, 1.5]
-    gamma_probability: Fraction = 0.3
-    low_resolution_zoom: Factors = [0.5, 1.0]
-    low_resolution_probability: Fraction = 0.1
-
-    def findings(self) -> Iterable[Finding]:
-        yield from self.unordered(
-            "scale", "blur_sigma_voxels", "brightness", "contrast", "gamma", "low_resolution_zoom"
-        )
-        if self.low_resolution_zoom[1] > 1:
-            yield (
-                ("low_resolution_zoom",),
-                f"{self.low_resolution_zoom} must not be above 1, the image's own resolution",
-            )
-
-
 class OptimizerConfig(Section):
     name: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     momentum: Share = 0.99
     """Nesterov momentum of `sgd`; AdamW does not use it."""
+    encoder_factor: Annotated[float, Field(ge=0)] = 1.0
+    """Times the learning rate for the encoder, usually pretrained; 0 freezes its weights (batch norm still follows)."""
 
 
 class ScheduleConfig(Section):
@@ -175,6 +133,8 @@ class TrainingConfig(Section):
     max_minutes: Positive | None = None
     """Wall-clock minutes of training (validation and start-up come on top); the schedule follows it. When given, it
     ends the run, whatever max_epochs says."""
+    max_iterations: Count | None = None
+    """Steps of training; when given, they end the run, whatever max_epochs says."""
     iterations_per_epoch: Count | None = None
     """Default: as many as it takes to see every training case once, at least 20."""
     batch_size: Count = 2
@@ -212,6 +172,10 @@ class InferenceConfig(Section):
 
     patch_size: Size | None = None
     """Sliding window; default: training.patch_size."""
+    whole_image: bool = False
+    """The whole image at once in the place of a window."""
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
+    """Average the predictions of the image resized by these factors (test-time augmentation)."""
     overlap: Share = 0.5
     window_batch: Count = 1
     mirror_axes: Axes = []
@@ -225,6 +189,9 @@ class InferenceConfig(Section):
 
 
 class EvaluationConfig(Section):
+    convention: Literal["medical", "voc", "cityscapes", "ade20k"] | None = None
+    """Whose rules: metrics per case (medical), or of one confusion matrix of all images as the benchmark's own program
+    forms them. Default: the card's."""
     tolerance_mm: Positive = 1.0
     """Tolerance of the surface Dice."""
 

@@ -44,7 +44,8 @@ def read_picture(path: Path, *, label: bool = False) -> Image:
     elif array.dtype.kind not in "bui":
         raise DataError(Problem(str(path), f"pixels of type {array.dtype}, expected numbers"))
     array = array.astype(np.uint8) if array.dtype == bool else array.astype(array.dtype.newbyteorder("="), copy=False)
-    return Image(np.ascontiguousarray(array), np.eye(4), path)
+    array = np.ascontiguousarray(array)
+    return Image(array if array.flags.writeable else array.copy(), np.eye(4), path)  # Pillow's memory is read-only
 
 
 def write_picture(path: Path, mask: np.ndarray, like: Path, labels: Labels | None = None) -> None:

@@ -1,7 +1,7 @@
 """How long to train, and the learning rate that follows it.
 
-The budget is a number of epochs or of minutes. Only training counts towards the minutes (waiting for data and steps),
-not start-up, validation or saving, so a resumed run goes on with the minutes that were left.
+The budget is a number of epochs, of iterations or of minutes. Only training counts towards the minutes (waiting for
+data and steps), not start-up, validation or saving, so a resumed run goes on with the minutes that were left.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def samples_per_epoch(cases: int, batch_size: int, iterations: int | None = None
 class Budget:
     """Set the learning rate from the progress of the run, before every step, and end the run when the minutes are over.
 
-    learning_rate = base * min(progress / warmup, 1) * (1 - progress) ** power, with progress in [0, 1] of the epochs
-    or of the minutes, whichever is further. A pure function of progress: there is no scheduler state to save.
+    learning_rate = base * min(progress / warmup, 1) * (1 - progress) ** power, with progress in [0, 1] of the epochs,
+    the iterations or the minutes, whichever is furthest. A pure function of progress: there is no scheduler state.
 
     Args:
         optimizer: its groups' initial learning rates are the base.
         max_minutes: minutes of training, or None: the trainer's `max_epochs` is the budget.
+        max_iterations: steps of training, or None.
         warmup: share of the budget in which the rate rises linearly.
         power: of the polynomial decay (Chen et al. 2017, DeepLab).
     """
@@ -41,8 +42,11 @@ class Budget:
         max_minutes: float | None = None,
         warmup: float = 0.0,
         power: float = 0.9,
+        max_iterations: int | None = None,
     ) -> None:
         self.optimizer, self.max_minutes, self.warmup, self.power = optimizer, max_minutes, warmup, power
+        self.max_iterations = max_iterations
+        self.iterations = 0
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         self.seconds = 0.0
         self._since = 0.0
@@ -59,12 +63,15 @@ class Budget:
         used = max(engine.state.iteration - 1, 0) / steps
         if self.max_minutes is not None:
             used = max(used, self.seconds / 60 / self.max_minutes)
+        if self.max_iterations is not None:
+            used = max(used, (engine.state.iteration - 1) / self.max_iterations)
         return min(used, 1.0)
 
     @property
     def is_over(self) -> bool:
-        """Whether the minutes are used up."""
-        return self.max_minutes is not None and self.seconds >= 60 * self.max_minutes
+        """Whether the minutes or the iterations are used up."""
+        out_of_time = self.max_minutes is not None and self.seconds >= 60 * self.max_minutes
+        return out_of_time or (self.max_iterations is not None and self.iterations >= self.max_iterations)
 
     def _start_clock(self, engine: Any) -> None:
         self._since = time.perf_counter()
@@ -80,6 +87,7 @@ class Budget:
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
+        self.iterations = engine.state.iteration
         if self.max_minutes is not None and world_size() > 1:  # all processes must leave after the same step
             seconds = torch.tensor(self.seconds, device=engine.state.device)
             distributed.all_reduce(seconds, distributed.ReduceOp.MAX)

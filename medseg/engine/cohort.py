@@ -18,23 +18,29 @@ from monai.transforms import MapTransform
 
 from medseg.config.labels import Labels
 from medseg.data.images import label_values, read_image, write_mask
+from medseg.data.pictures import is_picture
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
+from medseg.engine.tally import write_benchmark
+from medseg.metrics.benchmarks import Benchmark, Tally
+from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable, score_case
 
 
 def pending_cases(cases: Sequence[dict], output_dir: str, overwrite: bool = False) -> list[dict]:
     """The cases without a mask in `output_dir` yet (all of them if `overwrite`)."""
-    return [case for case in cases if overwrite or not mask_path(output_dir, case["case"]).exists()]
+    return [c for c in cases if overwrite or not mask_path(output_dir, c["case"], c["image"]).exists()]
 
 
-def mask_path(output_dir: str | Path, case: str) -> Path:
-    """Where the mask of a case is saved."""
-    return Path(output_dir) / f"{case}.nii.gz"
+def mask_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:
+    """Where the mask of a case is saved: a picture's as PNG, any other image's as NIfTI."""
+    return Path(output_dir) / f"{case}{'.png' if is_picture(image) else '.nii.gz'}"
 
 
 class SaveMaskd(MapTransform):
-    """Write the mask `pred` (1, *native_spatial) as NIfTI on the grid of its image, with volumes in a JSON sidecar.
+    """Write the mask `pred` (1, *native_spatial) on the grid of its image, with volumes in a JSON sidecar.
+
+    A picture's mask is a PNG in the labels' colours, with the classes' shares of the pixels beside it.
 
     Args:
         output_dir: folder of the masks, made if missing.
@@ -47,20 +53,17 @@ class SaveMaskd(MapTransform):
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
 
     def __call__(self, data: Mapping) -> dict:
-        mask = np.asarray(data["pred"])[0]
-        voxel_ml = abs(np.linalg.det(np.asarray(data["native_affine"])[:3, :3])) / 1000
-        sidecar = {
-            "case": data["case"],
-            "model": self.model,
-            "volume_ml": {
-                name: round(float(np.isin(mask, values).sum() * voxel_ml), 4)
-                for name, values in self.labels.targets.items()
-            },
-        }
+        mask, image = np.asarray(data["pred"])[0], data["image_path"]
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        path = mask_path(self.output_dir, data["case"])
+        path = mask_path(self.output_dir, data["case"], image)
+        counts = {name: float(np.isin(mask, values).sum()) for name, values in self.labels.targets.items()}
+        if is_picture(image):  # no place in a patient: no volume
+            amounts = {"share": {name: round(count / max(mask.size, 1), 6) for name, count in counts.items() if count}}
+        else:
+            voxel_ml = abs(np.linalg.det(np.asarray(data["native_affine"])[:3, :3])) / 1000
+            amounts = {"volume_ml": {name: round(count * voxel_ml, 4) for name, count in counts.items()}}
+        sidecar = {"case": data["case"], "model": self.model, **amounts}
         path.with_name(f"{data['case']}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
-        image = data["image_path"]
         write_mask(path, mask, like=image if isinstance(image, str) else image[0], labels=self.labels)
         return dict(data)
 
@@ -96,13 +99,15 @@ class CohortReport:
     Args:
         output_dir: where to.
         scored: whether the cases carry `scores` (evaluation) or not (prediction).
+        benchmark: what the cases' `tally` is of, where one confusion matrix of all of them is scored.
     """
 
-    def __init__(self, output_dir: str, scored: bool = True) -> None:
-        self.output_dir, self.scored = Path(output_dir), scored
-        self.table: MetricsTable | None = None
+    def __init__(self, output_dir: str, scored: bool = True, benchmark: Benchmark | None = None) -> None:
+        self.output_dir, self.scored, self.benchmark = Path(output_dir), scored, benchmark
+        self.table: MetricsTable | BenchmarkTable | None = None
         self.failures: list[Failure] = []
         self.finished: list[str] = []
+        self.tallies: dict[str, Tally] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.start)
@@ -112,6 +117,7 @@ class CohortReport:
     def start(self, engine: Any) -> None:
         """Forget an earlier run of the engine."""
         self._scores: list = []
+        self._tallies: list[tuple[str, Tally]] = []
         self._finished: list[str] = []
 
     def collect(self, engine: Any) -> None:
@@ -119,13 +125,21 @@ class CohortReport:
         if succeeded(engine):
             self._finished.append(engine.state.output["case"])
             self._scores += engine.state.output.get("scores", [])
+            if "tally" in engine.state.output:
+                self._tallies.append((engine.state.output["case"], engine.state.output["tally"]))
 
     def write(self, engine: Any) -> None:
         """Gather all processes' cases; the first one writes the files."""
         scores, self.finished = gather(self._scores), gather(self._finished)
         self.failures = gather(engine.state.failures)
+        self.tallies = dict(gather(self._tallies))
         if self.scored and scores:
             self.table = MetricsTable(scores)
+        if self.benchmark is not None and self.tallies:
+            total = self.benchmark.empty
+            for tally in self.tallies.values():
+                total += tally
+            self.table = BenchmarkTable(self.benchmark, total)
         if rank() != 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -136,5 +150,7 @@ class CohortReport:
                 writer = csv.writer(file)
                 writer.writerow(["case", "reason"])
                 writer.writerows([failure.case, failure.reason] for failure in self.failures)
-        if self.table is not None:
+        if isinstance(self.table, MetricsTable):
             self.table.write(self.output_dir)
+        elif self.table is not None:
+            write_benchmark(self.table, self.tallies, self.output_dir)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.handlers import ValidationHandler
 
+from medseg.config.files import replacing
 from medseg.engine.device import rank
 from medseg.review.tensorboard import Board
 
@@ -27,7 +27,7 @@ class Validation(ValidationHandler):
 
 
 class History:
-    """Record minutes, loss, learning rate and validation Dice after every epoch, in `engine.state.history`.
+    """Record minutes, loss, learning rate and validation metrics after every epoch, in `engine.state.history`.
 
     Attach it after validation.
 
@@ -58,7 +58,7 @@ class History:
             for name, value in self.validator.state.metrics.items():
                 row[f"val/{name}"] = value
             for name, value in self.validator.state.metric_details.items():
-                row[f"val/dice/{name}"] = value
+                row[f"val/{name}"] = value
         engine.state.history.append(row)
         self._write_csv(engine.state.history)
         if self.board is None:  # a resumed run overwrites what a killed one wrote after its last checkpoint
@@ -75,12 +75,10 @@ class History:
 
     def _write_csv(self, rows: list[dict]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        temporary = self.folder / "history.csv.tmp"
-        with open(temporary, "w", newline="") as file:
+        with replacing(self.folder / "history.csv") as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(temporary, self.folder / "history.csv")
 
 
 class Progress:

@@ -148,6 +148,7 @@ class Checkpoints:
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         engine.state.history = state["history"]
         engine.budget.seconds = state["seconds"]
+        engine.budget.iterations = engine.state.iteration
         if engine.budget.is_over or self._is_stale(state["epoch"], state["best_epoch"]):
             engine.terminate()
 

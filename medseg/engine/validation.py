@@ -1,4 +1,4 @@
-"""The key metric during training: mean Dice over targets on the preprocessed grid, cheap enough for every epoch."""
+"""The key metric during training, on the preprocessed grid, cheap enough for every epoch: mean Dice, or mean IoU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from ignite.metrics import Metric
 
 from medseg.config.labels import Labels
+from medseg.data.encode import LabelEncoder
 from medseg.engine.device import gather
 
 
@@ -15,7 +16,8 @@ class ValidationDice(Metric):
     """Mean over targets of the mean Dice over the cases in which the target occurs.
 
     A case without a target counts for it only when something was predicted (Dice 0), as in `metrics.table`.
-    After a run, `engine.state.metric_details` holds the mean Dice of each target (None where no case counts).
+    After a run, `engine.state.metric_details` holds the mean Dice of each target (None where no case
+    counts), as `dice/<target>`.
 
     Args:
         labels: what the channels of the logits and the values of the label mean.
@@ -56,4 +58,45 @@ class ValidationDice(Metric):
 
     def completed(self, engine: Any, name: str) -> None:
         super().completed(engine, name)
-        engine.state.metric_details = self.per_target
+        engine.state.metric_details = {f"dice/{target}": value for target, value in self.per_target.items()}
+
+
+class ValidationIoU(Metric):
+    """Mean over classes of IoU = TP / (TP + FP + FN), from one confusion matrix of all cases.
+
+    A class in neither truth nor prediction of any case is left out. After a run, `engine.state.metric_details` holds
+    the IoU of each class. The final figures are those of `metrics.summary`, by the rules of the benchmark.
+
+    Args:
+        labels: what the channels of the logits and the values of the label mean.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.encode = LabelEncoder(labels)
+        super().__init__(output_transform=lambda output: (output["pred"], output["label"]))
+
+    def reset(self) -> None:
+        self._matrix = torch.zeros(len(self.labels.values), len(self.labels.values), dtype=torch.int64)
+
+    def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        logits, label = output[0], torch.as_tensor(output[1]).to(output[0].device)
+        label = label.as_tensor() if hasattr(label, "as_tensor") else label
+        classes = len(self._matrix)
+        truth = self.encode(label[None]).flatten()
+        counted = truth >= 0
+        pairs = truth[counted] * classes + logits.argmax(0).flatten()[counted]
+        self._matrix += torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
+
+    def compute(self) -> float:
+        matrix = torch.stack(gather([self._matrix])).sum(0).double()
+        right = matrix.diagonal()
+        whole = matrix.sum(0) + matrix.sum(1) - right
+        iou = [(r / w).item() if w else None for r, w in zip(right, whole, strict=True)]
+        self.per_class = dict(zip(self.labels.classes, iou, strict=True))
+        known = [value for value in iou if value is not None]
+        return sum(known) / len(known) if known else 0.0
+
+    def completed(self, engine: Any, name: str) -> None:
+        super().completed(engine, name)
+        engine.state.metric_details = {f"iou/{target}": value for target, value in self.per_class.items()}

@@ -18,26 +18,27 @@ GREY = "#444444"
 
 
 def curves(history: Sequence[Mapping[str, float | None]], colours: Colours) -> str:
-    """Training loss and validation Dice over the minutes (else epochs) of training.
+    """Training loss and validation Dice (or IoU) over the minutes (else epochs) of training.
 
     Args:
-        history: one row an epoch: `epoch`, perhaps `minutes`, `train/loss`, `val/mean_dice`, `val/dice/<target>`; a
-            value may be absent or None where an epoch was not validated.
+        history: one row an epoch: `epoch`, perhaps `minutes`, `train/loss`, `val/mean_dice`, `val/dice/<target>` (or
+            `val/mean_iou`, `val/iou/<class>`); a value may be absent or None where an epoch was not validated.
         colours: of the targets.
     """
+    metric, title = ("iou", "IoU") if any("val/mean_iou" in row for row in history) else ("dice", "Dice")
     clock = "minutes" if any(row.get("minutes") for row in history) else "epoch"
 
     def draw(loss: Axes, dice: Axes) -> None:
         loss.plot(*_series(history, clock, "train/loss"), color=GREY, linewidth=1.6)
         loss.set(title="Training loss", xlabel=clock)
-        tags = dict.fromkeys(tag for row in history for tag in row if tag.startswith("val/dice/"))
+        tags = dict.fromkeys(tag for row in history for tag in row if tag.startswith(f"val/{metric}/"))
         for tag in tags:
-            target = tag.removeprefix("val/dice/")
+            target = tag.removeprefix(f"val/{metric}/")
             dice.plot(*_series(history, clock, tag), color=colours.get(target, GREY), label=target, **_marks(history))
-        if any("val/mean_dice" in row for row in history):
-            mean = _series(history, clock, "val/mean_dice")
+        if any(f"val/mean_{metric}" in row for row in history):
+            mean = _series(history, clock, f"val/mean_{metric}")
             dice.plot(*mean, color="black", linewidth=2, label="mean", **_marks(history))
-        dice.set(title="Validation Dice", xlabel=clock)
+        dice.set(title=f"Validation {title}", xlabel=clock)
         dice.set_ylim(top=1.0)
         if dice.lines:
             dice.legend(loc="lower right", frameon=False, fontsize=8)

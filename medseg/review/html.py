@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from medseg import __version__
+from medseg.config.files import replace_file
 from medseg.config.labels import Labels
 from medseg.metrics.table import MetricsTable
 from medseg.review.charts import agreement, curves
@@ -50,9 +50,10 @@ def write_report(
     environment_text = json.dumps(environment, indent=2, default=str) if environment else ""
     colours = target_colours(table.targets, labels)
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"number": _number, "interval": _interval}
+    jinja.filters |= {"number": number, "interval": _interval}
     template = jinja.from_string(files("medseg.review").joinpath("report.html.j2").read_text(encoding="utf-8"))
     page = template.render(
+        style=Markup(stylesheet()),
         title=title,
         summary=summary,
         colours={name: "#" + "".join(f"{round(255 * part):02x}" for part in rgb) for name, rgb in colours.items()},
@@ -66,10 +67,12 @@ def write_report(
         environment_text=environment_text,
         version=__version__,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    replace_file(path, page)
+
+
+def stylesheet() -> str:
+    """The CSS of a report, to be written into it."""
+    return files("medseg.review").joinpath("report.css").read_text(encoding="utf-8").rstrip()
 
 
 def _cases(table: MetricsTable) -> list[tuple[str, list[Any]]]:
@@ -81,7 +84,8 @@ def _cases(table: MetricsTable) -> list[tuple[str, list[Any]]]:
     return list(rows.items())
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for a table; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 

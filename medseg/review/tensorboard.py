@@ -21,9 +21,12 @@ HOW_TO_READ = """
 the best weights are kept by it |
 | `val/dice/<target>` | Dice of one target: 1 is perfect overlap with the expert, 0 none |
 | `val/iou/<target>` | intersection over union of one target, stricter than Dice |
+| `val/mean_iou` | natural images: **the key metric**, the mean over classes of their IoU in one confusion matrix of \
+all held-out pictures |
 | `val/hd95_mm/<target>` | 95 % of both surfaces lie closer together than this, in millimetres |
 | `final/...` | the same metrics of the finished model on the native grid of the images |
-| `cases/...` (Images) | worst, median and best case: expert solid, prediction dashed |
+| `cases/...` (Images) | worst, median and best case: expert solid, prediction dashed; natural images in the data \
+set's own colours |
 
 The horizontal axis is the epoch; *Wall* or *Relative* on the left shows time instead. A training loss that falls while
 `val/mean_dice` falls too is over-fitting; both flat from the start is a learning rate (or a label) that is wrong.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,29 @@ from medseg.config.errors import PartialFailure, Problem, RunError
 from medseg.config.load import dump_config
 from medseg.config.schema import Config
 from medseg.data.cases import load_cases
-from medseg.data.images import label_values, read_image
+from medseg.data.images import Image, label_values, read_image
 from medseg.engine.cohort import CohortReport, mask_path
 from medseg.engine.device import first_process_first, process_group, rank
+from medseg.engine.tally import mean_iou_of_cases
+from medseg.metrics.benchmarks import Tally
+from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
+from medseg.review.benchmark import write_benchmark_report
 from medseg.review.html import write_report
 from medseg.review.overlay import overlay_figure
+from medseg.review.picture import picture_figure
 from medseg.review.tensorboard import Board
 from medseg.workflows.run_folder import read_run
 
 
-def evaluate(run: Path, *, data: Path | None = None) -> dict[str, Any]:
+def evaluate(run: Path, *, data: Path | None = None, split: str | None = None) -> dict[str, Any]:
     """Score a run and write `eval/`, `report.html` and the TensorBoard overlays.
 
     Args:
         run: the folder of a run.
         data: another data set, all of whose labelled cases are scored (into `eval-NAME/`); default: the held-out cases
             of the run's own.
+        split: an official split of the data set (into `eval-SPLIT/`); default: the held-out one.
 
     Returns:
         The summary of the metrics table.
@@ -40,19 +47,28 @@ def evaluate(run: Path, *, data: Path | None = None) -> dict[str, Any]:
         MedsegError: the folder is no run, or no case could be scored.
     """
     config, facts = read_run(run)
-    output = run / ("eval" if data is None else f"eval-{data.resolve().name}")
+    names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
+    output, own = run / "-".join(names), len(names) == 1
     overrides: dict[str, Any] = {"output_dir": str(output)}
     if data is not None:
         overrides |= {"dataset_dir": str(data.resolve()), "dataset#data#cases#section": "all"}
+    if split is not None:
+        overrides |= {"dataset#data#cases#section": "validation", "dataset#data#cases#splits": {"validation": split}}
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
         cohort: CohortReport = run_bundle(run, "evaluate", **overrides).parser.get_parsed_content("handlers#1")
     if cohort.table is None:
         raise RunError([Problem(f.case, f.reason) for f in cohort.failures] or "there is no case to score")
     if rank() == 0:
-        _review(run, output, config, facts, cohort.table, data)
+        root = str(data or config.data.root)
+        cases = {case["case"]: case for case in load_cases(root, "all", layout=config.data.layout)}
+        review = Review(run, output, config, facts, cases, own)
+        if isinstance(cohort.table, MetricsTable):
+            review.medical(cohort.table)
+        else:
+            review.pictures(cohort.table, cohort.tallies)
         print(cohort.table.text())
-        print(f"report: {output.parent / 'report.html' if data is None else output / 'report.html'}")
+        print(f"report: {review.report}")
     if cohort.failures:
         raise PartialFailure(
             [Problem(f.case, f.reason) for f in cohort.failures]
@@ -62,44 +78,74 @@ def evaluate(run: Path, *, data: Path | None = None) -> dict[str, Any]:
     return cohort.table.summary()
 
 
-def _review(run: Path, output: Path, config: Config, facts: DataFacts, table: MetricsTable, data: Path | None) -> None:
-    """The report, and the same overlays in TensorBoard."""
-    root = str(data or config.data.root)
-    cases = {case["case"]: case for case in load_cases(root, "all", layout=config.data.layout)}
-    overlays = []
-    for rank_name, names in table.extremes(1).items():
-        for name in names:
-            image, truth = read_image(cases[name]["image"]), read_image(cases[name]["label"])
-            mask = read_image(mask_path(output / "masks", name))
-            scores = [score for score in table.scores if score.case == name]
-            dice = [score.dice for score in scores if score.dice is not None]
-            caption = f"{rank_name}: {name}, mean Dice {sum(dice) / len(dice):.3f}" if dice else f"{rank_name}: {name}"
-            picture = overlay_figure(
-                image, label_values(truth), label_values(mask), labels=facts.labels, title=name, scores=scores
-            )
-            overlays.append((caption, picture))
-    history = _history(run / "history.csv")
-    write_report(
-        (run if data is None else output) / "report.html",
-        title=f"{config.name}: {config.description}" if config.description else config.name,
-        summary=table.summary(),
-        table=table,
-        history=history,
-        overlays=overlays,
-        config_text=dump_config(config),
-        environment=json.loads((run / "environment.json").read_text()),
-        labels=facts.labels,
-    )
-    if data is None:
-        board = Board(run / "tensorboard")
-        step = int(history[-1]["epoch"]) if history else 0
+class Review:
+    """The report, and the same pictures in TensorBoard if it is of the run's own held-out cases."""
+
+    def __init__(
+        self, run: Path, output: Path, config: Config, facts: DataFacts, cases: Mapping[str, dict], own: bool
+    ) -> None:
+        self.output, self.facts, self.cases = output, facts, cases
+        self.report = (run if own else output) / "report.html"
+        self.history = _history(run / "history.csv")
+        self.common: dict[str, Any] = {
+            "title": f"{config.name}: {config.description}" if config.description else config.name,
+            "history": self.history,
+            "config_text": dump_config(config),
+            "environment": json.loads((run / "environment.json").read_text()),
+        }
+        self.board = run / "tensorboard" if own else None
+
+    def medical(self, table: MetricsTable) -> None:
+        overlays = []
+        for rank_name, names in table.extremes(1).items():
+            for name in names:
+                image, truth, mask = self._read(name)
+                scores = [score for score in table.scores if score.case == name]
+                dice = [score.dice for score in scores if score.dice is not None]
+                mean = f", mean Dice {sum(dice) / len(dice):.3f}" if dice else ""
+                maps = (label_values(truth), label_values(mask))
+                picture = overlay_figure(image, *maps, labels=self.facts.labels, title=name, scores=scores)
+                overlays.append((f"{rank_name}: {name}{mean}", picture))
+        summary = table.summary()
+        about = {"summary": summary, "table": table, "overlays": overlays, "labels": self.facts.labels}
+        write_report(self.report, **about, **self.common)
+        means = {
+            f"final/{metric}/{target}": values[metric]
+            for target, values in summary["targets"].items()
+            for metric in ("dice", "iou", "hd95_mm", "surface_dice")
+        }
+        self._log(overlays, means)
+
+    def pictures(self, table: BenchmarkTable, tallies: Mapping[str, Tally]) -> None:
+        ranked = mean_iou_of_cases(table.benchmark, tallies)
+        names = list(ranked)
+        chosen = dict.fromkeys((names[0], names[len(names) // 2], names[-1]))
+        overlays = []
+        for rank_name, name in zip(("worst", "median", "best"), chosen, strict=False):
+            image, truth, mask = self._read(name)
+            maps = (label_values(truth), label_values(mask))
+            note = f"mean IoU of its classes {ranked[name]:.3f}"
+            picture = picture_figure(image.array, *maps, labels=self.facts.labels, title=name, note=note)
+            overlays.append((f"{rank_name}: {name}, {note}", picture))
+        write_benchmark_report(self.report, table=table, cases=ranked, overlays=overlays, **self.common)
+        summary = table.summary()
+        means = {f"final/iou/{name}": row["iou"] for name, row in summary["classes"].items()}
+        self._log(overlays, means | {"final/mean_iou": summary["mean_iou"]})
+
+    def _read(self, name: str) -> tuple[Image, Image, Image]:
+        """Image, label and mask of a case."""
+        case = self.cases[name]
+        mask = mask_path(self.output / "masks", name, case["image"])
+        return read_image(case["image"]), *(read_image(one, channel_axis=False) for one in (case["label"], mask))
+
+    def _log(self, overlays: Sequence[tuple[str, bytes]], means: Mapping[str, float | None]) -> None:
+        if self.board is None:
+            return
+        board = Board(self.board)
+        step = int(self.history[-1]["epoch"]) if self.history else 0
         for caption, picture in overlays:
             board.overlay(f"cases/{caption.split(':')[0]}", picture, step)
-        for target, values in table.summary()["targets"].items():
-            means = {
-                f"final/{metric}/{target}": values[metric] for metric in ("dice", "iou", "hd95_mm", "surface_dice")
-            }
-            board.scalars({tag: value for tag, value in means.items() if value is not None}, step)
+        board.scalars(means, step)
         board.close()
 
 
