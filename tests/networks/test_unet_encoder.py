@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ import torch
 from medseg.config.errors import ConfigError
 from medseg.networks import build_network
 from medseg.networks.decoders.unet_encoder import EncoderUNet
+from medseg.networks.encoders import build_encoder
+from medseg.networks.pretrained import load_pretrained
 from tests.networks.oracles import copy_weights, largest_difference, segmentation_models, timm
 
 SMALL = {"encoder_options": {"width": 0.125}}
@@ -121,6 +124,19 @@ def test_norm_is_the_encoders_own_unless_given() -> None:
         for part in (network.encoder, network.climbs)
     ]
     assert kinds == [set(), {"BatchNorm3d"}, {"InstanceNorm"}, {"InstanceNorm"}]
+
+
+@pytest.mark.parametrize(("encoder", "spatial_dims"), [("resnet18", 2), ("resnet18", 3), ("vgg16", 3)])
+def test_pretrained_weights_reach_the_encoder(encoder: str, spatial_dims: int, tmp_path: Path) -> None:
+    """A classifier's file, in 2D and for RGB, fills the whole encoder and nothing else."""
+    source = build_encoder(encoder, 2, 3, width=0.125)
+    torch.save({**source.state_dict(), "fc.weight": torch.zeros(10, 64)}, tmp_path / "weights.pt")
+    network = EncoderUNet(spatial_dims, 1, 2, encoder=encoder, **SMALL)
+    report = load_pretrained(network, tmp_path / "weights.pt")
+    assert report.left_out == ("fc.weight",)
+    assert {name.split(".")[0] for name in report.kept} == {"climbs", "head"}
+    wanted = {f"encoder.{name}" for name in source.state_dict()}
+    assert wanted == {*report.loaded, *(note.split(" ")[0] for note in report.adapted)}
 
 
 def test_strides_an_axis() -> None:

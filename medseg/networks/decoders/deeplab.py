@@ -27,6 +27,7 @@ class DeepLabV1(nn.Module):
         norm: of encoder and classifier; None is the encoder's own.
         fc_channels: channels of `fc6` and `fc7`.
         rate: dilation of `fc6`.
+        branch_width: channels of each branch of the multi-scale form.
         upsample: `linear`, or `transposed`: learned, and linear to begin with.
         encoder_options: further arguments of the encoder, as `width`.
     """
