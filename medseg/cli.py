@@ -32,7 +32,10 @@ app = typer.Typer(
 
 ConfigFile = Annotated[str, typer.Option("--config", metavar="CONFIG", help="YAML file, or the name of a shipped one.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")]
-Run = Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a run.", show_default=False)]
+Runs = Annotated[
+    list[Path],
+    typer.Option("--run", metavar="DIR", help="Folder of a run; several are an ensemble.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for machines.")]
 
 
@@ -112,11 +115,20 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Check all, time a few steps, train nothing.")
     ] = False,
+    fold: Annotated[
+        str | None, typer.Option("--fold", metavar="K|all", help="Hold out this part of data.folds, or each in turn.")
+    ] = None,
 ) -> None:
     """Train, evaluate and report. The same command again goes on where it stopped."""
     from medseg.config.load import load_config
 
     settings = load_config(config, overrides)
+    if fold is not None:
+        from medseg.workflows.folds import train_folds
+
+        folder = run or Path("runs") / settings.name
+        train_folds(settings, run=folder, fold=fold, restart=restart, dry_run=dry_run)
+        return
     from medseg.workflows.train import train
 
     train(settings, run=run or Path("runs") / settings.name, restart=restart, dry_run=dry_run)
@@ -124,23 +136,29 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Run,
+    run: Runs,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Score all of another data set.")] = None,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="An official split of the data set, such as test.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a run on the cases that it did not train on, and write the report."""
+    """Score a run, or an ensemble, on the cases that it did not train on, and write the report."""
+    from medseg.workflows.ensemble import evaluate_ensemble, is_ensemble
     from medseg.workflows.evaluate import evaluate
 
     with _json_result(as_json) as result:
-        result.update(evaluate(run, data=data, split=split))
+        if not is_ensemble(run):
+            result.update(evaluate(run[0], data=data, split=split))
+        elif split is not None:
+            raise ConfigError("--split is for a single run", "give the folder of the split as --data")
+        else:
+            result.update(evaluate_ensemble(run, data=data))
 
 
 @app.command()
 def predict(
-    run: Run,
+    run: Runs,
     source: Annotated[Path, typer.Option("--input", metavar="PATH", help="An image, a folder of them, or a data set.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the masks.")],
     overwrite: Annotated[
@@ -149,10 +167,14 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
+    from medseg.workflows.ensemble import is_ensemble, predict_ensemble
     from medseg.workflows.predict import predict
 
     with _json_result(as_json) as result:
-        masks = predict(run, input=source, output=output, overwrite=overwrite)
+        if is_ensemble(run):
+            masks = predict_ensemble(run, input=source, output=output, overwrite=overwrite)
+        else:
+            masks = predict(run[0], input=source, output=output, overwrite=overwrite)
         result["masks"] = [str(mask) for mask in masks]
 
 
@@ -277,6 +299,48 @@ def review(
     from medseg.workflows.review import review
 
     review(run, port=port)
+
+
+@app.command()
+def networks(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The network to show.", show_default=False)] = "",
+    dims: Annotated[int, typer.Option("--dims", metavar="2|3", min=2, max=3, help="Spatial dimensions.")] = 2,
+    size: Annotated[
+        str, typer.Option("--size", metavar="N[,N,N]", help="Size of the image; default 512 in 2D, 96 in 3D.")
+    ] = "",
+    channels: Annotated[
+        int | None, typer.Option("--channels", min=1, help="Channels of the image; default 3 in 2D, 1 in 3D.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", min=1, help="Classes, background too; default 21 in 2D, 4 in 3D.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", metavar="NAME", help="Encoder in place of its own.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    measure: Annotated[
+        bool, typer.Option("--measure", metavar="", help="Measure effective field and speed; with NAME it always does.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List what each network costs and how far it sees, or show one with its stages."""
+    lengths = [int(part) if part.strip().isdecimal() else 0 for part in size.split(",")] if size else None
+    from medseg.workflows.networks import networks
+    from medseg.workflows.networks_text import as_text
+
+    with _json_result(as_json) as result:
+        result |= networks(
+            name or None,
+            spatial_dims=dims,
+            size=lengths,
+            channels=channels,
+            classes=classes,
+            encoder=encoder,
+            overrides=overrides,
+            measure=measure or bool(name),
+        )
+    if not as_json:
+        typer.echo(as_text(result))
 
 
 @app.command()

@@ -22,6 +22,7 @@ from medseg.data.description import channels_of, labels_of, layout_of, read_desc
 from medseg.data.folds import find_patients, read_folds
 from medseg.data.images import ENDINGS, case_name
 from medseg.data.pairs import find_layout, find_pairs
+from medseg.data.pictures import is_picture
 
 Case = dict[str, Any]
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
@@ -179,6 +180,20 @@ def load_cases(
     return split_cases(dataset.cases, validation, seed, patients)[section == "validation"]
 
 
+def named_cases(root: str | Path, layout: str = "auto", names: Sequence[str] | None = None) -> list[Case]:
+    """The labelled cases of these names (None: all).
+
+    Raises:
+        DataError: a name that the data set does not have.
+    """
+    cases = read_dataset(root, layout).cases
+    if names is None:
+        return list(cases)
+    if unknown := sorted(set(names) - {case["case"] for case in cases}):
+        raise DataError(Problem(str(root), f"has no labelled case {', '.join(map(repr, unknown[:5]))}"))
+    return [case for case in cases if case["case"] in set(names)]
+
+
 def list_inputs(path: str | Path, channels: int) -> list[Case]:
     """The cases to predict: one file; a folder of them; or a data set's root (its unlabelled cases, else all).
 
@@ -272,7 +287,10 @@ def _nnunet_folder(
         files = groups.get(name, {})
         for channel in set(files) - set(range(channels)):
             problems.append(Problem(str(files[channel]), f"is one channel too many: dataset.json names {channels}"))
-        paths = [_existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(channels)]
+        wanted = (
+            1 if set(files) == {0} and is_picture(files[0]) else channels
+        )  # a picture holds its colours in one file
+        paths = [_existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(wanted)]
         case: Case = {"case": name, "image": _one_or_list(paths)}
         if labels is not None:
             case["label"] = _existing(labels / f"{name}{ending}", problems)
@@ -291,7 +309,9 @@ def _grouped(files: Iterable[Path], channels: int) -> list[Case]:
     problems: list[Problem] = []
     cases: list[Case] = []
     for name, members in sorted(groups.items()):
-        alone = len(members) == 1 and not CHANNEL.match(case_name(members[0]))
+        first = CHANNEL.match(case_name(members[0]))
+        in_one = first is None or (channels > 1 and is_picture(members[0]) and int(first["channel"]) == 0)
+        alone = len(members) == 1 and in_one
         expected = [f"{name}_{i:04d}" for i in range(channels)]
         if alone:
             cases.append({"case": name, "image": str(members[0])})

@@ -108,15 +108,22 @@ class SegmentationEvaluator(Evaluator):
         if isinstance(batch, Failure):
             return self._fail(batch)
         try:
-            image = batch["image"].as_tensor() if hasattr(batch["image"], "as_tensor") else batch["image"]
-            image = image[None].to(self.state.device, non_blocking=True)
-            image = image.contiguous(memory_format=memory_format(image.ndim - 2))
-            with torch.inference_mode(), autocast(self.state.device, self.precision):
-                logits = self.inferer(image, self.network)
-            output = {**batch, "pred": logits[0].float()}
+            output = {**batch, "pred": self.predict(batch)}
             return output if self.postprocess is None else self.postprocess(output)
         except (MedsegError, RuntimeError, OSError, ValueError) as error:  # RuntimeError: out of memory, too
             return self._fail(Failure(batch["case"], _root_cause(error)))
+
+    def predict(self, batch: dict) -> Any:
+        """What the postprocessing gets as `pred`: logits `(K, *spatial)` float32."""
+        return self.logits(batch["image"], self.inferer, self.network)
+
+    def logits(self, image: torch.Tensor, inferer: Inferer, network: torch.nn.Module) -> torch.Tensor:
+        """`(C, *spatial)` -> `(K, *spatial)` float32, on the engine's device."""
+        image = image.as_tensor() if hasattr(image, "as_tensor") else image
+        image = image[None].to(self.state.device, non_blocking=True)
+        image = image.contiguous(memory_format=memory_format(image.ndim - 2))
+        with torch.inference_mode(), autocast(self.state.device, self.precision):
+            return inferer(image, network)[0].float()
 
     def _fail(self, failure: Failure) -> dict:
         logger.error("%s failed: %s", failure.case, failure.reason)

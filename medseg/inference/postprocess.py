@@ -118,6 +118,44 @@ def to_native(
     return mask
 
 
+def mean_to_native(
+    members: Sequence[tuple[Tensor, Any]],
+    native_affine: Any,
+    native_shape: Sequence[int],
+    labels: Labels,
+    memory_mib: float = 512,
+) -> Tensor:
+    """As `to_native`, of the mean of several logits `(K, *spatial)`, each on a grid of its own (logits, affine).
+
+    A voxel outside some of the grids has the mean of the others; outside all of them it is background. The slabs of all
+    members together keep to `memory_mib`.
+    """
+    native_shape = tuple(int(length) for length in native_shape)
+    logits = [one for one, _ in members]
+    maps = [index_map(affine, native_affine, one.ndim - 1) for one, affine in members]
+    boxes = [_inside(*pair, one.shape[1:], native_shape) for pair, one in zip(maps, logits, strict=True)]
+    boxes = [box for box in boxes if all(span.start < span.stop for span in box)]
+    mask = torch.zeros(native_shape, dtype=mask_dtype(labels), device=logits[0].device)
+    if not boxes:
+        return mask
+    whole = [slice(min(s.start for s in spans), max(s.stop for s in spans)) for spans in zip(*boxes, strict=True)]
+    bytes_a_slice = sum(
+        _slice_bytes(matrix, one.shape[0], whole) for (matrix, _), one in zip(maps, logits, strict=True)
+    )
+    thickness = max(1, int(memory_mib * MIB / bytes_a_slice))
+    for start in range(whole[0].start, whole[0].stop, thickness):
+        slab = (slice(start, min(start + thickness, whole[0].stop)), *whole[1:])
+        size = tuple(span.stop - span.start for span in slab)
+        total = torch.zeros(logits[0].shape[0], *size, device=mask.device)
+        count = torch.zeros(size, device=mask.device)
+        for one, (matrix, offset) in zip(logits, maps, strict=True):
+            values, outside = _sample(one, matrix, offset + matrix @ [span.start for span in slab], size)
+            total += values.masked_fill_(outside, 0)
+            count += ~outside
+        mask[slab] = logits_to_mask(total.div_(count.clamp(min=1)), labels).masked_fill_(count == 0, 0)
+    return mask
+
+
 def index_map(affine: Any, native_affine: Any, spatial_dims: int) -> tuple[np.ndarray, np.ndarray]:
     """`matrix @ native index + offset` = index on the preprocessed grid (both in voxels, float64)."""
     grid, native = _affine(affine, spatial_dims), _affine(native_affine, spatial_dims)
@@ -211,6 +249,8 @@ def _sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[
 class LogitsToMaskd(MapTransform):
     """Replace the logits `(K, *spatial)` of a case by its mask `(1, *native_shape)` on the grid of its file.
 
+    A list of MetaTensors (of an ensemble whose members see the case on different grids) is averaged on the file's grid.
+
     Reads the preprocessed grid from the logits' own affine (a `MetaTensor`) or else the image's, and the file's grid
     from `native_affine` and `native_shape`.
     """
@@ -234,13 +274,17 @@ class LogitsToMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
         for key in self.key_iterator(case):
-            logits = case[key]
-            grid = logits if isinstance(logits, MetaTensor) else case[self.image_key]
-            plain = torch.as_tensor(logits.as_tensor() if isinstance(logits, MetaTensor) else logits)
-            native_affine = torch.as_tensor(case["native_affine"]).cpu()
-            mask = to_native(
-                plain, grid.affine, native_affine, case["native_shape"], self.labels, memory_mib=self.memory_mib
-            )
+            logits, native_affine = case[key], torch.as_tensor(case["native_affine"]).cpu()
+            native = (native_affine, case["native_shape"], self.labels, self.memory_mib)
+            if isinstance(logits, list):  # of several networks, on grids of their own
+                mask = mean_to_native([(_plain(one), one.affine) for one in logits], *native)
+            else:
+                grid = logits if isinstance(logits, MetaTensor) else case[self.image_key]
+                mask = to_native(_plain(logits), grid.affine, *native)
             mask = keep_largest_component(mask, self.labels, self.largest)
             case[key] = MetaTensor(mask[None], affine=native_affine)
         return case
+
+
+def _plain(logits: Tensor) -> Tensor:
+    return logits.as_tensor() if isinstance(logits, MetaTensor) else torch.as_tensor(logits)

@@ -30,11 +30,20 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
         MedsegError: the folder is no trained run, or there is no image at `input`.
     """
     config, facts = read_run(run)
-    cases = list_inputs(input, len(facts.channels))
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
-        workflow = run_bundle(run, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
-        cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
+        return run_inference(run, len(facts.channels), input=input, output=output, overwrite=overwrite)
+
+
+def run_inference(bundle: Path, channels: int, *, input: Path, output: Path, overwrite: bool) -> list[Path]:
+    """Run the inference of a bundle that was just written, see `predict`; inside a process group.
+
+    Args:
+        channels: of an image.
+    """
+    cases = list_inputs(input, channels)
+    workflow = run_bundle(bundle, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
+    cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
     masks = [path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()]
     if rank() == 0:
         print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")

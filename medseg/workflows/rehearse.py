@@ -7,6 +7,7 @@ from typing import Any
 from medseg.bundle.facts import describe_data
 from medseg.config.schema import Config
 from medseg.data.cases import load_cases
+from medseg.workflows.splits import find_folds
 from medseg.workflows.step import measure_step
 
 
@@ -17,8 +18,7 @@ def rehearse(config: Config) -> None:
         config: the experiment, `data.root` given.
     """
     data, training, facts = config.data, config.training, describe_data(config)
-    listed: dict[str, Any] = {"layout": data.layout, "validation": data.validation, "seed": config.seed}
-    cases = {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
+    cases = _count(config)
     step = measure_step(config, facts)
     print(
         f"""\
@@ -31,6 +31,22 @@ one step     {step.seconds:.2f} s for {training.batch_size} x {" x ".join(map(st
 peak memory  {step.peak_gib:.1f} GiB
 budget       {_budget(config, step.seconds)}"""
     )
+
+
+def _count(config: Config) -> dict[str, int]:
+    """Section -> number of its cases."""
+    data = config.data
+    if data.fold is not None:
+        fold = find_folds(config).fold(data.fold)
+        return {"training": len(fold.training), "validation": len(fold.validation)}
+    listed: dict[str, Any] = {
+        "layout": data.layout,
+        "validation": data.validation,
+        "seed": config.seed,
+        "patient_pattern": data.patient_pattern,
+        "patient_table": data.patient_table,
+    }
+    return {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
 
 
 def _budget(config: Config, seconds: float) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.facts import DataFacts, describe_data
-from medseg.bundle.write import replace_file, write_bundle
+from medseg.bundle.write import write_bundle
 from medseg.config.errors import Problem, RunError
+from medseg.config.files import replace_file
 from medseg.config.load import dump_config, load_config
 from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
@@ -21,6 +22,7 @@ from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.workflows.doctor import doctor
+from medseg.workflows.splits import keep_folds
 
 RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html")
 
@@ -29,6 +31,7 @@ MAY_CHANGE = (
     "description",
     "data.root",
     "data.cache",
+    "data.folds_file",
     "inference",
     "evaluation",
     "training.max_epochs",
@@ -62,6 +65,8 @@ def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     run.mkdir(parents=True, exist_ok=True)
+    if config.data.fold is not None:
+        keep_folds(config, run, anew=restart).fold(config.data.fold)
     replace_file(saved, dump_config(config))
     replace_file(run / "data.json", facts.to_json())
     replace_file(run / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")

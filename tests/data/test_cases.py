@@ -187,3 +187,19 @@ def test_real_data_sets(test_data: Path) -> None:
     assert (brats.layout, len(brats.cases)) == ("nnunet", 4)
     assert brats.labels.targets == {"whole_tumour": (1, 2, 3), "tumour_core": (2, 3), "enhancing_tumour": (3,)}
     assert read_dataset(test_data / "Task01_BrainTumour_slabs").channels == ("FLAIR", "T1w", "t1gd", "T2w")
+
+
+def test_nnunet_pictures_hold_their_colours_in_one_file(tmp_path: Path) -> None:
+    root = tmp_path / "nnunet"
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (root / folder).mkdir(parents=True)
+    for name in ("imagesTr/a_0000.png", "labelsTr/a.png", "imagesTs/b_0000.png"):
+        (root / name).touch()
+    description = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "cell": 1}}
+    (root / "dataset.json").write_text(json.dumps(description | {"numTraining": 1, "file_ending": ".png"}))
+    dataset = read_dataset(root)
+    assert [case["image"] for case in dataset.cases] == [str(root / "imagesTr" / "a_0000.png")]
+    assert [case["image"] for case in dataset.unlabelled] == [str(root / "imagesTs" / "b_0000.png")]
+    listed = [{"case": "b", "image": str(root / "imagesTs" / "b_0000.png")}]
+    assert list_inputs(root / "imagesTs", channels=3) == listed
+    assert list_inputs(root / "imagesTs" / "b_0000.png", channels=3) == listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from medseg.config.errors import ConfigError
 from medseg.config.load import load_config
@@ -28,6 +30,8 @@ from medseg.workflows.plan_rules import (
     parameters,
     validation_interval,
 )
+from medseg.workflows.predict import predict
+from medseg.workflows.train import train
 
 CPU = Machine("cpu", 2, 12.0, 2)
 GPU = Machine("cuda", 16, 8.0, 2)
@@ -197,6 +201,34 @@ def test_visits_of_a_patient_are_seen(tiny_msd: Callable[..., Path], tmp_path: P
     assert made.folds is not None
     for fold in made.folds.folds:
         assert not {case[:6] for case in fold.training} & {case[:6] for case in fold.validation}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_as_nnunet_lays_them_out_plan_train_and_predict(tmp_path: Path, channels: int) -> None:
+    """Nothing is edited between the plan and the masks."""
+    random = np.random.default_rng(0)
+    root = tmp_path / "cells"
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        rows, columns = np.indices((48, 40))
+        label = ((rows - random.integers(15, 30)) ** 2 + (columns - 20) ** 2 < 80).astype(np.uint8)
+        image = (60 + 120 * label[..., None] + random.integers(0, 30, (48, 40, channels))).astype(np.uint8)
+        folder = "imagesTr" if number < 5 else "imagesTs"
+        Pillow.fromarray(image.squeeze()).save(root / folder / f"cell_{number}_0000.png")
+        if number < 5:
+            Pillow.fromarray(label).save(root / "labelsTr" / f"cell_{number}.png")
+    names = {str(n): name for n, name in enumerate(["red", "green", "blue"][:channels])}
+    description = {"channel_names": names, "labels": {"background": 0, "cell": 1}, "numTraining": 5}
+    (root / "dataset.json").write_text(json.dumps(description | {"file_ending": ".png"}))
+    made = plan(root, output=tmp_path / "cells.yaml", minutes=0.05)
+    assert made.config.network.spatial_dims == 2
+    assert made.config.training.patch_size == [48, 40]
+    run = train(made.config, run=tmp_path / "run")
+    (mask,) = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+    assert np.asarray(Pillow.open(mask)).shape == (48, 40)
+    assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 1
 
 
 @pytest.mark.slow
