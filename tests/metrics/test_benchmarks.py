@@ -185,8 +185,8 @@ def ade20k_rules(pairs: list[Pair], classes: int) -> tuple[list[float], float, f
 def test_voc_equals_its_rules(seed: int) -> None:
     rng = np.random.default_rng(seed)
     everything = [*range(21), 255]
-    pairs = [(truth := blocks(rng, everything), spoiled(rng, np.where(truth == 255, 0, truth), everything[:-1]))
-             for _ in range(4)]  # fmt: skip
+    truths = [blocks(rng, everything) for _ in range(4)]
+    pairs = [(truth, spoiled(rng, np.where(truth == 255, 0, truth), everything[:-1])) for truth in truths]
     if seed == 0:  # without one class anywhere, its IoU and the mean are undefined
         pairs = [tuple(np.where(array == 20, 0, array) for array in pair) for pair in pairs]
     expected, mean = voc_rules(pairs, 21)
@@ -195,6 +195,16 @@ def test_voc_equals_its_rules(seed: int) -> None:
     assert (summary["mean_iou"] is None) == (seed == 0)
     if seed:
         assert summary["mean_iou"] == pytest.approx(mean, abs=1e-9)
+
+
+def test_voc_real_frames(test_data: Path) -> None:
+    files = sorted((test_data / "VOCdevkit_sample/VOC2012/SegmentationClass").glob("*.png"))
+    truths = [np.asarray(Image.open(file)) for file in files]  # palette pictures: their indices
+    pairs = [(truth, np.roll(np.where(truth == 255, 0, truth), 9, 0)) for truth in truths]
+    expected, _ = voc_rules(pairs, 21)
+    summary = figures(Benchmark.of_card(load_card("voc2012")), pairs)
+    assert [math.nan if iou is None else iou for iou in ious(summary)] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert summary["pixels"] == sum(int((truth < 255).sum()) for truth in truths)
 
 
 @pytest.mark.parametrize("seed", range(3))
