@@ -21,7 +21,7 @@ from medseg.bundle.facts import DataFacts
 from medseg.config.cards import load_card
 from medseg.config.labels import Labels
 from medseg.config.schema import Config
-from medseg.data.augment import Augment
+from medseg.data.augment import Augment, margin
 from medseg.data.cache import CachedDataset
 from medseg.data.cases import load_cases
 from medseg.data.crops import CropDataset
@@ -149,6 +149,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
             foreground_probability=training.foreground_probability,
             samples_per_epoch="@samples_per_epoch",
             seed=config.seed,
+            margin=margin(training.patch_size, *options.reach),
         )
     mean, _ = COLOUR_SCALES.get(config.preprocessing.normalization, ((0.0,), (1.0,)))
     return target(
@@ -176,6 +177,7 @@ def augment(config: Config) -> Component | None:
         Augment,
         seed=config.seed,
         spacing_mm=config.preprocessing.spacing_mm,
+        patch_size="$@train#dataset.patch_size",
         **options.model_dump(exclude={"enabled", "crop_scale", "category_cap", "photometric"}),
     )
 

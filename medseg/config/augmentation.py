@@ -48,6 +48,9 @@ class AugmentationConfig(Section):
     flip_axes: Axes = []
     """Spatial axes that may be mirrored; leave out the left-right axis where sides are different classes. In a picture,
     0 is up and down, 1 is left and right."""
+    bend_voxels: Annotated[float, Field(ge=0)] = 1.5
+    """Elastic deformation: standard deviation of the waves along each axis that shift voxels."""
+    bend_probability: Fraction = 0.0
     noise_std: Annotated[float, Field(ge=0)] = 0.1
     noise_probability: Fraction = 0.15
     blur_sigma_voxels: Factors = [0.5, 1.0]
@@ -87,3 +90,14 @@ class AugmentationConfig(Section):
     def crops(self) -> bool:
         """Whether training sees crops at random scales, and not patches."""
         return self.enabled and self.crop_scale is not None
+
+    @property
+    def reach(self) -> tuple[float, float, float]:
+        """Largest rotation in degrees, smallest scale, and bend in voxels of what really happens to a patch."""
+        if not self.enabled:
+            return 0.0, 1.0, 0.0
+        return (
+            self.rotation_degrees if self.rotation_probability else 0.0,
+            self.scale[0] if self.scale_probability else 1.0,
+            self.bend_voxels if self.bend_probability else 0.0,
+        )

@@ -23,6 +23,7 @@ class _Draw:
     """What happens to one sample; None: nothing of the kind."""
 
     matrix: np.ndarray | None  # voxel offset from the centre of the output -> of the input
+    bends: np.ndarray | None  # (3, dims, dims): amplitude, waves a patch, phase; of the shift of axis i along axis j
     flips: tuple[int, ...]  # spatial axes
     sigma: float | None
     zoom: float | None
@@ -36,12 +37,16 @@ class _Draw:
 class Augment:
     """Augment a batch: `image` `(B, C, *spatial)` float32, `label` `(B, 1, *spatial)`, `sample` `(B,)` whole numbers.
 
-    The arguments are the keys of `augmentation` in the config. Rotation, scaling and flips are one linear interpolation
-    (the label's: nearest), with the border repeated outside; then blur and low resolution, noise, brightness, contrast,
-    gamma, each channel with factors of its own. Ranges of factors are drawn evenly on a logarithmic scale.
+    The arguments are the keys of `augmentation` in the config. Rotation, scaling, bending and flips are one linear
+    interpolation (the label's: nearest), with the border repeated outside; then blur and low resolution, noise,
+    brightness, contrast, gamma, each channel with factors of its own. Ranges of factors are drawn evenly on a
+    logarithmic scale. Bending shifts voxels along each axis by waves along each axis, longer than the patch: an elastic
+    deformation whose positions are still sums of one short vector an axis, and so costs nothing more.
 
     Args:
+        bend_voxels: standard deviation of a wave's amplitude.
         spacing_mm: size of the voxels, so that a rotation of anisotropic voxels does not shear; default: cubes.
+        patch_size: what is returned, the middle of images that came with a margin; default: as large as they come.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class Augment:
         scale: Sequence[float] = (0.8, 1.25),
         scale_probability: float = 0.3,
         flip_axes: Sequence[int] = (),
+        bend_voxels: float = 1.5,
+        bend_probability: float = 0.0,
         noise_std: float = 0.1,
         noise_probability: float = 0.15,
         blur_sigma_voxels: Sequence[float] = (0.5, 1.0),
@@ -65,6 +72,7 @@ class Augment:
         low_resolution_zoom: Sequence[float] = (0.5, 1.0),
         low_resolution_probability: float = 0.1,
         spacing_mm: Sequence[float] | None = None,
+        patch_size: Sequence[int] | None = None,
     ) -> None:
         self.seed = seed
         self.rotation_degrees = rotation_degrees
@@ -72,6 +80,8 @@ class Augment:
         self.scale = _positive("scale", scale)
         self.scale_probability = scale_probability
         self.flip_axes = tuple(flip_axes)
+        self.bend_voxels = bend_voxels
+        self.bend_probability = bend_probability
         self.noise_std = noise_std
         self.noise_probability = noise_probability
         self.blur_sigma_voxels = _positive("blur_sigma_voxels", blur_sigma_voxels)
@@ -85,12 +95,13 @@ class Augment:
         self.low_resolution_zoom = _positive("low_resolution_zoom", low_resolution_zoom)
         self.low_resolution_probability = low_resolution_probability
         self.spacing_mm = None if spacing_mm is None else tuple(spacing_mm)
+        self.patch_size = None if patch_size is None else tuple(patch_size)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         images, labels = [], []
         for image, label, sample in zip(batch["image"], batch["label"], torch.as_tensor(batch["sample"]), strict=True):
             draw = self._draw(int(sample), image.shape[0], image.ndim - 1)
-            image, label = _spatial(image.contiguous(), label.contiguous(), draw)
+            image, label = _spatial(image.contiguous(), label.contiguous(), draw, self.patch_size)
             images.append(_intensity(image, draw))
             labels.append(label)
         return dict(batch) | {"image": torch.stack(images), "label": torch.stack(labels)}
@@ -107,13 +118,16 @@ class Augment:
         brightness, contrast, gamma = (
             _log_uniform(random, limits, channels) for limits in (self.brightness, self.contrast, self.gamma)
         )
+        waves = [random.normal(0, self.bend_voxels, (3, 3)), random.uniform(0.25, 0.75, (3, 3)), random.random((3, 3))]
+        bends = np.stack(waves)[:, :dims, :dims] if chance[8] < self.bend_probability else None
         rotates, scales = chance[0] < self.rotation_probability, chance[1] < self.scale_probability
         matrix = None
-        if rotates or scales:
+        if rotates or scales or bends is not None:
             matrix = self._rotation(angles, dims) if rotates else np.eye(dims)
             matrix = matrix / (scale if scales else 1.0)
         return _Draw(
             matrix=matrix,
+            bends=bends,
             flips=tuple(axis for axis in self.flip_axes if flips[axis]),
             sigma=sigma if chance[2] < self.blur_probability else None,
             zoom=zoom if chance[3] < self.low_resolution_probability else None,
@@ -142,26 +156,50 @@ class Augment:
 # --- geometry ------------------------------------------------------------------------------------------------------
 
 
-def _spatial(image: torch.Tensor, label: torch.Tensor, draw: _Draw) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image and label `(C, *spatial)` under rotation, scaling and flips."""
+def margin(patch_size: Sequence[int], rotation_degrees: float, smallest_scale: float, bend_voxels: float) -> list[int]:
+    """Voxels around a patch, a side, that its turned, shrunk and bent form reaches into; at most three tenths of it."""
+    cosine, sine = np.cos(np.deg2rad(min(rotation_degrees, 90))), np.sin(np.deg2rad(min(rotation_degrees, 90)))
+    halves = [size / 2 for size in patch_size]
+    margins = []
+    for axis, half in enumerate(halves):
+        others = [other for index, other in enumerate(halves) if index != axis]
+        reach = max(half, *(cosine * half + sine * other for other in others)) / min(smallest_scale, 1.0)
+        margins.append(min(int(np.ceil(reach + 2 * bend_voxels - half)), int(np.ceil(0.6 * half))))
+    return margins
+
+
+def _spatial(
+    image: torch.Tensor, label: torch.Tensor, draw: _Draw, size: tuple[int, ...] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The middle, of that size, of image and label `(C, *spatial)` under rotation, scaling, bending and flips."""
+    shape = tuple(image.shape[1:])
+    size = shape if size is None else size
     if draw.matrix is None:
+        first = [(n - m) // 2 for n, m in zip(shape, size, strict=True)]
+        middle = (slice(None), *(slice(start, start + m) for start, m in zip(first, size, strict=True)))
         axes = [axis + 1 for axis in draw.flips]
-        return (image.flip(axes), label.flip(axes)) if axes else (image, label)
+        return image[middle].flip(axes), label[middle].flip(axes)
     matrix = draw.matrix.copy()
     matrix[:, list(draw.flips)] *= -1  # the output's axis runs backwards
-    positions = _positions(matrix, image.shape[1:], image.device)
+    positions = _positions(matrix, draw.bends, shape, size, image.device)
     return _linear(image, positions), _nearest(label, positions)
 
 
-def _positions(matrix: np.ndarray, shape: Sequence[int], device: torch.device) -> list[torch.Tensor]:
+def _positions(
+    matrix: np.ndarray, bends: np.ndarray | None, shape: Sequence[int], size: Sequence[int], device: torch.device
+) -> list[torch.Tensor]:
     """For every voxel of the output, its position on each axis of the input, `(*spatial)` each, kept inside."""
     dims = len(shape)
-    offsets = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in shape]
+    offsets = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in size]
     positions = []
     for axis, n in enumerate(shape):
         position: torch.Tensor | None = None
         for other, offset in enumerate(offsets):
-            term = (offset * float(matrix[axis, other])).view([-1 if k == other else 1 for k in range(dims)])
+            term = offset * float(matrix[axis, other])
+            if bends is not None:
+                amplitude, waves, phase = bends[:, axis, other].tolist()
+                term = term + amplitude * torch.sin(2 * torch.pi * (waves * offset / size[other] + phase))
+            term = term.view([-1 if k == other else 1 for k in range(dims)])
             position = term + (n - 1) / 2 if position is None else position + term
         assert position is not None
         positions.append(position.clamp_(0, n - 1))
@@ -186,7 +224,7 @@ def _linear(image: torch.Tensor, positions: Sequence[torch.Tensor]) -> torch.Ten
         low = between(voxels, axis + 1, shift)
         return low.lerp_(between(voxels, axis + 1, shift + strides[axis]), fractions[axis])
 
-    return torch.stack([between(channel.view(-1), 0, 0).view(shape) for channel in image])
+    return torch.stack([between(channel.reshape(-1), 0, 0).view(positions[0].shape) for channel in image])
 
 
 def _nearest(label: torch.Tensor, positions: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -195,7 +233,7 @@ def _nearest(label: torch.Tensor, positions: Sequence[torch.Tensor]) -> torch.Te
         nearest = (position + 0.5).to(torch.int32)
         index = nearest if index is None else index.mul_(n).add_(nearest)
     assert index is not None
-    return torch.stack([channel.view(-1).index_select(0, index.view(-1)).view(index.shape) for channel in label])
+    return torch.stack([channel.reshape(-1).index_select(0, index.view(-1)).view(index.shape) for channel in label])
 
 
 # --- intensity -----------------------------------------------------------------------------------------------------

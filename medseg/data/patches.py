@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
 from medseg.config.errors import DataError, Problem
@@ -24,10 +25,14 @@ class PatchDataset(Dataset):
     MONAI's sliding window pads with at inference (after z-scoring, the mean, or the background where that is set to 0);
     the label with 0, background, so that the network learns that nothing is out there.
 
+    With a `margin`, the patch comes with that many voxels a side around it, for an augmentation that turns and shrinks
+    it to cut it out of: so the border of the patch is real, and only that of the volume is repeated.
+
     Args:
         targets: name -> label values (`Labels.targets`).
         foreground_probability: share of the patches that are centred on a target, every target of the case alike.
         samples_per_epoch: `len(dataset)`; has no influence on a sample.
+        margin: voxels a side for each axis; default 0.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class PatchDataset(Dataset):
         foreground_probability: float,
         samples_per_epoch: int,
         seed: int,
+        margin: Sequence[int] | None = None,
     ) -> None:
         if not len(cases):
             raise DataError("no case to train on")
@@ -47,6 +53,7 @@ class PatchDataset(Dataset):
         self.foreground_probability = foreground_probability
         self.samples_per_epoch = samples_per_epoch
         self.seed = seed
+        self.margin = (0,) * len(self.patch_size) if margin is None else tuple(margin)
         self._pass: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
 
     @property
@@ -67,8 +74,8 @@ class PatchDataset(Dataset):
             raise DataError(Problem(entry.case, f"image of shape {shape}, but a patch of size {self.patch_size}"))
         start = self._start(entry, shape, np.random.default_rng([self.seed, PATCH, sample]))
         return {
-            "image": _crop(entry.image, start, self.patch_size),
-            "label": _crop(entry.label, start, self.patch_size),
+            "image": _crop(entry.image, start, self.patch_size, self.margin),
+            "label": _crop(entry.label, start, self.patch_size, self.margin),
             "sample": sample,
             "case": entry.case,
         }
@@ -141,15 +148,23 @@ class SampleSequence(Sampler[int]):
             yield from range(batch, batch + self.batch_size)
 
 
-def _crop(volume: torch.Tensor, start: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-    """A copy of the box that begins at `start` (below 0: outside, filled with 0)."""
-    inside, there = [slice(None)], [slice(None)]
-    for first, patch, length in zip(start, size, volume.shape[1:], strict=True):
-        inside.append(slice(max(0, first), min(length, first + patch)))
-        there.append(slice(max(0, -first), max(0, -first) + min(length, first + patch) - max(0, first)))
+def _crop(volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin: Sequence[int]) -> torch.Tensor:
+    """A copy of the box from `start` on (below 0: outside, filled with 0) with its margin, the border repeated."""
+    inside, pads, indices = [slice(None)], [], []
+    for first, patch, extra, length in zip(start, size, margin, volume.shape[1:], strict=True):
+        if length < patch:  # the whole axis; `first` is not above 0
+            inside.append(slice(None))
+            pads.append((-first, patch - length + first))
+            indices.append(torch.arange(-extra, patch + extra).clamp_(0, patch - 1))
+        else:
+            low, high = max(0, first - extra), min(length, first + patch + extra)
+            inside.append(slice(low, high))
+            pads.append((0, 0))
+            indices.append(torch.arange(first - extra, first + patch + extra).clamp_(low, high - 1) - low)
     box = volume[tuple(inside)]
-    if box.shape[1:] == tuple(size):
-        return box.clone(memory_format=torch.contiguous_format)
-    padded = volume.new_zeros((volume.shape[0], *size))
-    padded[tuple(there)] = box
-    return padded
+    if any(before or after for before, after in pads):
+        box = F.pad(box, [number for pair in reversed(pads) for number in pair])
+    for axis, index in enumerate(indices, start=1):
+        if len(index) != box.shape[axis]:
+            box = box.index_select(axis, index)
+    return box.clone(memory_format=torch.contiguous_format)

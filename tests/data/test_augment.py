@@ -10,7 +10,7 @@ from scipy import ndimage
 from medseg.data import augment as module
 from medseg.data.augment import Augment
 
-NAMES = ("rotation", "scale", "noise", "blur", "brightness", "contrast", "gamma", "low_resolution")
+NAMES = ("rotation", "scale", "bend", "noise", "blur", "brightness", "contrast", "gamma", "low_resolution")
 
 
 def only(*names: str, **options: Any) -> Augment:
@@ -34,7 +34,7 @@ def batch(shape: tuple[int, ...] = (18, 21, 16), count: int = 4, channels: int =
     }
 
 
-ALL = {f"{name}_probability": 0.7 for name in NAMES} | {"flip_axes": (0, 1)}
+ALL = {f"{name}_probability": 0.7 for name in NAMES} | {"flip_axes": (0, 1), "bend_voxels": 1.0}
 
 
 @pytest.mark.parametrize("shape", [(18, 21, 16), (18, 21)])
@@ -183,7 +183,7 @@ def test_probabilities_and_ranges_hold() -> None:
 def test_the_keys_are_those_of_the_config() -> None:
     from medseg.config.schema import AugmentationConfig
 
-    defaults = AugmentationConfig().model_dump(exclude={"enabled"})
+    defaults = AugmentationConfig().model_dump(exclude={"enabled", "crop_scale", "category_cap", "photometric"})
     augment = Augment(0, **defaults)
     for key, value in defaults.items():
         held = getattr(augment, key)
@@ -205,3 +205,56 @@ def test_a_gpu_gives_what_a_cpu_gives_except_for_noise() -> None:
 def test_matrices_keep_constants() -> None:
     for matrix in (module._blur_matrix(9, 1.0), module._resize_matrix(5, 9), module._resize_matrix(9, 1)):
         np.testing.assert_allclose(matrix.sum(1), 1)
+
+
+@pytest.mark.parametrize("shape", [(30, 26, 22), (30, 26)])
+def test_bends_are_smooth_shifts_along_each_axis(shape: tuple[int, ...]) -> None:
+    """Of an image that holds its own coordinates, the result is where each voxel was taken from."""
+    dims = len(shape)
+    where = torch.stack(torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in shape], indexing="ij"))
+    data = {
+        "image": where.expand(3, *where.shape),
+        "label": (where[:1] > 12).to(torch.uint8).expand(3, 1, *shape),
+        "sample": torch.arange(3),
+    }
+    bent = only("bend", bend_voxels=1.0)(data)
+    shift = bent["image"] - where
+    inside = (slice(None), slice(None), *[slice(8, -8)] * dims)  # away from the border, which is repeated
+    assert 0.3 < shift[inside].abs().max() < 3 * 4  # three waves an axis, of standard deviation 1
+    assert not torch.equal(shift[0], shift[1])
+    for axis in range(2, 2 + dims):
+        assert shift[inside].diff(dim=axis).abs().max() < 1  # nothing folds
+        for other in range(2, axis):  # a sum of one wave along each axis: no mixed second difference
+            assert shift[inside].diff(dim=axis).diff(dim=other).abs().max() < 1e-3
+    wrong = bent["label"][:, 0] != (bent["image"][:, 0] > 12.5)
+    assert (wrong & ((bent["image"][:, 0] - 12.5).abs() > 1e-3)).sum() == 0
+    still = only("bend", bend_voxels=0.0)(data)
+    torch.testing.assert_close(still["image"], data["image"], atol=1e-4, rtol=0)
+
+
+def test_a_margin_is_cut_away_and_fills_the_corners() -> None:
+    """The middle comes out untouched; what is turned into the patch is the image around it, not a repeated border."""
+    data = batch((36, 36), count=2)
+    middle = (slice(None), slice(None), slice(8, 28), slice(8, 28))
+    cut = only(patch_size=(20, 20))(data)
+    assert torch.equal(cut["image"], data["image"][middle])
+    assert torch.equal(cut["label"], data["label"][middle])
+    turned = only("rotation", "scale", rotation_degrees=45, scale=(0.8, 0.8), patch_size=(20, 20))(data)
+    whole = only("rotation", "scale", rotation_degrees=45, scale=(0.8, 0.8))(data)
+    torch.testing.assert_close(turned["image"], whole["image"][middle], atol=1e-4, rtol=1e-4)
+    assert torch.equal(turned["label"], whole["label"][middle])
+
+
+@pytest.mark.parametrize("size", [(32, 48, 32), (64, 64), (16, 128, 128)])
+def test_the_margin_is_where_corners_come_to_lie(size: tuple[int, ...]) -> None:
+    corners = np.array(np.meshgrid(*[[-n / 2, n / 2] for n in size], indexing="ij")).reshape(len(size), -1)
+    reach = np.abs(corners).max(axis=1)
+    angle = np.deg2rad(10)
+    for first, second in [(0, 1), (1, 0), (1, 2), (2, 1)] if len(size) == 3 else [(0, 1), (1, 0)]:
+        turn = np.eye(len(size))
+        turn[[first, second], [first, second]] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        reach = np.maximum(reach, np.abs(turn @ corners).max(axis=1))
+    wanted = [min(int(np.ceil(r / 0.9 - n / 2)), int(np.ceil(0.3 * n))) for r, n in zip(reach, size, strict=True)]
+    assert module.margin(size, 10, 0.9, 0) == wanted
+    assert module.margin(size, 0, 1.0, 0) == [0] * len(size)

@@ -93,6 +93,25 @@ def test_image_and_label_are_cut_alike_and_padding_is_zero(cases: CachedDataset)
         assert (entry.image > 0).all()
 
 
+def test_a_margin_is_what_lies_around_the_patch(cases: CachedDataset) -> None:
+    """Voxels of the volume where there are any; outside, its border (or the padding of a small volume) repeated."""
+    dataset = PatchDataset(cases, (8, 8, 8), TARGETS, 0.5, 12, 0, margin=(2, 0, 3))
+    for number in range(30):
+        sample, patch = dataset[number], patches(cases)[number]
+        entry = cases.entry(int(sample["case"]))
+        assert sample["image"].shape == sample["label"].shape == (1, 12, 8, 14)
+        for key, volume in (("image", entry.image), ("label", entry.label)):
+            middle = sample[key][:, 2:-2, :, 3:-3]
+            assert torch.equal(middle, patch[key])
+            assert volume is not None
+            shape = volume.shape[1:]
+            before = [(max(0, 8 - n)) // 2 for n in shape]
+            padded = np.pad(volume[0].numpy(), [(b, max(0, 8 - n) - b) for b, n in zip(before, shape, strict=True)])
+            around = np.pad(padded, [(2, 2), (0, 0), (3, 3)], mode="edge")
+            windows = np.lib.stride_tricks.sliding_window_view(around, sample[key].shape[1:])
+            assert (windows == sample[key][0].numpy()).all(axis=(-3, -2, -1)).any()
+
+
 def test_targets_are_oversampled_alike(cases: CachedDataset) -> None:
     always = [patches(cases, 1.0)[number] for number in range(300)]
     marked = [sample for sample in always if sample["case"] != "1"]
