@@ -73,7 +73,7 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    memory = _meminfo()
+    memory = memory_info()
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -91,7 +91,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _meminfo() -> dict[str, int]:
+def memory_info() -> dict[str, int]:
     """Bytes, by the names of /proc/meminfo; empty where the system has no such file."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
