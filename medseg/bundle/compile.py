@@ -155,7 +155,8 @@ def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) ->
     """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
     cases = parts.cases(config, "validation" if config.data.holds_out else "all")
     if facts.convention == "medical":
-        steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm)]
+        lesions = {"lesions": config.evaluation.lesions} if config.evaluation.lesions else {}
+        steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm, **lesions)]
     else:
         steps = [target(TallyMaskd, benchmark="@benchmark")]
     return _prediction(config, facts, bundle_root, cases, "eval", steps)

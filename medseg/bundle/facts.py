@@ -134,9 +134,13 @@ def _check_names(config: Config, labels: Labels) -> None:
         if unknown:
             known = ", ".join(f"{value} {label}" for label, value in labels.classes.items())
             problems.append(Problem(f"data.regions.{name}", f"the labels have no value {unknown}", f"known: {known}"))
-    for name in config.inference.keep_largest_component:
-        if name not in labels.targets:
-            known = ", ".join(labels.targets)
-            problems.append(Problem("inference.keep_largest_component", f"no target {name!r}", f"known: {known}"))
+    for key, names in {
+        "inference.keep_largest_component": config.inference.keep_largest_component,
+        "evaluation.lesions": config.evaluation.lesions,
+    }.items():
+        known = ", ".join(labels.targets)
+        problems += [
+            Problem(key, f"no target {name!r}", f"known: {known}") for name in names if name not in labels.targets
+        ]
     if problems:
         raise ConfigError(problems)

@@ -194,6 +194,8 @@ class EvaluationConfig(Section):
     forms them. Default: the card's."""
     tolerance_mm: Positive = 1.0
     """Tolerance of the surface Dice."""
+    lesions: list[str] = []
+    """Targets whose connected parts are scored one by one as well: found, missed, invented (lesions.json)."""
 
 
 class Config(Section):

@@ -23,6 +23,7 @@ from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.engine.tally import write_benchmark
 from medseg.metrics.benchmarks import Benchmark, Tally
+from medseg.metrics.lesions import LesionScore, score_lesions, write_lesions
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable, score_case
 
@@ -74,23 +75,29 @@ class ScoreMaskd(MapTransform):
     Args:
         labels: what the values mean.
         tolerance_mm: of the surface Dice.
+        lesions: targets whose connected parts are scored one by one too, into `lesions`.
     """
 
-    def __init__(self, labels: Labels, tolerance_mm: float = 1.0) -> None:
+    def __init__(self, labels: Labels, tolerance_mm: float = 1.0, lesions: Sequence[str] = ()) -> None:
         super().__init__("pred")
-        self.labels, self.tolerance_mm = labels, tolerance_mm
+        self.labels, self.tolerance_mm, self.lesions = labels, tolerance_mm, tuple(lesions)
 
     def __call__(self, data: Mapping) -> dict:
         truth = read_image(data["label_path"])
+        prediction, values = np.asarray(data["pred"])[0], label_values(truth)[0]
         scores = score_case(
-            np.asarray(data["pred"])[0],
-            label_values(truth)[0],
+            prediction,
+            values,
             case=data["case"],
             labels=self.labels,
             spacing_mm=truth.spacing_mm,
             tolerance_mm=self.tolerance_mm,
         )
-        return {**data, "scores": scores}
+        case = {**data, "scores": scores}
+        if self.lesions:
+            options = {"case": data["case"], "labels": self.labels, "targets": self.lesions}
+            case["lesions"] = score_lesions(prediction, values, **options)
+        return case
 
 
 class CohortReport:
@@ -108,6 +115,7 @@ class CohortReport:
         self.failures: list[Failure] = []
         self.finished: list[str] = []
         self.tallies: dict[str, Tally] = {}
+        self.lesions: list[LesionScore] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.start)
@@ -117,6 +125,7 @@ class CohortReport:
     def start(self, engine: Any) -> None:
         """Forget an earlier run of the engine."""
         self._scores: list = []
+        self._lesions: list[LesionScore] = []
         self._tallies: list[tuple[str, Tally]] = []
         self._finished: list[str] = []
 
@@ -125,6 +134,7 @@ class CohortReport:
         if succeeded(engine):
             self._finished.append(engine.state.output["case"])
             self._scores += engine.state.output.get("scores", [])
+            self._lesions += engine.state.output.get("lesions", [])
             if "tally" in engine.state.output:
                 self._tallies.append((engine.state.output["case"], engine.state.output["tally"]))
 
@@ -132,6 +142,7 @@ class CohortReport:
         """Gather all processes' cases; the first one writes the files."""
         scores, self.finished = gather(self._scores), gather(self._finished)
         self.failures = gather(engine.state.failures)
+        self.lesions = gather(self._lesions)
         self.tallies = dict(gather(self._tallies))
         if self.scored and scores:
             self.table = MetricsTable(scores)
@@ -152,5 +163,7 @@ class CohortReport:
                 writer.writerows([failure.case, failure.reason] for failure in self.failures)
         if isinstance(self.table, MetricsTable):
             self.table.write(self.output_dir)
+            if self.lesions:
+                write_lesions(self.lesions, self.output_dir)
         elif self.table is not None:
             write_benchmark(self.table, self.tallies, self.output_dir)

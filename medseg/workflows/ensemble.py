@@ -17,6 +17,7 @@ from medseg.data.cases import load_cases, named_cases
 from medseg.data.folds import read_folds
 from medseg.engine.cohort import CohortReport
 from medseg.engine.device import process_group, rank
+from medseg.metrics.lesions import lesion_text, write_lesions
 from medseg.metrics.table import MetricsTable
 from medseg.workflows.doctor import doctor
 from medseg.workflows.evaluate import Review
@@ -74,11 +75,12 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict
         ]
     else:
         parts = _by_fold(runs, root) if all(fold_runs(run) for run in runs) else [(members, _held_out(members))]
-    scores, failures = [], []
+    scores, lesions, failures = [], [], []
     with process_group():
         for group, cases in parts:
             cohort = _score(group, cases, root, output)
             failures += cohort.failures
+            lesions += cohort.lesions
             if isinstance(cohort.table, MetricsTable):
                 scores += cohort.table.scores
     if not scores:
@@ -86,12 +88,16 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict
     table = MetricsTable(scores)
     if rank() == 0:
         table.write(output)
+        if lesions:
+            write_lesions(lesions, output)
         replace_file(output / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")
         listed = {case["case"]: case for case in load_cases(root, "all", layout=layout)}
         review = Review(output, output, members[0].config, members[0].facts, listed, own=True)
         review.medical(table)
         print(f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else ""))
         print(table.text())
+        if lesions:
+            print(lesion_text(lesions))
         print(f"report: {review.report}")
     if failures:
         raise PartialFailure([Problem(f.case, f.reason) for f in failures], result=table.summary())

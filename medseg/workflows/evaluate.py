@@ -20,6 +20,7 @@ from medseg.engine.cohort import CohortReport, mask_path
 from medseg.engine.device import first_process_first, process_group, rank
 from medseg.engine.tally import mean_iou_of_cases
 from medseg.metrics.benchmarks import Tally
+from medseg.metrics.lesions import lesion_text
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
 from medseg.review.benchmark import write_benchmark_report
@@ -68,6 +69,8 @@ def evaluate(run: Path, *, data: Path | None = None, split: str | None = None) -
         else:
             review.pictures(cohort.table, cohort.tallies)
         print(cohort.table.text())
+        if cohort.lesions:
+            print(lesion_text(cohort.lesions))
         print(f"report: {review.report}")
     if cohort.failures:
         raise PartialFailure(

@@ -17,6 +17,7 @@ from medseg.config.files import replace_file
 from medseg.config.schema import Config
 from medseg.data.cases import load_cases
 from medseg.engine.device import process_group, rank
+from medseg.metrics.lesions import lesion_text, read_lesions, write_lesions
 from medseg.metrics.table import MetricsTable
 from medseg.workflows.doctor import doctor
 from medseg.workflows.evaluate import Review, evaluate
@@ -118,6 +119,9 @@ def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
     table = MetricsTable([score for part in tables for score in part.scores], convention=tables[0].convention)
     output = run / "eval"
     table.write(output)
+    lesions = [score for folder in runs for score in read_lesions(folder / "eval")]
+    if lesions:
+        write_lesions(lesions, output)
     _collect_masks(runs, output / "masks")
     replace_file(run / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")
     cases = {c["case"]: c for c in load_cases(str(config.data.root), "all", layout=config.data.layout)}
@@ -127,6 +131,8 @@ def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
         dice = part.summary()["mean_dice"]
         print(f"{folder.name}: {len(part.cases)} cases held out, mean Dice {'-' if dice is None else f'{dice:.4f}'}")
     print(table.text())
+    if lesions:
+        print(lesion_text(lesions))
     print(f"out-of-fold report: {review.report}")
     if failures:
         raise PartialFailure(failures, result=table.summary())

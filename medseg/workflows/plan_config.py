@@ -29,6 +29,8 @@ STRONG = {
     "rotation_degrees": 20.0,
     "rotation_probability": 0.8,
     "scale_probability": 0.8,
+    "bend_probability": 0.8,
+    "bend_voxels": 1.5,
     "brightness_probability": 0.3,
     "contrast_probability": 0.3,
     "gamma_probability": 0.5,
@@ -149,7 +151,7 @@ def _training(
     if short:
         optimizer: list[tuple[str, Any, str]] = [
             ("name", "adamw", "few steps: it learns faster than SGD"),
-            ("learning_rate", 2e-3, ""),
+            ("learning_rate", 4e-3, ""),
         ]
     else:
         optimizer = [

@@ -1,0 +1,138 @@
+"""Every connected part of a target as a lesion of its own: found, missed or invented.
+
+Voxel-wise Dice is the large lesions' affair; who looks for small ones asks how many were found and how many invented,
+and how well each was outlined. A lesion is a part that hangs together by faces, edges or corners. A true one is found
+when a predicted part touches it; a predicted part that touches none is invented.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from medseg.config.files import replace_file
+from medseg.config.labels import Labels
+from medseg.metrics.confusion import bounding_box, where_values
+
+SCHEMA = "medseg-lesions/1"
+
+
+@dataclass(frozen=True)
+class LesionScore:
+    """The lesions of one target in one case.
+
+    Args:
+        true: lesions in the truth.
+        found: of these, touched by the prediction.
+        invented: predicted parts that touch no true lesion.
+        dice: sum over the true lesions of the Dice with all predicted parts that touch them (0 where missed), divided
+            by true + invented, as BraTS 2023 does: neither missing nor inventing improves it. None where there is
+            neither a true lesion nor an invented one.
+    """
+
+    case: str
+    target: str
+    true: int
+    found: int
+    invented: int
+    dice: float | None
+
+
+def score_lesions(
+    prediction: np.ndarray, truth: np.ndarray, *, case: str, labels: Labels, targets: Sequence[str]
+) -> list[LesionScore]:
+    """The lesions of each named target of one case.
+
+    Args:
+        prediction, truth: label values (*spatial); voxels of the truth that are ignored count nowhere.
+        targets: names of `labels.targets`.
+    """
+    counted = ~np.isin(truth, labels.ignored) if labels.ignored else None
+    scores = []
+    for target in targets:
+        predicted, true = (where_values(values, labels.targets[target]) for values in (prediction, truth))
+        if counted is not None:
+            predicted, true = predicted & counted, true & counted
+        box = bounding_box(predicted | true)
+        scores.append(_score(predicted[box], true[box], case, target))
+    return scores
+
+
+def _score(predicted: np.ndarray, true: np.ndarray, case: str, target: str) -> LesionScore:
+    if not true.size:
+        return LesionScore(case, target, 0, 0, 0, None)
+    whole = np.ones((3,) * true.ndim)
+    parts, number = ndimage.label(predicted, whole)
+    lesions, count = ndimage.label(true, whole)
+    both = (parts > 0) & (lesions > 0)
+    codes, overlaps = np.unique(lesions[both].astype(np.int64) * (number + 1) + parts[both], return_counts=True)
+    pairs = np.divmod(codes, number + 1)  # lesion and part of every overlap
+    sizes = np.bincount(lesions.ravel(), minlength=count + 1)
+    part_sizes = np.bincount(parts.ravel(), minlength=number + 1)
+    dice = []
+    for lesion in range(1, count + 1):
+        touching = pairs[0] == lesion
+        total = sizes[lesion] + part_sizes[pairs[1][touching]].sum()
+        dice.append(2 * overlaps[touching].sum() / total)
+    invented = number - len(np.unique(pairs[1]))
+    considered = count + invented
+    mean = float(np.sum(dice) / considered) if considered else None
+    return LesionScore(case, target, count, len(np.unique(pairs[0])), invented, mean)
+
+
+def lesion_summary(scores: Sequence[LesionScore]) -> dict[str, Any]:
+    """Per target: detection sensitivity (pooled lesions), invented lesions a case, mean lesion-wise Dice over cases."""
+    targets: dict[str, dict[str, Any]] = {}
+    for target in dict.fromkeys(score.target for score in scores):
+        own = [score for score in scores if score.target == target]
+        true, found = sum(score.true for score in own), sum(score.found for score in own)
+        dice = [score.dice for score in own if score.dice is not None]
+        targets[target] = {
+            "cases": len(own),
+            "true": true,
+            "found": found,
+            "sensitivity": found / true if true else None,
+            "false_positives_per_case": sum(score.invented for score in own) / len(own),
+            "dice": sum(dice) / len(dice) if dice else None,
+            "dice_cases": len(dice),
+        }
+    return {"schema": SCHEMA, "targets": targets}
+
+
+def write_lesions(scores: Sequence[LesionScore], folder: Path) -> None:
+    """`lesions.json` (summary and rows) and `lesions.csv` (rows)."""
+    rows = [asdict(score) for score in scores]
+    text = json.dumps({**lesion_summary(scores), "scores": rows}, indent=2, allow_nan=False)
+    replace_file(folder / "lesions.json", text + "\n")
+    with (folder / "lesions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(LesionScore)])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_lesions(folder: Path) -> list[LesionScore]:
+    """The rows that `write_lesions` put into a folder; none where there is no such file."""
+    path = folder / "lesions.json"
+    if not path.is_file():
+        return []
+    return [LesionScore(**row) for row in json.loads(path.read_text(encoding="utf-8"))["scores"]]
+
+
+def lesion_text(scores: Sequence[LesionScore]) -> str:
+    """The summary for a terminal."""
+    lines = []
+    for name, row in lesion_summary(scores)["targets"].items():
+        sensitivity = "-" if row["sensitivity"] is None else f"{row['sensitivity']:.3f}"
+        dice = "-" if row["dice"] is None else f"{row['dice']:.4f}"
+        lines.append(
+            f"lesions of {name}: {row['found']} of {row['true']} found (sensitivity {sensitivity}), "
+            f"{row['false_positives_per_case']:.2f} false positives a case, lesion-wise Dice {dice}"
+        )
+    return "\n".join(lines)
