@@ -15,7 +15,20 @@ from medseg import cli
 from medseg.config.errors import DataError, PartialFailure, Problem
 from medseg.config.load import load_config
 
-VERBS = ("demo", "configs", "validate", "train", "evaluate", "predict", "check", "plan", "bundle", "review", "doctor")
+VERBS = (
+    "demo",
+    "configs",
+    "validate",
+    "train",
+    "evaluate",
+    "predict",
+    "check",
+    "plan",
+    "bundle",
+    "review",
+    "networks",
+    "doctor",
+)
 
 
 @pytest.fixture
@@ -177,3 +190,16 @@ def test_check_returns_the_code_of_its_report(medseg: Any, monkeypatch: pytest.M
     calls = replace(monkeypatch, "medseg.workflows.check", "check", report)
     assert medseg("check", "folder", "--layout", "msd") == (2, "chatter\nbad data\n", "")
     assert calls == [((Path("folder"),), {"layout": "msd"})]
+
+
+def test_networks_for_machines_and_a_size_that_is_none(medseg: Any) -> None:
+    code, out, err = medseg(
+        "networks", "unet", "--dims", "3", "--size", "8,16,16", "--set", "network.widths=[4,8]", "--json"
+    )
+    assert (code, err) == (0, "")
+    (row,) = json.loads(out)["networks"]
+    assert row["options"] == {"widths": [4, 8]}
+    assert row["forward_seconds"] > 0
+    code, out, err = medseg("networks", "unet", "--size", "64,x")
+    assert (code, out) == (2, "")
+    assert "64,0 is not a size in 2D" in err
