@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg import __version__
-from medseg.config.errors import ConfigError, MedsegError, PartialFailure
+from medseg.config.errors import ConfigError, MedsegError, PartialFailure, Problem
 
 app = typer.Typer(
     name="medseg",
@@ -58,9 +58,11 @@ def configs(
     from medseg.config.resources import resource_file, resource_names
 
     if not name:
-        for known in resource_names("configs"):
+        names = resource_names("configs")
+        width = max(map(len, names)) + 2
+        for known in names:
             title = resource_file("configs", known).read_text(encoding="utf-8").splitlines()[0]
-            typer.echo(f"{known:14}{title.lstrip('# ')}")
+            typer.echo(f"{known:{width}}{title.lstrip('# ')}")
         return
     file = resource_file("configs", name)
     if not copy:
@@ -324,7 +326,9 @@ def networks(
     as_json: Json = False,
 ) -> None:
     """List what each network costs and how far it sees, or show one with its stages."""
-    lengths = [int(part) if part.strip().isdecimal() else 0 for part in size.split(",")] if size else None
+    lengths = size.split(",") if size else []
+    if not all(length.strip().isdecimal() for length in lengths):
+        raise ConfigError(Problem("--size", f"{size!r} is not a size", "for example --size 512, or --size 96,96,64"))
     from medseg.workflows.networks import networks
     from medseg.workflows.networks_text import as_text
 
@@ -332,7 +336,7 @@ def networks(
         result |= networks(
             name or None,
             spatial_dims=dims,
-            size=lengths,
+            size=[int(length) for length in lengths],
             channels=channels,
             classes=classes,
             encoder=encoder,

@@ -202,4 +202,4 @@ def test_networks_for_machines_and_a_size_that_is_none(medseg: Any) -> None:
     assert row["forward_seconds"] > 0
     code, out, err = medseg("networks", "unet", "--size", "64,x")
     assert (code, out) == (2, "")
-    assert "64,0 is not a size in 2D" in err
+    assert "'64,x' is not a size" in err

@@ -306,7 +306,6 @@ RULES: dict[str, Callable[[Call], Iterable[tuple[Tensor, Reach]]]] = {
     "upsample_nearest": _nearest,
     "upsample_nearest_exact": _nearest,
     "adaptive_avg_pool": _grid,
-    "adaptive_max_pool": _grid,
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std"), _reduced),
     "softmax": _softmax,
     **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "native_batch_norm_legit"), _normalised),
