@@ -23,7 +23,7 @@ FCN = ENCODED | {"padding", "fc_channels", "dropout", "at_once"}
 DEEPLAB_V1 = DILATED | {"fc_channels", "rate", "dropout", "branch_width"}
 DEEPLAB_V3 = DILATED | {"multi_grid", "rates", "width", "dropout", "align_corners"}
 LEVELS = {"widths", "strides", "kernel_sizes", "norm", "residual", "dropout", "deep_supervision"}
-FPN = {"pyramid_channels", "segmentation_channels", "smoothing", "head", "segmentation_norm"}
+FPN = {"pyramid_channels", "segmentation_channels", "smoothing", "head", "segmentation_norm", "context"}
 
 OPTIONS: dict[str, set[str]] = {
     "attentionunet": {"widths", "strides", "dropout"},
@@ -167,6 +167,8 @@ class NetworkConfig(Section):
     segmentation_channels: Count | None = None
     segmentation_norm: Literal["instance", "group", "batch", "syncbatch", "none"] | None = None
     smoothing: bool | None = None
+    context: Annotated[list[Count], Field(min_length=1)] | None = None
+    """FPN: dilations of parallel convolutions on the coarsest feature."""
     head: Literal["sum", "mlp"] | None = None
     """FPN: the sum of all levels, or the finest map only with an MLP."""
     channels: Count | None = None

@@ -85,7 +85,7 @@ class CropDataset(PatchDataset):
     def _is_mixed(self, label: torch.Tensor) -> bool:
         counts = np.bincount(label.numpy().ravel(), minlength=256)
         counts[list(self.ignored)] = 0
-        return bool(counts.sum() and counts.max() < self.category_cap * counts.sum())
+        return bool(counts.sum() and counts.max() <= self.category_cap * counts.sum())
 
     def _label(self, label: torch.Tensor, start: Sequence[int], box: Sequence[int]) -> torch.Tensor:
         """`(1, *patch_size)`: the pixel at the centre of every pixel of the crop, `outside` beyond the picture."""

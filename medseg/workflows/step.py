@@ -44,6 +44,8 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
         count: count the multiply-accumulates too (one more forward pass).
     """
     training = config.training
+    unweighted = config.loss.model_copy(update={"class_weights": None})  # counting classes would read every label
+    config = config.model_copy(update={"loss": unweighted})
     parser = ConfigParser(compile_training(config, facts=facts, bundle_root="."))
     with unwrapped():
         network, loss, encode, device = map(

@@ -23,11 +23,24 @@ class FeaturePyramid(nn.Module):
     """Features of an encoder -> maps of `width` channels at the same sizes, the finest first.
 
     A 1x1 lateral convolution each, the coarser map added by nearest neighbour, then (`smoothing`) a 3x3 convolution.
+
+    Args:
+        top: in the place of the coarsest lateral.
     """
 
-    def __init__(self, spatial_dims: int, channels: Sequence[int], width: int = 256, *, smoothing: bool = True) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: Sequence[int],
+        width: int = 256,
+        *,
+        smoothing: bool = True,
+        top: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(conv(spatial_dims, count, width, 1, bias=True) for count in channels)
+        if top is not None:
+            self.laterals[-1] = top
         self.smooths = nn.ModuleList(
             conv(spatial_dims, width, width, 3, bias=True) if smoothing else nn.Identity() for _ in channels
         )
@@ -39,12 +52,34 @@ class FeaturePyramid(nn.Module):
         return [smooth(x) for smooth, x in zip(self.smooths, maps, strict=True)]
 
 
-def conv_norm_relu(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, norm: str) -> nn.Module:
+def conv_norm_relu(
+    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, norm: str, dilation: int = 1
+) -> nn.Module:
     """The head's block; norm `group32` has groups of 32, as segmentation-models-pytorch."""
     layer = nn.GroupNorm(32, out_channels) if norm == "group32" else make_norm(norm, out_channels, spatial_dims)
     return nn.Sequential(
-        conv(spatial_dims, in_channels, out_channels, kernel_size, bias=norm == "none"), layer, relu_after(layer)
+        conv(spatial_dims, in_channels, out_channels, kernel_size, dilation=dilation, bias=norm == "none"),
+        layer,
+        relu_after(layer),
     )
+
+
+class DilatedContext(nn.Module):
+    """The sum of parallel 3x3 convolutions of several dilations, norm, ReLU: a small pyramid on the coarsest map."""
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, dilations: Sequence[int], norm: str
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            conv_norm_relu(spatial_dims, in_channels, out_channels, 3, norm, dilation) for dilation in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = self.branches[0](x)
+        for branch in self.branches[1:]:
+            total = total + branch(x)
+        return total
 
 
 class PyramidSum(nn.Module):
@@ -101,6 +136,7 @@ class FPN(nn.Module):
         encoder_options: arguments of the encoder.
         head: `sum` of all maps, or `mlp`: two 1x1 convolutions on the top-most (finest) map only.
         segmentation_norm: norm of the head, by default `norm`; also `group32`.
+        context: dilations of parallel 3x3 convolutions on the coarsest feature, in the place of its lateral.
 
     Raises:
         ValueError: an unknown head, norm or encoder option.
@@ -123,6 +159,7 @@ class FPN(nn.Module):
         segmentation_norm: str | None = None,
         align_corners: bool = False,
         dropout: float = 0.1,
+        context: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -131,7 +168,8 @@ class FPN(nn.Module):
         options = {"norm": norm, **published_stem(encoder), **(encoder_options or {})}
         self.encoder = build_encoder(encoder, spatial_dims, in_channels, **options)
         channels = self.encoder.channels[-4:]
-        self.pyramid = FeaturePyramid(spatial_dims, channels, pyramid_channels, smoothing=smoothing)
+        top = DilatedContext(spatial_dims, channels[-1], pyramid_channels, context, norm) if context else None
+        self.pyramid = FeaturePyramid(spatial_dims, channels, pyramid_channels, smoothing=smoothing, top=top)
         self.top_only = head == "mlp"
         head_norm = segmentation_norm or norm
         self.sum: nn.Module
