@@ -68,6 +68,7 @@ def find_pairs(root: Path, layout: str) -> Pairs:
     """The cases of a folder by split, with every problem; none at all if the folder has another layout."""
     pairs = Pairs(layout, root)
     FINDERS[layout](root, pairs)
+    _tell_splits_apart(pairs)
     for split, cases in pairs.splits.items():
         seen: dict[str, str] = {}
         for case in cases:
@@ -76,6 +77,20 @@ def find_pairs(root: Path, layout: str) -> Pairs:
                 pairs.problems.append(Problem(case["image"], what, "give each file its own name"))
         cases.sort(key=lambda case: case["case"])
     return pairs
+
+
+def _tell_splits_apart(pairs: Pairs) -> None:
+    """Put the split before a name that stands for different pictures in different splits: each has its own mask."""
+    if len(pairs.splits) < 2:
+        return
+    images: dict[str, set[str]] = {}
+    for cases in pairs.splits.values():
+        for case in cases:
+            images.setdefault(case["case"], set()).add(case["image"])
+    for split, cases in pairs.splits.items():
+        for case in cases:
+            if len(images[case["case"]]) > 1:
+                case["case"] = f"{split}_{case['case']}"
 
 
 # --- the public data sets ------------------------------------------------------------------------------------------

@@ -69,6 +69,14 @@ def test_folders_with_splits(tmp_path: Path, pattern: str) -> None:
     }
 
 
+def test_one_name_in_two_splits_is_two_cases(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        draw(tmp_path / f"images/{split}/0001.png", tmp_path / f"masks/{split}/0001.png")
+    splits = read_dataset(tmp_path).splits
+    assert {name: names(cases) for name, cases in splits.items()} == {"train": ["train_0001"], "val": ["val_0001"]}
+    assert len({case["case"] for case in read_dataset(tmp_path).cases}) == 2
+
+
 def test_a_folder_without_splits_is_split_at_random(tmp_path: Path) -> None:
     for number in range(6):
         draw(tmp_path / f"images/{number}.jpg", tmp_path / f"annotations/{number}_gt.tif")
