@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 IGNORED_CLASS = -100  # in an index target; torch's own convention
 IGNORED_REGION = -1.0  # in a region target
+OVERLAPS = ("dice", "generalised_dice", "tversky")
 SMOOTH = 1e-5  # keeps the Dice of an absent structure finite, as nnU-Net has it
 
 
@@ -24,6 +25,14 @@ class DiceCrossEntropy(nn.Module):
     Args:
         batch_dice: sum over the batch before the ratio (steadier for small structures), not a Dice for each sample.
         regions: sigmoid for each channel in the place of one softmax.
+        overlap: "dice"; "generalised_dice" (Sudre et al., arXiv 1707.03237: one ratio, each structure weighted by the
+            inverse square of its volume, so that small ones count as much as large ones); or "tversky" (Salehi et al.,
+            arXiv 1706.05721).
+        missed_weight: of the missed voxels in the Tversky index; the invented ones have the rest of 1.
+        focal_weight: of the focal loss (Lin et al., arXiv 1708.02002) with the exponent `focal_gamma`.
+
+    Raises:
+        ValueError: an unknown overlap.
     """
 
     def __init__(
@@ -32,8 +41,18 @@ class DiceCrossEntropy(nn.Module):
         cross_entropy_weight: float = 1.0,
         batch_dice: bool = True,
         regions: bool = False,
+        overlap: str = "dice",
+        missed_weight: float = 0.7,
+        focal_weight: float = 0.0,
+        focal_gamma: float = 2.0,
     ) -> None:
         super().__init__()
+        if overlap not in OVERLAPS:
+            raise ValueError(f"overlap {overlap!r} is unknown; known: {', '.join(OVERLAPS)}")
+        self.overlap = overlap
+        self.missed_weight = missed_weight
+        self.focal_weight = focal_weight
+        self.focal_gamma = focal_gamma
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
         self.batch_dice = batch_dice
@@ -50,6 +69,9 @@ class DiceCrossEntropy(nn.Module):
         log_probability = F.log_softmax(logits, dim=1)
         entropy = F.nll_loss(log_probability, index, ignore_index=IGNORED_CLASS, reduction="sum")
         entropy = entropy / valid.sum().clamp(min=1)
+        if self.focal_weight:
+            voxels = F.nll_loss(log_probability, index, ignore_index=IGNORED_CLASS, reduction="none")
+            entropy = self._with_focal(entropy, voxels, valid)
         foreground = torch.arange(1, logits.shape[1], device=logits.device).view(1, -1, *[1] * (index.ndim - 1))
         truth = (target == foreground).to(logits.dtype)
         probability = log_probability[:, 1:].exp() * valid[:, None]
@@ -59,14 +81,34 @@ class DiceCrossEntropy(nn.Module):
         valid = (target != IGNORED_REGION).to(logits.dtype)
         truth = target * valid
         entropy = F.binary_cross_entropy_with_logits(logits, truth, weight=valid, reduction="sum")
-        return self._combine(logits.sigmoid() * valid, truth, entropy / valid.sum().clamp(min=1))
+        entropy = entropy / valid.sum().clamp(min=1)
+        if self.focal_weight:
+            voxels = F.binary_cross_entropy_with_logits(logits, truth, weight=valid, reduction="none")
+            entropy = self._with_focal(entropy, voxels, valid)
+        return self._combine(logits.sigmoid() * valid, truth, entropy)
+
+    def _with_focal(self, entropy: Tensor, voxels: Tensor, valid: Tensor) -> Tensor:
+        """The weighted cross-entropy and focal loss; `voxels` is the cross-entropy of each, 0 where not `valid`."""
+        focused = (1 - torch.exp(-voxels)).clamp(min=0) ** self.focal_gamma * voxels
+        return self.cross_entropy_weight * entropy + self.focal_weight * focused.sum() / valid.sum().clamp(min=1)
 
     def _combine(self, probability: Tensor, truth: Tensor, entropy: Tensor) -> Tensor:
         axes = [0] * self.batch_dice + list(range(2, probability.ndim))
-        overlap = (probability * truth).sum(axes)
-        total = probability.sum(axes) + truth.sum(axes)
-        dice = (2 * overlap + SMOOTH) / (total + SMOOTH)
-        return self.dice_weight * (1 - dice.mean()) + self.cross_entropy_weight * entropy
+        both = (probability * truth).sum(axes)
+        predicted, true = probability.sum(axes), truth.sum(axes)
+        if self.overlap == "dice":
+            index = (2 * both + SMOOTH) / (predicted + true + SMOOTH)
+        elif self.overlap == "tversky":
+            errors = (1 - self.missed_weight) * (predicted - both) + self.missed_weight * (true - both)
+            index = (both + SMOOTH) / (both + errors + SMOOTH)
+        else:
+            weights = torch.where(true > 0, 1 / true.clamp(min=1) ** 2, 0)
+            largest = weights.amax(-1, keepdim=True)  # a structure that is not there counts like the smallest that is
+            weights = torch.where(true > 0, weights, torch.where(largest > 0, largest, 1))
+            weights = weights / weights.amax(-1, keepdim=True)
+            index = (2 * (weights * both).sum(-1) + SMOOTH) / ((weights * (predicted + true)).sum(-1) + SMOOTH)
+        rest = entropy if self.focal_weight else self.cross_entropy_weight * entropy
+        return self.dice_weight * (1 - index.mean()) + rest
 
 
 class DeepSupervision(nn.Module):

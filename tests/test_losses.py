@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from monai.losses import DiceCELoss, DiceLoss
+from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 
 from medseg.losses import AuxiliaryHeads, DeepSupervision, DiceCrossEntropy, present, shrink
 
@@ -164,3 +164,56 @@ def test_presence_is_of_what_the_sample_holds_and_ignores_the_ignored() -> None:
     plain = heads(main, target)
     assert torch.allclose(heads([main, sure], target), plain, atol=1e-3)
     assert torch.allclose(heads([main, wrong], target), plain + 0.2 * 9, atol=1e-3)
+
+
+def regions_sample() -> tuple[torch.Tensor, torch.Tensor]:
+    logits, _ = sample(3, 6, 5, 4)
+    return logits, (torch.rand(logits.shape, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("regions", [True, False])
+def test_other_overlaps_equal_monai(regions: bool, batch_dice: bool) -> None:
+    logits, target = regions_sample() if regions else sample(4, 6, 5, 4)
+    shared = {"sigmoid": regions, "softmax": not regions, "to_onehot_y": not regions, "batch": batch_dice}
+    shared |= {"include_background": regions}
+    options = {"cross_entropy_weight": 0.0, "batch_dice": batch_dice, "regions": regions}
+    ours = DiceCrossEntropy(overlap="tversky", missed_weight=0.8, **options)(logits, target)
+    theirs = TverskyLoss(alpha=0.2, beta=0.8, smooth_nr=1e-5, smooth_dr=1e-5, **shared)(logits, target)
+    torch.testing.assert_close(ours, theirs)
+    ours = DiceCrossEntropy(overlap="generalised_dice", **options)(logits, target)
+    theirs = GeneralizedDiceLoss(smooth_nr=1e-9, smooth_dr=1e-9, **shared)(logits, target)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_tversky_of_one_half_is_the_dice_and_missing_costs_more_with_more_weight() -> None:
+    logits, target = sample(3, 8, 8)
+    half = DiceCrossEntropy(overlap="tversky", missed_weight=0.5)(logits, target)
+    torch.testing.assert_close(half, DiceCrossEntropy()(logits, target), atol=1e-5, rtol=1e-5)
+    truth = torch.zeros(1, 1, 8, 8, dtype=torch.long)
+    truth[..., :4] = 1
+    few = logits.new_zeros(1, 2, 8, 8)
+    few[:, 0], few[:, 0, :, :2], few[:, 1, :, :2] = 10, -10, 10  # half of it is missed, nothing invented
+    low, high = (DiceCrossEntropy(overlap="tversky", missed_weight=w)(few, truth) for w in (0.3, 0.7))
+    assert low < high
+
+
+@pytest.mark.parametrize("regions", [True, False])
+def test_focal_loss_equals_monai(regions: bool) -> None:
+    logits, target = regions_sample() if regions else sample(4, 6, 5, 4)
+    ours = DiceCrossEntropy(0.0, 0.0, regions=regions, focal_weight=2.0, focal_gamma=1.5)(logits, target)
+    theirs = FocalLoss(gamma=1.5, use_softmax=not regions, to_onehot_y=not regions)(logits, target)
+    torch.testing.assert_close(ours, 2 * theirs * (1 if regions else 4))  # MONAI's mean is over the classes too
+
+
+@pytest.mark.parametrize("options", [{"overlap": "tversky"}, {"overlap": "generalised_dice"}, {"focal_weight": 1.0}])
+@pytest.mark.parametrize("regions", [True, False])
+def test_other_terms_are_blind_to_what_is_ignored(regions: bool, options: dict) -> None:
+    logits, target = regions_sample() if regions else sample(4, 6, 5, 4)
+    target[:, :, 2:] = -1 if regions else -100
+    loss = DiceCrossEntropy(regions=regions, **options)
+    changed = logits.clone()
+    changed[:, :, 2:] += 3
+    torch.testing.assert_close(loss(logits, target), loss(changed, target), rtol=0, atol=0)
+    everything = torch.full_like(target, -1 if regions else -100)
+    assert torch.isfinite(loss(logits, everything))

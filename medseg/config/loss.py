@@ -13,7 +13,7 @@ Weight = Annotated[float, Field(ge=0)]
 Balance = Literal["median_frequency", "sqrt_median_frequency"]
 
 TERMS = ("cross_entropy_weight", "focal_weight", "dice_weight", "lovasz_weight")
-OF_COMBINED = ("focal_weight", "lovasz_weight", "class_weights", "hardest", "ohem_threshold")
+OF_COMBINED = ("lovasz_weight", "class_weights", "hardest", "ohem_threshold")
 
 
 class LossConfig(Section):
@@ -30,10 +30,15 @@ class LossConfig(Section):
     cross_entropy_weight: Weight = 1.0
     batch_dice: bool = True
     """Of `dice_ce`: sum the Dice terms over the batch before the ratio: steadier for small structures."""
+    overlap: Literal["dice", "generalised_dice", "tversky"] = "dice"
+    """Of `dice_ce`, what dice_weight is of: generalised Dice weighs small structures like large ones; the Tversky index
+    weighs missed and invented voxels apart."""
+    missed_weight: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Of `overlap: tversky`: the weight of missed voxels; invented ones have the rest of 1. 0.5 is the Dice."""
     focal_weight: Weight = 0.0
-    """Of `combined`, as all that follows."""
     focal_gamma: Weight = 2.0
     lovasz_weight: Weight = 0.0
+    """Of `combined`, as all that follows."""
     class_weights: Balance | dict[str, Weight] | None = None
     """For cross-entropy and focal loss: one a class, or from the training masks: median_frequency (Eigen & Fergus),
     or its square root."""
@@ -45,9 +50,11 @@ class LossConfig(Section):
     """... and of at least so many pixels of a batch."""
 
     def findings(self) -> Iterable[Finding]:
-        terms = TERMS if self.name == "combined" else ("dice_weight", "cross_entropy_weight")
+        terms = TERMS if self.name == "combined" else ("dice_weight", "cross_entropy_weight", "focal_weight")
         if not any(getattr(self, term) for term in terms):
-            yield terms[-2:], "all weights of the loss are 0"
+            yield terms[:2], "all weights of the loss are 0"
+        if self.name == "combined" and self.overlap != "dice":
+            yield ("overlap", "name"), "combined has no such option; set loss.name to dice_ce"
         if self.name == "dice_ce":
             for key in OF_COMBINED:
                 if getattr(self, key):
@@ -61,5 +68,9 @@ class LossConfig(Section):
         """The arguments of the loss, without the weights of classes."""
         shared = {"dice_weight", "cross_entropy_weight"}
         if self.name == "dice_ce":
-            return self.model_dump(include=shared | {"batch_dice"})
+            given = {
+                key for key in ("overlap", "focal_weight") if getattr(self, key) != type(self).model_fields[key].default
+            }
+            more = {"overlap": "missed_weight", "focal_weight": "focal_gamma"}
+            return self.model_dump(include=shared | {"batch_dice"} | given | {more[key] for key in given})
         return self.model_dump(include={*TERMS, "focal_gamma", "hardest", "ohem_threshold", "ohem_minimum"})

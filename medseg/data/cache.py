@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import monai
@@ -181,6 +182,7 @@ def parameters(thing: Any) -> Any:
     kind = type(thing)
     slots = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ()) if hasattr(thing, slot)]
     held = {slot: getattr(thing, slot) for slot in slots} | getattr(thing, "__dict__", {})
+    held = {key: value for key, value in held.items() if not isinstance(value, local)}  # come with the first use
     if not held and " at 0x" not in repr(thing):  # an address would differ from run to run
         held = {"": repr(thing)}
     return [f"{kind.__module__}.{kind.__qualname__}", [[key, parameters(held[key])] for key in sorted(held)]]

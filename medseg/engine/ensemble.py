@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.inferers import Inferer
+from torch.utils.data import DataLoader
 
 from medseg.engine.evaluator import SegmentationEvaluator
 from medseg.engine.resume import load_weights
@@ -58,8 +59,15 @@ class EnsembleEvaluator(SegmentationEvaluator):
         inferers: one an entry.
     """
 
-    def __init__(self, *args: Any, inferers: Sequence[Inferer], **options: Any) -> None:
-        super().__init__(*args, inferer=inferers[0], **options)
+    def __init__(
+        self,
+        device: torch.device,
+        val_data_loader: DataLoader,
+        network: torch.nn.ModuleList,
+        inferers: Sequence[Inferer],
+        **options: Any,
+    ) -> None:
+        super().__init__(device, val_data_loader, network, inferers[0], **options)
         self.inferers = list(inferers)
 
     def predict(self, batch: dict) -> list[MetaTensor]:

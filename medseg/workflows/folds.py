@@ -108,7 +108,8 @@ def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
     if len(runs) < wanted:
         missing = sorted({f"fold_{n}" for n in range(wanted)} - {folder.name for folder in runs})
         raise RunError(f"{run}: not trained yet: {', '.join(missing)}", "medseg train --fold all goes on with them")
-    tables, failures = [], []
+    tables: list[MetricsTable] = []
+    failures: list[Problem] = []
     for folder in runs:
         if again or not (folder / "eval" / "metrics.json").is_file():
             try:

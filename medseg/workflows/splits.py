@@ -58,7 +58,7 @@ def keep_folds(config: Config, folder: Path, *, anew: bool = False) -> Folds:
     if file.exists() and not anew:
         names = [str(case["case"]) for case in read_dataset(str(config.data.root), config.data.layout).cases]
         kept = read_folds(file, names)
-        if given not in (None, file.resolve()) and read_folds(given, names).folds != kept.folds:  # type: ignore[arg-type]
+        if given is not None and given != file.resolve() and read_folds(given, names).folds != kept.folds:
             what = f"other folds than those that this run was begun with ({file})"
             raise RunError(Problem(str(given), what, "give --run DIR, or --restart to start anew"))
         return kept

@@ -78,6 +78,16 @@ def test_it_is_computed_once_until_something_changes(tmp_path: Path, monkeypatch
     assert "label" not in CachedDataset(unlabelled, preprocessing(), tmp_path / "cache")[0]
 
 
+def test_a_transform_that_was_used_finds_the_entries_of_an_unused_one(tmp_path: Path) -> None:
+    """Training and validation share one transform, and what one fold trains on another holds out."""
+    data, transform = cohort(tmp_path), preprocessing(spacing_mm=(1.0, 1.0, 2.0), crop_to_foreground=True)
+    unused = parameters(transform)
+    CachedDataset(data[:1], transform, tmp_path / "cache").fill()
+    assert parameters(transform) == unused
+    CachedDataset(data[:1], transform, tmp_path / "cache").fill()
+    assert len(list((tmp_path / "cache").glob("*.json"))) == 1
+
+
 def test_parameters_tell_transforms_apart() -> None:
     base: dict[str, Any] = {"orientation": "RAS", "spacing_mm": (1.0, 1.0, 1.0), "crop_to_foreground": True}
     changes: list[dict[str, Any]] = [
