@@ -241,12 +241,15 @@ def submission(
 def check(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.", show_default=False)],
     layout: Annotated[str, typer.Option("--layout", metavar="auto|msd|nnunet", help="How it is organised.")] = "auto",
+    card: Annotated[
+        str | None, typer.Option("--card", metavar="NAME", help="What its labels mean; pictures need one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find what is wrong with a data set before it is trained on; count classes, estimate memory and disk."""
     from medseg.workflows.check import check
 
-    report = check(data, layout=layout)
+    report = check(data, layout=layout, card=card)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.text())
     raise typer.Exit(report.exit_code)
 

@@ -189,7 +189,7 @@ def test_check_returns_the_code_of_its_report(medseg: Any, monkeypatch: pytest.M
     report = SimpleNamespace(exit_code=2, text=lambda: "bad data", as_dict=lambda: {"errors": 1})
     calls = replace(monkeypatch, "medseg.workflows.check", "check", report)
     assert medseg("check", "folder", "--layout", "msd") == (2, "chatter\nbad data\n", "")
-    assert calls == [((Path("folder"),), {"layout": "msd"})]
+    assert calls == [((Path("folder"),), {"layout": "msd", "card": None})]
 
 
 def test_networks_for_machines_and_a_size_that_is_none(medseg: Any) -> None:

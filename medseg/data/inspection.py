@@ -64,8 +64,8 @@ class CaseFacts:
 
 def counted(labels: Labels) -> dict[str, tuple[int, ...]]:
     """What is counted: name -> label values, every class but the background, then every region."""
-    classes: dict[str, tuple[int, ...]] = {name: (value,) for name, value in labels.classes.items() if value}
-    return classes | dict(labels.regions)
+    classes = {name: (value,) for name, value in labels.classes.items() if value != labels.background}
+    return {**classes, **labels.regions}
 
 
 def inspect_case(case: dict[str, Any], channels: Sequence[str], labels: Labels) -> CaseFacts:

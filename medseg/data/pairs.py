@@ -61,7 +61,7 @@ def find_layout(root: Path) -> str | None:
         return "ade20k"
     if any(root.joinpath(f"{name}annot").is_dir() and (root / name).is_dir() for name in ("train", "val", "test")):
         return "camvid"
-    return "pairs" if _list_files(root) or list(_pair_folders(root)) else None
+    return "pairs" if _list_files(root) or any(_pair_folders(root)) else None
 
 
 def find_pairs(root: Path, layout: str) -> Pairs:
@@ -179,7 +179,8 @@ def _read_list(root: Path, file: Path, pairs: Pairs) -> None:
         if not entries:
             continue
         if len(entries) == 2:
-            pairs.add(split, *(root / entry.lstrip("/") for entry in entries))
+            image, label = (root / entry.lstrip("/") for entry in entries)
+            pairs.add(split, image, label)
         elif len(entries) == 1 and folders:
             name = Path(entries[0]).stem
             missing = None if split == "test" else folders[1] / f"{name}.png"

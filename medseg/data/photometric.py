@@ -39,8 +39,8 @@ class Photometric:
     ) -> None:
         self.seed = seed
         self.brightness = brightness
-        self.contrast = tuple(contrast)
-        self.saturation = tuple(saturation)
+        self.contrast = (contrast[0], contrast[1])
+        self.saturation = (saturation[0], saturation[1])
         self.hue_degrees = hue_degrees
         self.probability = probability
 

@@ -133,7 +133,7 @@ def _read_tiff(path: Path) -> np.ndarray:
 def _shape(path: Path) -> tuple[int, int]:
     """Rows and columns, without decoding where the format allows."""
     if path.name.lower().endswith(TIFF):
-        return read_picture(path).array.shape[1:]  # type: ignore[return-value]
+        return read_picture(path).array.shape[1:]
     from PIL import Image as Pillow
 
     with Pillow.open(path) as picture:

@@ -7,30 +7,46 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from medseg.config.errors import Problem
+from medseg.config.cards import load_card
+from medseg.config.errors import ConfigError, Problem
 from medseg.data.cases import Dataset, find_dataset
 from medseg.data.inspection import CaseFacts, Finding, inspect_case
 from medseg.workflows.check_report import CheckReport, count_of
+from medseg.workflows.official import wrong_sizes
 
 FEW_CASES = 5  # with a fifth held out, fewer than this and a class may be missing from either part
 
 
-def check(root: Path, *, layout: str = "auto", progress: bool = True) -> CheckReport:
+def check(root: Path, *, layout: str = "auto", card: str | None = None, progress: bool = True) -> CheckReport:
     """Read every image and label of a data set and report all that is wrong with it at once.
 
     A missing or damaged file never hides the findings in other cases.
 
+    Args:
+        card: name of a card in `datasets/` that says what the labels mean; a folder of pictures needs one.
+
     Raises:
+        ConfigError: nothing says what the labels mean.
         DataError: the folder is missing or has no readable `dataset.json`, so there is nothing to look at.
     """
     start = time.monotonic()
     dataset, problems = find_dataset(root, layout)
     findings = [_of_dataset(problem, dataset) for problem in problems]
+    if card is not None:
+        described = load_card(card)
+        dataset = replace(dataset, labels=described.labels, channels=described.channels)
+        for problem in wrong_sizes(described, dataset):
+            findings.append(
+                Finding("warning", "not the whole data set", "", problem.where, problem.what, problem.remedy)
+            )
+    elif not dataset.labels.classes:
+        raise ConfigError(f"{root}: does not say what the values of its masks mean", "name a card: --card camvid")
     cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: str(case["case"]))
     # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -110,8 +110,8 @@ class Review:
                 picture = overlay_figure(image, *maps, labels=self.facts.labels, title=name, scores=scores)
                 overlays.append((f"{rank_name}: {name}{mean}", picture))
         summary = table.summary()
-        about = {"summary": summary, "table": table, "overlays": overlays, "labels": self.facts.labels}
-        write_report(self.report, **about, **self.common)
+        labels = self.facts.labels
+        write_report(self.report, summary=summary, table=table, overlays=overlays, labels=labels, **self.common)
         means = {
             f"final/{metric}/{target}": values[metric]
             for target, values in summary["targets"].items()
@@ -138,8 +138,9 @@ class Review:
     def _read(self, name: str) -> tuple[Image, Image, Image]:
         """Image, label and mask of a case."""
         case = self.cases[name]
-        mask = mask_path(self.output / "masks", name, case["image"])
-        return read_image(case["image"]), *(read_image(one, channel_axis=False) for one in (case["label"], mask))
+        mask_file = mask_path(self.output / "masks", name, case["image"])
+        truth, mask = (read_image(one, channel_axis=False) for one in (case["label"], mask_file))
+        return read_image(case["image"]), truth, mask
 
     def _log(self, overlays: Sequence[tuple[str, bytes]], means: Mapping[str, float | None]) -> None:
         if self.board is None:

@@ -11,6 +11,7 @@ from medseg.config.schema import Config
 from medseg.config.weights import absolute_weights
 from medseg.engine.device import first_process_first, process_group, rank
 from medseg.workflows.evaluate import evaluate
+from medseg.workflows.official import check_official
 from medseg.workflows.rehearse import rehearse
 from medseg.workflows.run_folder import open_run
 
@@ -36,6 +37,7 @@ def train(config: Config, *, run: Path, restart: bool = False, dry_run: bool = F
     if config.data.root is None:
         raise ConfigError("data.root: the folder of the data set is not given", "add --set data.root=DIR")
     config = _with_weights(with_root(config, Path(config.data.root).resolve()))
+    check_official(config)
     if dry_run:
         rehearse(config)
         return run
