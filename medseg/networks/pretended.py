@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 
@@ -30,11 +31,25 @@ class Pretended:
                 return cls(build(), mode)
         except DataDependentOutputException:  # its constructor reads values, as that of SwinUNETR
             network = build()
-        for module in network.modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    module._parameters[name] = nn.Parameter(mode.from_tensor(parameter.detach()))
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = mode.from_tensor(buffer)
-        return cls(network, mode)
+        pretended = cls(network, mode)
+        pretended._replace(mode.from_tensor)
+        return pretended
+
+    def lay_out(self, memory_format: torch.memory_format) -> None:
+        """What `module.to(memory_format=...)` does, which such tensors do not allow."""
+        dims = {torch.channels_last: 4, torch.channels_last_3d: 5}[memory_format]
+        with self.mode:
+            self._replace(lambda old: old.contiguous(memory_format=memory_format) if old.ndim == dims else old)
+
+    def _replace(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Every parameter and buffer by another; one that several modules share stays one."""
+        changed: dict[int, Tensor] = {}
+        old = [*self.module.parameters(), *self.module.buffers()]  # alive, so that their addresses name them
+        for tensor in old:
+            new = change(tensor.detach())
+            changed[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+        for module in self.module.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        tensors[name] = changed[id(tensor)]  # type: ignore[assignment]

@@ -135,10 +135,11 @@ def _describe(
     try:
         pretended = Pretended.built(build)
         seen = survey(pretended, given["channels"], config.spatial_dims)
+        pretended.lay_out(layout)
         with pretended.mode:
             image = torch.empty(shape).contiguous(memory_format=layout)
             gmac = count_gmac(pretended.module, image)
-            kept = count_activation_bytes(pretended.module.to(memory_format=layout), image)  # type: ignore[call-overload]
+            kept = count_activation_bytes(pretended.module, image)
     except (RuntimeError, ValueError, IndexError) as error:  # what layers raise that do not like their input
         raise ConfigError(Problem(name, f"cannot be run: {_first_line(error)}")) from error
     parameters = count_parameters(pretended.module)

@@ -48,7 +48,7 @@ def test_a_pretended_network_counts_as_the_real_one(name: str, spatial_dims: int
     shape = (1, 2, *(33, 48, 40)[:spatial_dims])
     real = build().to(memory_format=layout)  # type: ignore[call-overload]
     pretended = Pretended.built(build)
-    pretended.module.to(memory_format=layout)  # type: ignore[call-overload]
+    pretended.lay_out(layout)
     image = torch.zeros(shape).contiguous(memory_format=layout)
     with pretended.mode:
         shapes = torch.zeros(shape).contiguous(memory_format=layout)
