@@ -39,7 +39,7 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
         "authors": "the medseg developers",
         "copyright": "Copyright (c) the medseg developers",
         "data_source": facts.source,
-        "data_type": "nibabel",
+        "data_type": "picture" if facts.pictures else "nibabel",
         "image_classes": f"{len(facts.channels)} channels: {', '.join(facts.channels)}",
         "label_classes": ", ".join(f"{value} is {name}" for name, value in facts.labels.classes.items()),
         "pred_classes": ", ".join(f"channel {k} is {name}" for k, name in enumerate(outputs)),
@@ -50,7 +50,7 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
             "inputs": {
                 "image": {
                     "type": "image",
-                    "format": "magnitude" if facts.modality != "CT" else "hounsfield",
+                    "format": _format(facts),
                     "modality": facts.modality,
                     "num_channels": len(facts.channels),
                     "spatial_shape": patch,
@@ -74,3 +74,10 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
             },
         },
     }
+
+
+def _format(facts: DataFacts) -> str:
+    """What the numbers of an image are, in the words of MONAI's schema where it has one."""
+    if facts.pictures:
+        return facts.modality
+    return "magnitude" if facts.modality != "CT" else "hounsfield"

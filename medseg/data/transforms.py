@@ -94,7 +94,8 @@ class LoadCased(MapTransform):
     Args:
         channels: the number that an image must have.
         values: all that a label may hold; None: anything, and what is no class counts as background.
-        keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`).
+        keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`); grey
+            ones, of which ADE20K has some, become red, green and blue, and transparency is dropped.
 
     Raises:
         DataError: unreadable files, voxels that are not finite, a label on another grid, wrong dimensions or channels.
@@ -118,6 +119,8 @@ class LoadCased(MapTransform):
         case = dict(data)
         image = read_image(case["image"])
         array, affine = self._on_grid(image)
+        if self.keep_bytes and self.channels == 3:
+            array = as_rgb(array)
         if self.channels is not None and len(array) != self.channels:
             what = f"image of {len(array)} channels, expected {self.channels}"
             raise DataError(Problem(str(image.path), what, "the channels must be those the network was trained on"))
@@ -230,6 +233,13 @@ class Normalized(MapTransform):
         if foreground is not None:
             channel.mul_(foreground)
         return mean, std
+
+
+def as_rgb(array: np.ndarray) -> np.ndarray:
+    """`(C, *spatial)` of grey (1), grey and transparency (2) or four channels, the last a transparency, as three."""
+    if len(array) in (1, 2):
+        return np.repeat(array[:1], 3, axis=0)
+    return array[:3] if len(array) == 4 else array
 
 
 def known_values(label: np.ndarray, known: Sequence[int], path: object) -> None:

@@ -45,6 +45,7 @@ def _count(config: Config) -> dict[str, int]:
         "seed": config.seed,
         "patient_pattern": data.patient_pattern,
         "patient_table": data.patient_table,
+        "splits": {"training": data.training_split, "validation": data.validation_split},
     }
     return {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
 
@@ -53,4 +54,7 @@ def _budget(config: Config, seconds: float) -> str:
     if config.training.max_minutes is not None:
         steps = int(config.training.max_minutes * 60 / seconds)
         return f"{config.training.max_minutes:g} minutes, about {steps} steps"
+    if config.training.max_iterations is not None:
+        hours = config.training.max_iterations * seconds / 3600
+        return f"{config.training.max_iterations} steps, about {hours:.1f} hours"
     return f"{config.training.max_epochs} epochs"

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image as Pillow
 
 from medseg.config.cards import load_card
 from medseg.config.errors import DataError
 from medseg.data.images import label_values, read_image, write_mask
 from medseg.data.pictures import palette
+from medseg.data.transforms import preprocessing
 
 RANDOM = np.random.default_rng(0)
 
@@ -63,6 +65,18 @@ def test_a_palette_is_indices_in_a_label_and_colours_in_an_image(tmp_path: Path)
     np.testing.assert_array_equal(label_values(label)[0], indices)
     red = read_image(tmp_path / "a.png").array[0]
     np.testing.assert_array_equal(red, np.where(indices == 1, 128, 0))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "CMYK"])
+def test_every_picture_of_8_bits_can_be_given_to_a_network_for_rgb(tmp_path: Path, mode: str) -> None:
+    drawn = Pillow.fromarray(RANDOM.integers(0, 256, (4, 6, 3), dtype=np.uint8)).convert(mode)
+    file = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    drawn.save(file)
+    case = preprocessing(normalization="imagenet", spatial_dims=2, channels=3)({"image": str(file)})
+    assert case["image"].dtype == torch.uint8
+    with Pillow.open(file) as picture:
+        expected = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(case["image"].numpy(), expected)
 
 
 def test_a_mask_of_colours_is_refused(tmp_path: Path) -> None:

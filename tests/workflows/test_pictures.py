@@ -19,6 +19,7 @@ from medseg.config.load import load_config
 from medseg.config.schema import Config
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
+from medseg.workflows.score import score
 from medseg.workflows.train import train
 from tests.tiny import same_weights
 
@@ -174,6 +175,8 @@ def test_camvid_itself(test_data: Path, tmp_path: Path) -> None:
     assert metrics["convention"] == "voc"
     assert metrics["cases"] == 2
     assert len(metrics["classes"]) == 11
+    report = score(run / "eval" / "masks", root / "valannot", dataset="camvid", workers=1, progress=False)
+    assert report.table.summary()["classes"] == metrics["classes"], "medseg score, on the masks that were saved"
     mask = Pillow.open(next((run / "eval" / "masks").glob("*.png")))
     assert mask.size == (480, 360)
     assert mask.mode == "P"
