@@ -50,6 +50,6 @@ class Pretended:
             changed[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
         for module in self.module.modules():
             for tensors in (module._parameters, module._buffers):
-                for name, tensor in tensors.items():
-                    if tensor is not None:
-                        tensors[name] = changed[id(tensor)]  # type: ignore[assignment]
+                for name, known in tensors.items():
+                    if known is not None:
+                        tensors[name] = changed[id(known)]  # type: ignore[assignment]
