@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
 from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
+from medseg.networks.pretended import Pretended
 from medseg.networks.pretrained import load_pretrained
 from medseg.workflows.doctor import doctor
 from medseg.workflows.splits import keep_folds
@@ -58,8 +60,8 @@ def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
     if saved.exists() and not restart:
         _same_experiment(load_config(saved), config, run)
     facts = describe_data(config)  # before anything is removed: a mistake in the config loses nothing
-    if config.network.pretrained is not None and (restart or not (run / "models" / CHECKPOINT).exists()):
-        _try_weights(config.network, config.network.pretrained, facts)
+    if restart or not (run / "models" / CHECKPOINT).exists():
+        _try_network(config.network, facts)
     if restart:
         for name in RESULTS:
             path = run / name
@@ -73,11 +75,17 @@ def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
     write_bundle(config, output=run, facts=facts)
 
 
-def _try_weights(options: NetworkConfig, source: str, facts: DataFacts) -> None:
-    """Raise a ConfigError when the weights do not fit, before a run is bound to them and its cases are cached."""
+def _try_network(options: NetworkConfig, facts: DataFacts) -> None:
+    """Raise a ConfigError when the network's options do not fit together, or the weights to start from do not fit it.
+
+    That is before a run is bound to them and its cases are cached.
+    """
     channels = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
-    network = build_network(options.name, **channels, **options.options())
-    load_pretrained(network, source, inflate=options.inflate)
+    build = partial(build_network, options.name, **channels, **options.options())
+    if options.pretrained is None:
+        Pretended.built(build)
+    else:
+        load_pretrained(build(), options.pretrained, inflate=options.inflate)
 
 
 def read_run(run: Path) -> tuple[Config, DataFacts]:

@@ -10,6 +10,7 @@ import torch
 from medseg.config.errors import ConfigError
 from medseg.networks.decoders.fpn import FPN
 from medseg.networks.encoders.timm import TimmEncoder
+from medseg.networks.pretended import Pretended
 from tests.networks.oracles import torchvision
 
 
@@ -45,6 +46,15 @@ def test_a_network_on_it_takes_any_size() -> None:
     options = {"model": "convnext_atto", "norm": "own"}
     network = FPN(2, 1, 3, encoder="timm", encoder_options=options, pyramid_channels=8, segmentation_channels=8)
     assert network.eval()(torch.randn(1, 1, 65, 97)).shape == (1, 3, 65, 97)
+
+
+def test_a_model_that_reads_values_while_it_is_built_is_pretended_too() -> None:
+    """ConvNeXt's rates of stochastic depth are numbers from a tensor, which a tensor without memory cannot give."""
+    needs_timm()
+    pretended = Pretended.built(lambda: TimmEncoder(2, 1, model="convnext_atto"))
+    with pretended.mode:
+        features = pretended.module(torch.randn(1, 1, 64, 96))
+    assert [tuple(feature.shape[2:]) for feature in features] == [(16, 24), (8, 12), (4, 6), (2, 3)]
 
 
 def test_unknown_model_names_the_nearest() -> None:

@@ -142,6 +142,10 @@ def test_usage_errors_say_what_to_do(trained: tuple[Path, Path], tmp_path: Path,
     run, root = trained
     with pytest.raises(ConfigError, match=r"data\.root=DIR"):
         train(tiny_config(root, data__root=None), run=tmp_path / "x")
+    changes = {"network__name": "fcn32s", "network__encoder": "resnet18", "network__widths": None}
+    with pytest.raises(ConfigError, match="encoder must be vgg16, vgg16_bn or alexnet, got 'resnet18'"):
+        train(tiny_config(root, **changes), run=tmp_path / "x")
+    assert not (tmp_path / "x").exists(), "nothing is prepared for a network that cannot be built"
     with pytest.raises(RunError, match="no run of medseg"):
         predict(tmp_path, input=root, output=tmp_path / "y")
     with pytest.raises(DataError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from medseg.config.errors import ConfigError, Problem, did_you_mean
 
@@ -54,6 +55,8 @@ class TimmEncoder(nn.Module):
         options = {} if output_stride is None else {"output_stride": output_stride}
         try:
             self.model = timm.create_model(model, features_only=True, in_chans=in_channels, **options)
+        except DataDependentOutputException:  # `Pretended`, which then builds the real one
+            raise
         except (RuntimeError, NotImplementedError, AssertionError, TypeError) as error:
             raise ConfigError(
                 Problem("network.encoder", f"timm's {model} cannot be an encoder with {options or 'features'}: {error}")
