@@ -80,7 +80,7 @@ def _try_network(options: NetworkConfig, facts: DataFacts) -> None:
 
     That is before a run is bound to them and its cases are cached.
     """
-    channels = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
+    channels: dict[str, Any] = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
     build = partial(build_network, options.name, **channels, **options.options())
     if options.pretrained is None:
         Pretended.built(build)
