@@ -60,7 +60,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     folder = tmp_path_factory.mktemp("folds")
     root = write_msd(folder / "data", cases=4)
-    config = tiny_config(root, data__folds=2, training__max_epochs=1)
+    config = tiny_config(root, data__folds=2, training__max_epochs=1, evaluation__lesions=["lesion"])
     return train_folds(config, run=folder / "run", fold="all"), root
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ from medseg.workflows.step import Step, measure_step
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 ATTEMPTS = 3
+GIVEN = "as given"
+PER_LEVEL = ("network.strides", "network.kernel_sizes")
+UNET_KEYS = (*PER_LEVEL, "network.widths", "network.deep_supervision")
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
             value = value[key]
         if isinstance(value, dict):
             continue
-        choice = Choice(dotted(keys), value, "as given")
+        choice = Choice(dotted(keys), value, GIVEN)
         at = next((n for n, old in enumerate(choices) if old.key == choice.key), None)
         if at is not None:
             choices = [*choices[:at], choice, *choices[at + 1 :]]
@@ -173,7 +176,24 @@ def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
             section = f"{keys[0]}."
             last = max((n for n, old in enumerate(choices) if old.key.startswith(section)), default=len(choices) - 1)
             choices = [*choices[: last + 1], choice, *choices[last + 1 :]]
-    return choices
+    return _fitting(choices)
+
+
+def _fitting(choices: list[Choice]) -> list[Choice]:
+    """The choices without those of the planned U-Net that do not go with the network that was given."""
+    given = {choice.key: choice.value for choice in choices if choice.reason == GIVEN}
+    kept = []
+    for choice in choices:
+        of_unet = choice.key in UNET_KEYS and choice.key not in given
+        if of_unet and given.get("network.name", "unet") != "unet":
+            continue
+        widths = given.get("network.widths")
+        if of_unet and isinstance(widths, list) and choice.key in PER_LEVEL:
+            if len(widths) > len(choice.value):
+                continue
+            choice = replace(choice, value=choice.value[: len(widths)])
+        kept.append(choice)
+    return kept
 
 
 def _name(name: str) -> str:

@@ -31,6 +31,13 @@ def test_every_case_is_scored_by_the_fold_that_held_it_out(crossed: tuple[Path, 
     assert not same_weights(*(run / f"fold_{n}" / "models" / "model.pt" for n in (0, 1)))
 
 
+def test_lesions_of_all_cases_stand_in_one_table(crossed: tuple[Path, Path]) -> None:
+    run, _ = crossed
+    found = json.loads((run / "eval" / "lesions.json").read_text())
+    assert {score["case"] for score in found["scores"]} == {f"tiny_{number:02d}" for number in range(4)}
+    assert found["targets"]["lesion"]["true"] == 4, "one ball in every case"
+
+
 def test_the_folds_share_one_cache(crossed: tuple[Path, Path]) -> None:
     run, _ = crossed
     assert len(list((run / "cache").glob("*.json"))) == 4

@@ -176,6 +176,18 @@ def test_a_plan_validates_says_why_and_is_the_same_again(tiny_msd: Callable[...,
         plan(root, output=tmp_path / "one.yaml")
 
 
+def test_another_network_takes_the_place_of_the_planned_one(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=3, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    given = [
+        "network.name=fpn",
+        "network.encoder=resnet18",
+        "network.encoder_options.width=0.125",
+        "network.norm=instance",
+    ]
+    made = plan(root, output=tmp_path / "plan.yaml", minutes=1, overrides=given).config.network
+    assert (made.name, made.encoder, made.widths, made.strides) == ("fpn", "resnet18", None, None)
+
+
 def test_says_which_class_a_fold_lacks(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
     root = tiny_msd(cases=10, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
     for number in range(1, 10):  # only the first case keeps its lesion
