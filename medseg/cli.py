@@ -292,7 +292,12 @@ def bundle(
     settings = load_config(config, overrides)
     from medseg.bundle.write import write_bundle
 
-    typer.echo(f"bundle: {write_bundle(settings, output=output)}")
+    written = write_bundle(settings, output=output)
+    if settings.data.fold is not None:
+        from medseg.workflows.splits import keep_folds
+
+        keep_folds(settings, written)
+    typer.echo(f"bundle: {written}")
 
 
 @app.command()
