@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.bundle.components import FOLDS_FILE
 from medseg.bundle.facts import describe_data
-from medseg.config.errors import DataError, Problem, RunError
+from medseg.config.errors import ConfigError, DataError, Problem, RunError
 from medseg.config.files import replace_file
 from medseg.config.labels import Labels
 from medseg.config.schema import Config
@@ -53,6 +53,8 @@ def keep_folds(config: Config, folder: Path, *, anew: bool = False) -> Folds:
         RunError: `data.folds_file` says otherwise than the folder's own file.
         DataError: as `find_folds`; the file names cases that the data set has no more.
     """
+    if config.data.root is None:
+        raise ConfigError("data.root: folds are of a data set, whose folder is not given", "add --set data.root=DIR")
     file = folder / FOLDS_FILE
     given = Path(config.data.folds_file).resolve() if config.data.folds_file else None
     if file.exists() and not anew:
