@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d`, except that maps of depth 2 are trained in float32 on a CPU.
+    """`nn.Conv3d`, except that maps smaller than the kernel are trained in float32 on a CPU.
 
-    PyTorch 2.13 (oneDNN) computes a wrong weight gradient, or NaN, for a bfloat16 convolution of stride 1 whose first
-    spatial axis has two voxels; nothing warns of it. Such maps are tiny, so float32 costs nothing there.
+    PyTorch 2.13 (oneDNN) writes beside its memory in the weight gradient of a bfloat16 convolution over an axis of more
+    than one voxel but fewer than the kernel: wrong numbers, NaN or a crash, and no warning. Such maps are tiny, so
+    float32 costs nothing there.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type == "cpu" and x.shape[2] == 2 and torch.is_autocast_enabled("cpu"):
+        small = any(1 < n < k for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
+        if small and self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
         return super().forward(x)
