@@ -13,7 +13,9 @@ from medseg.networks.convolution import convolution
 @pytest.mark.parametrize("width", [8, 32])
 def test_bfloat16_gradient_is_that_of_float32(kernel: int, size: tuple[int, ...], width: int) -> None:
     torch.manual_seed(0)
-    conv = convolution(3)(width, width, kernel, padding=kernel // 2, bias=False).to(memory_format=torch.channels_last_3d)
+    conv = convolution(3)(width, width, kernel, padding=kernel // 2, bias=False).to(
+        memory_format=torch.channels_last_3d
+    )
     x = torch.randn(2, width, *size).contiguous(memory_format=torch.channels_last_3d)
     conv(x).square().sum().backward()
     expected = conv.weight.grad.clone()
