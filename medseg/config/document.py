@@ -34,6 +34,7 @@ class Document:
         places: keys of a value -> "file:line", or "--set key=value".
         problems: what was wrong with the text itself.
         refused: keys of which nothing more is to be said.
+        replaced: keys that `--set` overrode -> the value they had.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Document:
     places: dict[Keys, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     refused: list[Keys] = field(default_factory=list)
+    replaced: dict[Keys, Any] = field(default_factory=dict)
 
     def where(self, keys: Keys) -> str:
         """`configs/brain.yaml:12 network.name`: the line of these keys, or of the nearest part that was written."""
@@ -65,6 +67,7 @@ class Document:
             if not isinstance(target, dict):
                 self.problems.append(Problem(place, f"{dotted(keys[:depth])} is a value ({target!r}), not a section"))
                 return
+        self.replaced.setdefault(keys, target.get(keys[-1]))
         target[keys[-1]] = value
         self.places = {known: line for known, line in self.places.items() if known[: len(keys)] != keys}
         self.places[keys] = place

@@ -9,6 +9,7 @@ from typing import Any
 from medseg.config.cards import load_card
 from medseg.config.document import Document, read_document, write_document
 from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.config.network import OPTIONS, NetworkConfig, options_of
 from medseg.config.resources import resource_file, resource_names
 from medseg.config.schema import Config
 from medseg.config.validate import validated
@@ -29,6 +30,7 @@ def find_config(name: str | Path) -> Path:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file, apply `--set` overrides ("training.seed=1"), and validate; raises ConfigError with it all."""
     document = read_document(find_config(path), overrides)
+    _change_network(document)
     _check_card(document)
     return validated(Config, document)
 
@@ -41,6 +43,24 @@ def dump_config(config: Config) -> str:
 def config_schema() -> dict[str, Any]:
     """The JSON schema of a config, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _change_network(document: Document) -> None:
+    """`--set network.name=...`: leave the file's options behind that belong to the network it was written for.
+
+    Options given with `--set` stay, and so do misspelt ones, for validation to complain about.
+    """
+    name_of = ("network", "name")
+    section = document.data.get("network")
+    if not isinstance(section, dict) or name_of not in document.replaced:
+        return
+    name, before = section["name"], document.replaced[name_of] or NetworkConfig.model_fields["name"].default
+    if name == before or not {str(name), str(before)} <= set(OPTIONS):
+        return
+    kept = options_of(name, section.get("encoder")) | {"name", "spatial_dims", "pretrained", "inflate"}
+    for key in sorted(set(section) & set(NetworkConfig.model_fields) - kept):
+        if not document.where(("network", key)).startswith("--set"):
+            del section[key]
 
 
 def _check_card(document: Document) -> None:

@@ -52,6 +52,12 @@ OPTIONS_WITH_ENCODER: dict[str, set[str]] = {  # of networks that need none, onc
 UNETS = ("attentionunet", "dynunet", "unet")  # one entry a level in widths, strides, kernel_sizes
 UNET_WIDTHS = (32, 64, 128, 256, 320)  # their own default
 
+
+def options_of(name: str, encoder: str | None) -> set[str]:
+    """The options of a network; a U-Net on an encoder has others than one without."""
+    return OPTIONS_WITH_ENCODER[name] if encoder is not None and name in OPTIONS_WITH_ENCODER else OPTIONS[name]
+
+
 NetworkName = Literal[
     "attentionunet",
     "deeplabv1",
@@ -197,9 +203,8 @@ class NetworkConfig(Section):
 
     @property
     def known(self) -> set[str]:
-        """The options that the network has; a U-Net on an encoder has others than one without."""
-        on_encoder = self.encoder is not None and self.name in OPTIONS_WITH_ENCODER
-        return OPTIONS_WITH_ENCODER[self.name] if on_encoder else OPTIONS[self.name]
+        """The options that the network has."""
+        return options_of(self.name, self.encoder)
 
     def findings(self) -> Iterable[Finding]:
         called: str = self.name

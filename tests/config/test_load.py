@@ -7,6 +7,7 @@ import pytest
 
 from medseg.config.errors import ConfigError, Problem
 from medseg.config.load import config_schema, dump_config, find_config, load_config
+from medseg.config.network import OPTIONS
 from medseg.config.resources import resource_names
 from medseg.config.schema import Config
 
@@ -147,3 +148,25 @@ def test_the_schema_describes_every_key() -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(Config.model_fields)
     assert "labelled cases" in schema["$defs"]["DataConfig"]["properties"]["validation"]["description"]
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+@pytest.mark.parametrize("dims", [2, 3])
+def test_another_network_by_name_alone(name: str, dims: int) -> None:
+    """What the file says of the network it was written for does not stand in the way of another one."""
+    overrides = [f"network.name={name}"]
+    if dims == 2:
+        overrides += ["network.spatial_dims=2", "training.patch_size=[64, 64]"]
+    network = load_config("hippocampus", overrides).network
+    assert (network.name, network.spatial_dims) == (name, dims)
+    assert network.widths == ([16, 32, 64, 128] if "widths" in OPTIONS[name] else None)
+
+
+def test_another_network_forgives_no_mistake(tmp_path: Path) -> None:
+    text = "name: x\nnetwork:\n  name: unet\n  widths: [8, 16]\n  widhts: [8]\n"
+    found = problems_of(tmp_path, text, "network.name=fpn", "network.residual=true")
+    assert len(found) == 2, found
+    assert "c.yaml:5 network.widhts" in found
+    assert any("residual" in where and "fpn has no such option" in problem.what for where, problem in found.items())
+    text = "name: x\nnetwork:\n  name: fpn\n  widths: [8, 16]\n"
+    assert "c.yaml:4 network.widths" in problems_of(tmp_path, text, "network.name=fpn")
