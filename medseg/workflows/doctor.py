@@ -76,7 +76,7 @@ def _machine() -> dict[str, Any]:
     memory = memory_info()
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": count_cores(),
         "memory_gib": memory.get("MemTotal", 0) / GIB,
         "memory_free_gib": memory.get("MemAvailable", 0) / GIB,
         "disk_free_gib": shutil.disk_usage(Path.cwd()).free / GIB,
@@ -89,6 +89,11 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def count_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_info() -> dict[str, int]:

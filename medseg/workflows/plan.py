@@ -6,7 +6,6 @@ levels, strides); what is written, in `plan_write`. The memory that the rules es
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from medseg.data.fingerprint import Fingerprint, fingerprint
 from medseg.data.folds import Folds, find_patients, make_folds
 from medseg.engine.device import choose_device, choose_precision
 from medseg.workflows.check_report import machine_memory
+from medseg.workflows.doctor import count_cores
 from medseg.workflows.plan_config import choose_all, patient_pattern
 from medseg.workflows.plan_rules import Choice, Machine, Sampling, choose_sampling
 from medseg.workflows.plan_write import config_text
@@ -123,7 +123,7 @@ def this_machine(memory_gib: float | None = None) -> Machine:
     share = MEMORY_SHARE[device.type]
     return Machine(
         device=device.type,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=count_cores(),
         memory_gib=memory_gib or round(memory * share, 1),
         bytes_a_value=4 if precision == torch.float32 else 2,
     )

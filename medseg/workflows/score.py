@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from medseg.metrics.confusion import value_counts
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
+from medseg.workflows.doctor import count_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -191,8 +191,7 @@ def read_list(file: Path) -> list[str]:
 
 def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None) -> Iterator[Result]:
     """The results in the order of the items, from as many processes as the machine has cores for this one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(workers or cores, max(1, len(items) // FEW))
+    workers = min(workers or count_cores(), max(1, len(items) // FEW))
     if workers == 1:
         yield from map(work, items)
         return
