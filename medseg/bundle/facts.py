@@ -11,7 +11,7 @@ from medseg.config.errors import ConfigError, Problem
 from medseg.config.labels import Labels
 from medseg.config.schema import Config
 from medseg.data.cases import Dataset, read_dataset
-from medseg.data.images import read_image
+from medseg.data.unnamed import channel_names
 from medseg.inference.colour import COLOUR_SCALES
 
 
@@ -72,6 +72,7 @@ def describe_data(config: Config) -> DataFacts:
         dataset = read_dataset(Path(data.root), data.layout)
         if not dataset.labels.classes:
             dataset = _described(config, dataset)
+        dataset = replace(dataset, channels=channel_names(dataset))
         modality = "CT" if any(channel.upper() == "CT" for channel in dataset.channels) else "MR"
         convention = "medical" if dataset.labels.background == 0 else "voc"
         modality = modality if convention == "medical" else "RGB" if len(dataset.channels) == 3 else "image"
@@ -92,14 +93,16 @@ def describe_data(config: Config) -> DataFacts:
 
 
 def _described(config: Config, dataset: Dataset) -> Dataset:
-    """A folder of pictures, which does not say what its labels mean, with `data.classes` and what a picture shows."""
+    """A data set that does not say what its labels mean, with `data.classes` and what its images show."""
     if config.data.classes is None:
         what = f"{dataset.root} does not say what the values of its masks mean"
-        raise ConfigError(Problem("data", what, "add data.card, or data.classes: {name: value, ...}"))
-    background = 0 if config.evaluation.convention == "medical" else None
-    count = len(read_image((dataset.cases or dataset.unlabelled)[0]["image"]).array)
-    channels = dataset.channels if count == 3 else tuple(str(number) for number in range(count))
-    return replace(dataset, labels=Labels(dict(config.data.classes), background=background), channels=channels)
+        remedy = "add data.card, or data.classes: {name: value, ...}; `medseg plan` finds the values"
+        raise ConfigError(Problem("data", what, remedy))
+    medical = config.evaluation.convention == "medical" or not dataset.natural
+    labels = Labels(dict(config.data.classes), background=0 if medical else None)
+    if medical and 0 not in labels.values:
+        raise ConfigError(Problem("data.classes", "has no background", "the value 0 is the background"))
+    return replace(dataset, labels=labels)
 
 
 def _check_pictures(config: Config, facts: DataFacts) -> None:

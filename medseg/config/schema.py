@@ -24,14 +24,16 @@ class DataConfig(Section):
     """Where the cases are, what their labels mean, and which of them are held out."""
 
     root: str | None = None
-    """Folder of the data set. Required to train; often given as `--set data.root=DIR`."""
+    """Folder of the data set, or a CSV list of cases. Required to train; often given as `--set data.root=DIR`."""
     card: str | None = None
     """Name of a card in `datasets/`; its labels, regions and channels win over the data set's own."""
-    layout: Literal["auto", "msd", "nnunet", "voc", "cityscapes", "ade20k", "camvid", "pairs"] = "auto"
-    """How the folder is organised: Medical Segmentation Decathlon, nnU-Net raw, a public set of pictures, any folder of
-    pictures and masks, or found out by looking."""
+    layout: Literal[
+        "auto", "msd", "nnunet", "csv", "bids", "volumes", "voc", "cityscapes", "ade20k", "camvid", "pairs"
+    ] = "auto"
+    """How the data are organised: Medical Segmentation Decathlon, nnU-Net raw, a CSV list of cases, BIDS, folders of
+    images and labels, a public set of pictures, any folder of pictures and masks, or found out by looking."""
     classes: dict[str, Annotated[int, Field(ge=0, le=255)]] | None = None
-    """Name -> value in the masks, for a folder of pictures without a card; 0 need not be there."""
+    """Name -> value in the masks, for data that do not say it and have no card; of pictures, 0 need not be there."""
     training_split: str = "train"
     """Where the data set has official splits (folders or list files): the one to train on."""
     validation_split: str = "val"

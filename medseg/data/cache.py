@@ -154,6 +154,9 @@ class CachedDataset(Dataset):
                 except OSError:
                     raise DataError(Problem(str(path), "no such file")) from None
                 files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
+                if Path(path).is_dir():  # a DICOM series: each of its slices counts
+                    slices = sorted((file.name, file.stat()) for file in Path(path).iterdir())
+                    files += [[name, one.st_size, one.st_mtime_ns] for name, one in slices]
         identity = json.dumps([self._parameters, case["case"], files])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 

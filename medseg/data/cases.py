@@ -1,17 +1,16 @@
-"""Which cases a data set has, and what its labels mean: Medical Segmentation Decathlon and nnU-Net raw folders.
+"""Which cases a data set has, and what its labels mean, whatever its layout: each has a file in `data/layouts/`.
 
 A case is a plain dict: `{"case": name, "image": path or [path of each channel], "label": path}`, without the label
-where there is none. The two layouts name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or
-list of indices); the direction is how they are told apart. Folders of pictures, which have no `dataset.json`, are found
-by `data.pairs`.
+where there is none. A path is that of a file, or of the folder of a DICOM series. Where there is a `dataset.json`, MSD
+and nnU-Net name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or list of indices), and the
+direction is how they are told apart. Folders of pictures are found by `data.pairs`.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +18,20 @@ from typing import Any, Literal
 from medseg.config.errors import DataError, Problem
 from medseg.config.labels import Labels
 from medseg.data.description import channels_of, labels_of, layout_of, read_description
+from medseg.data.dicom import find_series
 from medseg.data.folds import find_patients, read_folds
 from medseg.data.images import ENDINGS, case_name
-from medseg.data.pairs import find_layout, find_pairs
-from medseg.data.pictures import is_picture
+from medseg.data.layouts.bids import find_bids, is_bids
+from medseg.data.layouts.files import CHANNEL, Case, Found, by_name, case_of, grouped, image_files
+from medseg.data.layouts.lists import is_list, read_list
+from medseg.data.layouts.msd import msd_cases
+from medseg.data.layouts.nnunet import nnunet_cases
+from medseg.data.layouts.volumes import find_folders, find_volumes
+from medseg.data.pairs import FINDERS as PICTURES
+from medseg.data.pairs import find_layout as find_picture_layout
+from medseg.data.pairs import find_pairs
 
-Case = dict[str, Any]
-CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
+FINDERS: Mapping[str, Callable[[Path], Found]] = {"csv": read_list, "bids": find_bids, "volumes": find_volumes}
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,10 @@ class Dataset:
     """A data set on disk: `cases` have labels, `unlabelled` have none.
 
     Args:
-        layout: "msd" or "nnunet", or one of `data.pairs`, whose `labels` are empty: a card says what they mean.
+        layout: "msd", "nnunet", "csv", "bids" or "volumes"; or one of `data.pairs`.
+        channels, labels: empty where the data set does not say (pictures: a card does; else `data.unnamed`).
         splits: the official ones, name -> labelled cases; none where the data set does not say.
+        patients: case -> patient, where the data set says who they are.
     """
 
     root: Path
@@ -45,6 +53,12 @@ class Dataset:
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...]
     splits: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def natural(self) -> bool:
+        """A folder of pictures, in which 0 may be a class like any other."""
+        return self.layout in PICTURES
 
 
 def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
@@ -63,34 +77,60 @@ def find_dataset(root: str | Path, layout: str = "auto") -> tuple[Dataset, list[
     """As `read_dataset`, with the problems beside the cases instead of in their place: for `medseg check`.
 
     Raises:
-        DataError: there is no folder, or neither a `dataset.json` that can be read nor pictures with masks.
+        DataError: nothing is there, or nothing that any layout knows.
     """
     root = Path(root).expanduser().resolve()
-    if root.is_dir() and not (root / "dataset.json").is_file() and (pictures := find_layout(root)):
-        return _find_pictures(root, layout, pictures)
+    name = find_layout(root)
+    if name is None:
+        read_description(root, root / "dataset.json")  # raises, and says what was expected
+    if name in PICTURES:
+        return _find_pictures(root, layout, name)
+    if name == "described":
+        name, found, title = _find_described(root)
+    else:
+        found, title = FINDERS[str(name)](root), case_name(root) if root.is_file() else root.name
+    if layout not in ("auto", name):
+        what = f"looks like the layout {name!r}, but {layout!r} was asked for"
+        found.problems.append(Problem(str(root), what, "set data.layout to auto"))
+    cases, unlabelled = tuple(by_name(found.cases)), tuple(by_name(found.unlabelled))
+    patients = dict(found.patients)
+    return Dataset(
+        root, str(name), title, found.channels, found.labels, cases, unlabelled, {}, patients
+    ), found.problems
+
+
+def find_layout(root: Path) -> str | None:
+    """Which layout a path has ("described": one with a `dataset.json`), or None."""
+    if root.is_file():
+        return "csv" if is_list(root) else None
+    if (root / "dataset.json").is_file():
+        return "described"
+    if not root.is_dir():
+        return None
+    return "bids" if is_bids(root) else "volumes" if find_folders(root) else find_picture_layout(root)
+
+
+def _find_described(root: Path) -> tuple[str, Found, str]:
+    """Layout, cases and name of a data set with a `dataset.json`."""
     file = root / "dataset.json"
     description = read_description(root, file)
-    problems: list[Problem] = []
-    found = layout_of(description)
-    if layout not in ("auto", found):
-        what = f"looks like the layout {found!r}, but {layout!r} was asked for"
-        problems.append(Problem(str(file), what, "set data.layout to auto"))
-    labels = labels_of(description, found, str(file), problems)
-    channels = channels_of(description, str(file), problems)
-    if found == "msd":
-        cases, unlabelled = _msd_cases(root, description, len(channels), problems)
-    else:
-        cases, unlabelled = _nnunet_cases(root, description, len(channels), problems)
-    if not cases and not unlabelled and not problems:
-        problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
-    for name, count in Counter(case["case"] for case in cases).items():
+    found = Found()
+    layout = layout_of(description)
+    found.labels = labels_of(description, layout, str(file), found.problems)
+    found.channels = channels_of(description, str(file), found.problems)
+    list_cases = msd_cases if layout == "msd" else nnunet_cases
+    found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found.problems)
+    if not found.cases and not found.unlabelled and not found.problems:
+        found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
+    for name, count in Counter(case["case"] for case in found.cases).items():
         if count > 1:
-            problems.append(Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name"))
-    name = str(description.get("name") or root.name)
-    return Dataset(root, found, name, channels, labels, tuple(_sorted(cases)), tuple(_sorted(unlabelled))), problems
+            found.problems.append(
+                Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name")
+            )
+    return layout, found, str(description.get("name") or root.name)
 
 
-def _find_pictures(root: Path, layout: str, found: str) -> tuple[Dataset, list[Problem]]:
+def _find_pictures(root: Path, layout: str, found: Any) -> tuple[Dataset, list[Problem]]:
     pairs = find_pairs(root, found)
     if layout not in ("auto", found):
         what = f"looks like the layout {found!r}, but {layout!r} was asked for"
@@ -118,7 +158,7 @@ def split_cases(
     Raises:
         DataError: there are too few cases (or patients) to hold one out.
     """
-    ordered = _sorted(cases)
+    ordered = by_name(cases)
     if validation == 0:
         return ordered, []
     of = {case["case"]: (patients or {}).get(case["case"], case["case"]) for case in ordered}
@@ -176,7 +216,8 @@ def load_cases(
             what = f"has no labelled case in a split {wanted!r}"
             raise DataError(Problem(str(dataset.root), what, f"set data.{section}_split; its splits: {known}"))
         return list(dataset.splits[wanted])
-    patients = find_patients([case["case"] for case in dataset.cases], patient_pattern, patient_table)
+    listed = [case["case"] for case in dataset.cases]
+    patients = find_patients(listed, patient_pattern, patient_table, dataset.patients)
     return split_cases(dataset.cases, validation, seed, patients)[section == "validation"]
 
 
@@ -195,156 +236,33 @@ def named_cases(root: str | Path, layout: str = "auto", names: Sequence[str] | N
 
 
 def list_inputs(path: str | Path, channels: int) -> list[Case]:
-    """The cases to predict: one file; a folder of them; or a data set's root (its unlabelled cases, else all).
+    """The cases to predict: one file; a folder of them; or a data set (its unlabelled cases, else all).
 
-    In a folder, a case is one file (with the channels last), or the files `{case}_0000`, `{case}_0001`, ...
+    In a folder, a case is one file (with the channels last), the files `{case}_0000`, `{case}_0001`, ..., or, where
+    there are no such files, a DICOM series: the folder itself, or every folder below it that holds one.
 
     Raises:
         DataError: nothing there, or a case without all its channels.
     """
     path = Path(path).expanduser().resolve()
-    if path.is_file():
-        match = CHANNEL.match(case_name(path))
-        if channels > 1 and match:  # one channel of several: its siblings belong to it
-            siblings = [file for file in _image_files(path.parent) if _case_of(file) == match["case"]]
-            return _grouped(siblings, channels)
-        return [{"case": case_name(path), "image": str(path)}]
-    if not path.is_dir():
-        raise DataError(Problem(str(path), "no such file or folder"))
-    if (path / "dataset.json").is_file() or find_layout(path):
+    if find_layout(path):
         dataset = read_dataset(path)
         chosen = dataset.unlabelled or dataset.cases
         return [{"case": case["case"], "image": case["image"]} for case in chosen]
-    files = _image_files(path)
-    if not files:
-        raise DataError(Problem(str(path), "holds no image", f"expected files ending in {', '.join(ENDINGS)}"))
-    return _grouped(files, channels)
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-def _msd_cases(
-    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
-) -> tuple[list[Case], list[Case]]:
-    def image(entry: str) -> str | list[str]:
-        path = root / entry
-        if not path.is_file():  # nnU-Net's first version: the names of MSD, the files {case}_0000 of nnU-Net
-            ending = path.name[len(case_name(path)) :]
-            split = [path.with_name(f"{case_name(path)}_{i:04d}{ending}") for i in range(channels)]
-            if split[0].is_file():
-                return [_existing(file, problems) for file in split]
-        return _existing(path, problems)
-
-    cases, unlabelled = [], []
-    for entry in description.get("training", []):
-        if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
-            problems.append(Problem(str(root / "dataset.json"), f"training: {entry!r}", "expected image and label"))
-            continue
-        label = _existing(root / entry["label"], problems)
-        cases.append({"case": case_name(entry["image"]), "image": image(entry["image"]), "label": label})
-    for entry in description.get("test", []):
-        file = entry["image"] if isinstance(entry, dict) else entry
-        unlabelled.append({"case": case_name(file), "image": image(file)})
-    return cases, unlabelled
-
-
-def _nnunet_cases(
-    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
-) -> tuple[list[Case], list[Case]]:
-    if isinstance(description.get("dataset"), dict):  # files listed one by one, with paths of any kind
-        listed = []
-        for name, entry in description["dataset"].items():
-            images = [_existing(root / file, problems) for file in entry["images"]]
-            listed.append(
-                {"case": name, "image": _one_or_list(images), "label": _existing(root / entry["label"], problems)}
-            )
-        return listed, _nnunet_folder(root / "imagesTs", None, "", channels, problems)
-    ending = description.get("file_ending", ".nii.gz")
-    if ending not in ENDINGS:
-        problems.append(Problem(str(root / "dataset.json"), f"file_ending {ending!r}", f"known: {', '.join(ENDINGS)}"))
-        return [], []
-    cases = _nnunet_folder(root / "imagesTr", root / "labelsTr", ending, channels, problems)
-    return cases, _nnunet_folder(root / "imagesTs", None, ending, channels, problems)
-
-
-def _nnunet_folder(
-    images: Path, labels: Path | None, ending: str, channels: int, problems: list[Problem]
-) -> list[Case]:
-    groups: dict[str, dict[int, Path]] = {}
-    for file in _image_files(images) if images.is_dir() else []:
-        if match := CHANNEL.match(case_name(file)):
-            if file.name.endswith(ending):
-                groups.setdefault(match["case"], {})[int(match["channel"])] = file
-        else:
-            remedy = "nnU-Net names images {case}_0000, {case}_0001, ..., one file a channel"
-            problems.append(Problem(str(file), "is named as no channel", remedy))
-    names = set(groups)
-    if labels is not None:
-        names |= {case_name(file) for file in _image_files(labels)} if labels.is_dir() else set()
-    cases = []
-    for name in sorted(names):
-        files = groups.get(name, {})
-        for channel in set(files) - set(range(channels)):
-            problems.append(Problem(str(files[channel]), f"is one channel too many: dataset.json names {channels}"))
-        wanted = (
-            1 if set(files) == {0} and is_picture(files[0]) else channels
-        )  # a picture holds its colours in one file
-        paths = [_existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(wanted)]
-        case: Case = {"case": name, "image": _one_or_list(paths)}
-        if labels is not None:
-            case["label"] = _existing(labels / f"{name}{ending}", problems)
-        cases.append(case)
-    return cases
-
-
-def _grouped(files: Iterable[Path], channels: int) -> list[Case]:
-    """Cases of a folder without a description."""
-    files = list(files)
-    if channels == 1 and any(not CHANNEL.match(case_name(file)) for file in files):
-        return [{"case": case_name(file), "image": str(file)} for file in files]
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        groups.setdefault(_case_of(file), []).append(file)
-    problems: list[Problem] = []
-    cases: list[Case] = []
-    for name, members in sorted(groups.items()):
-        first = CHANNEL.match(case_name(members[0]))
-        in_one = first is None or (channels > 1 and is_picture(members[0]) and int(first["channel"]) == 0)
-        alone = len(members) == 1 and in_one
-        expected = [f"{name}_{i:04d}" for i in range(channels)]
-        if alone:
-            cases.append({"case": name, "image": str(members[0])})
-        elif [case_name(file) for file in sorted(members)] == expected:
-            cases.append({"case": name, "image": _one_or_list([str(file) for file in sorted(members)])})
-        else:
-            got = ", ".join(file.name for file in sorted(members))
-            remedy = f"expected {', '.join(expected)}, or one file with {channels} channel(s)"
-            problems.append(Problem(str(members[0].parent), f"case {name!r} has {got}", remedy))
-    if problems:
-        raise DataError(problems)
-    return cases
-
-
-def _case_of(file: Path) -> str:
-    match = CHANNEL.match(case_name(file))
-    return match["case"] if match else case_name(file)
-
-
-def _image_files(folder: Path) -> list[Path]:
-    # names that start with a dot are not images: macOS leaves ._case.nii.gz beside every file of an archive
-    return sorted(f for f in folder.iterdir() if f.name.lower().endswith(ENDINGS) and not f.name.startswith("."))
-
-
-def _existing(path: Path, problems: list[Problem]) -> str:
-    if not path.is_file():
-        problems.append(Problem(str(path), "no such file", "add it, or take the case out"))
-    return str(path.resolve())
-
-
-def _one_or_list(paths: list[str]) -> str | list[str]:
-    return paths[0] if len(paths) == 1 else paths
-
-
-def _sorted(cases: Iterable[Case]) -> list[Case]:
-    return sorted(cases, key=lambda case: str(case["case"]))
+    if path.is_file():
+        match = CHANNEL.match(case_name(path))
+        if channels > 1 and match:  # one channel of several: its siblings belong to it
+            return grouped([file for file in image_files(path.parent) if case_of(file) == match["case"]], channels)
+        return [{"case": case_name(path), "image": str(path)}]
+    if not path.is_dir():
+        raise DataError(Problem(str(path), "no such file or folder"))
+    if files := image_files(path):
+        return grouped(files, channels)
+    series = find_series(path)
+    if not series:
+        expected = f"expected files ending in {', '.join(ENDINGS)}, or DICOM series"
+        raise DataError(Problem(str(path), "holds no image", expected))
+    if len(series) > 1 and {folder.parent for folder in series} == {path}:
+        return grouped(series, channels)
+    names = ["_".join(folder.relative_to(path).parts) or path.name for folder in series]
+    return [{"case": name, "image": str(folder)} for name, folder in zip(names, series, strict=True)]

@@ -172,8 +172,10 @@ def _faults(where: str, fold: Fold, cases: Sequence[str], patients: Mapping[str,
     return found
 
 
-def find_patients(cases: Sequence[str], pattern: str | None, table: str | None) -> dict[str, str]:
-    """Case -> patient by a pattern or a table; empty where there is neither.
+def find_patients(
+    cases: Sequence[str], pattern: str | None, table: str | None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Case -> patient by a pattern or a table, else as the data set says (`known`); empty where nothing says so.
 
     Raises:
         DataError: cases whose name the pattern does not match, or that the table does not list.
@@ -186,7 +188,7 @@ def find_patients(cases: Sequence[str], pattern: str | None, table: str | None) 
         where, who = table, _read_table(Path(table))
         missing = [case for case in cases if case not in who]
     else:
-        return {}
+        return {case: known[case] for case in cases if case in known} if known else {}
     if missing:
         what = f"says of {len(missing)} cases no patient: {', '.join(missing[:SHOWN])}{_more(missing)}"
         raise DataError(Problem(where, what, "every case needs a patient, so that none stands in two folds"))

@@ -7,7 +7,7 @@ small files and about as fast on large ones.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ def read_nifti(path: Path) -> Image:
     )
 
 
-def write_nifti(path: Path, mask: np.ndarray, like: Path, labels: Labels | None) -> None:
-    """A NIfTI mask on the grid of `like`, with its header except free text."""
+def write_nifti(path: Path, mask: np.ndarray, like: Path, labels: Labels | None, read: Callable[[Path], Image]) -> None:
+    """A NIfTI mask on the grid of `like`, with its header except free text.
+
+    Args:
+        read: of a file that is not NIfTI, whose grid is all that is taken.
+    """
     import nibabel
 
     if is_nifti(like):
@@ -113,7 +117,7 @@ def write_nifti(path: Path, mask: np.ndarray, like: Path, labels: Labels | None)
         if kind not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             kind = nibabel.Nifti1Image
     else:
-        grid = read_itk(like)
+        grid = read(like)
         mask = _shaped(mask, grid.shape)
         header, kind = nibabel.Nifti1Header(), nibabel.Nifti1Image
         header.set_data_shape(mask.shape)
@@ -178,7 +182,13 @@ def read_itk(path: Path) -> Image:
         raise DataError(Problem(str(path), "unknown file ending", f"known: {', '.join(ENDINGS)}"))
     import SimpleITK
 
-    image = SimpleITK.ReadImage(str(path))
+    return from_itk(SimpleITK.ReadImage(str(path)), path)
+
+
+def from_itk(image: Any, path: Path) -> Image:
+    """A SimpleITK image that was read from `path`."""
+    import SimpleITK
+
     dims, channels = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     data = SimpleITK.GetArrayViewFromImage(image)  # (z, y, x[, C]), or (t, z, y, x)
     if dims == 4 and channels == 1:
@@ -198,11 +208,11 @@ def read_itk(path: Path) -> Image:
     return Image(_plain(data), _checked(LPS @ affine, data.ndim - 1, path), path)
 
 
-def write_itk(path: Path, mask: np.ndarray, like: Path, labels: Labels | None) -> None:
-    """An NRRD or MetaImage mask on the grid of `like`."""
+def write_itk(path: Path, mask: np.ndarray, like: Path, labels: Labels | None, read: Callable[[Path], Image]) -> None:
+    """An NRRD or MetaImage mask on the grid of `like`, as `write_nifti`."""
     import SimpleITK
 
-    grid = read_nifti(like) if is_nifti(like) else read_itk(like)
+    grid = read_nifti(like) if is_nifti(like) else read(like)
     mask = _shaped(mask, grid.shape)
     dims = mask.ndim
     affine = LPS @ grid.affine

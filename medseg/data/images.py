@@ -10,9 +10,10 @@ import numpy as np
 from medseg.config.errors import DataError, Problem
 from medseg.config.files import replacing
 from medseg.config.labels import Labels
+from medseg.data.dicom import read_series
 from medseg.data.formats import ENDINGS as MEDICAL
 from medseg.data.formats import ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
-from medseg.data.pictures import PICTURES, is_picture, read_picture, write_picture
+from medseg.data.pictures import PICTURES, TIFF, is_picture, read_picture, read_tiff_volume, write_picture
 
 __all__ = ["ENDINGS", "Image", "case_name", "grid_difference", "is_nifti", "label_values", "read_image", "write_mask"]
 
@@ -24,6 +25,8 @@ RESAMPLE = "resample one onto the other's grid, or correct the header that is wr
 
 def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = True) -> Image:
     """Read one file (2D, 3D, or 4D with the channel last), or one file a channel, as `(C, *spatial)`.
+
+    The folder of a DICOM series counts as a file.
 
     Args:
         channel_axis: False (labels) refuses a file with more than one channel.
@@ -54,8 +57,12 @@ def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = 
 
 def _read_file(path: Path, *, label: bool = False) -> Image:
     try:
+        if path.is_dir():
+            return read_series(path)
         if is_picture(path):
             return read_picture(path, label=label)
+        if path.name.lower().endswith(TIFF):
+            return read_tiff_volume(path)
         return read_nifti(path) if is_nifti(path) else read_itk(path)
     except DataError:
         raise
@@ -72,6 +79,8 @@ def _one_channel(image: Image) -> Image:
     if len(image.array) != 1:
         what = f"has {len(image.array)} channels, expected one"
         picture = "a label map holds one number a pixel: save it as grey PNG, or with a palette"
+        if image.path.name.lower().endswith(TIFF):
+            picture += '; if it is a volume, say so beside it: case.json with {"spacing": [z, y, x]}'
         remedy = picture if is_picture(image.path) else "give one file a channel"
         raise DataError(Problem(str(image.path), what, remedy))
     return image
@@ -152,9 +161,11 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: 
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None or ending == ".mhd" or (ending in PICTURES and ending != ".png"):  # .mhd is two files
         raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2], '.png'))}, not {path.name}")
-    write = write_nifti if ending in NIFTI else write_picture if ending in PICTURES else write_itk
     with replacing(path) as writing:
-        write(writing, mask, like, labels)
+        if ending in PICTURES:
+            write_picture(writing, mask, like, labels)
+        else:
+            (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels, _read_file)
 
 
 def _numbers(values: np.ndarray) -> str:

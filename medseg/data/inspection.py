@@ -90,7 +90,7 @@ def _inspect_image(facts: CaseFacts, paths: list[Path], channels: Sequence[str])
     images = []
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
-        if not path.is_file():
+        if not path.exists():
             continue
         try:
             one = read_image(path, channel_axis=len(paths) == 1)

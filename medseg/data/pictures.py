@@ -5,6 +5,8 @@ A picture has no place in a patient: its affine is the identity, with rows on th
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 
 from medseg.config.errors import DataError, Problem
 from medseg.config.labels import Labels
-from medseg.data.formats import Image
+from medseg.data.formats import LPS, Image
 
 TIFF = (".tif", ".tiff")
 PICTURES = (".png", ".jpg", ".jpeg", *TIFF, ".bmp")
@@ -23,8 +25,43 @@ CHANNEL_AXES = "SCQIZT"  # what tifffile calls an axis that is neither rows (Y) 
 
 
 def is_picture(path: Any) -> bool:
-    """Whether a file name (the first of several) says PNG, JPEG, TIFF or BMP."""
-    return str(path if isinstance(path, (str, Path)) else path[0]).lower().endswith(PICTURES)
+    """Whether a file (the first of several) is PNG, JPEG, BMP, or a TIFF that is no volume (see `spacing_file`)."""
+    first = Path(path if isinstance(path, (str, Path)) else path[0])
+    return first.name.lower().endswith(PICTURES) and spacing_file(first) is None
+
+
+def spacing_file(path: Path) -> Path | None:
+    """The file beside a TIFF that makes it a volume, as nnU-Net has it: `case.json` with {"spacing": [z, y, x]}."""
+    if not path.name.lower().endswith(TIFF):
+        return None
+    names = dict.fromkeys((path.stem, re.sub(r"_\d{4}$", "", path.stem)))
+    return next((file for name in names if (file := path.with_name(f"{name}.json")).is_file()), None)
+
+
+def read_tiff_volume(path: Path) -> Image:
+    """A TIFF of slices, `(z, y, x)` on disk, with the spacing of the file beside it; ITK's axes, as of a stack.
+
+    Raises:
+        DataError: not three axes, or no three spacings.
+    """
+    import tifffile
+
+    beside = spacing_file(path)
+    if beside is None:
+        raise ValueError(f"{path} is no volume")
+    try:
+        spacing = np.array(json.loads(beside.read_text())["spacing"], dtype=np.float64)
+        usable = spacing.shape == (3,) and bool(np.isfinite(spacing).all()) and spacing.min() > 0
+    except (ValueError, KeyError, TypeError):
+        usable = False
+    if not usable:
+        raise DataError(Problem(str(beside), "does not hold three spacings", 'expected {"spacing": [z, y, x]} in mm'))
+    array = tifffile.imread(path)
+    if array.ndim != 3:
+        what = f"a TIFF of shape {array.shape}, with the spacing of a volume beside it"
+        raise DataError(Problem(str(path), what, "expected slices, rows and columns; a picture has no such file"))
+    array = array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="), copy=False)
+    return Image(np.ascontiguousarray(array.T[None]), LPS @ np.diag([*spacing[::-1], 1.0]), path)
 
 
 def read_picture(path: Path, *, label: bool = False) -> Image:

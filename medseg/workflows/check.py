@@ -15,8 +15,10 @@ from tqdm import tqdm
 
 from medseg.config.cards import load_card
 from medseg.config.errors import ConfigError, Problem
+from medseg.config.labels import Labels
 from medseg.data.cases import Dataset, find_dataset
 from medseg.data.inspection import CaseFacts, Finding, inspect_case
+from medseg.data.unnamed import channel_names, found_classes
 from medseg.workflows.check_report import CheckReport, count_of
 from medseg.workflows.official import wrong_sizes
 
@@ -45,8 +47,13 @@ def check(root: Path, *, layout: str = "auto", card: str | None = None, progress
             findings.append(
                 Finding("warning", "not the whole data set", "", problem.where, problem.what, problem.remedy)
             )
-    elif not dataset.labels.classes:
+    elif not dataset.labels.classes and dataset.natural:
         raise ConfigError(f"{root}: does not say what the values of its masks mean", "name a card: --card camvid")
+    else:
+        dataset = replace(dataset, channels=channel_names(dataset))
+        if not dataset.labels.classes and dataset.cases:
+            classes, ignored = found_classes(dataset)
+            dataset = replace(dataset, labels=Labels(classes, ignore_index=ignored))
     cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: str(case["case"]))
     # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -21,9 +21,10 @@ from medseg.config.files import replace_file
 from medseg.config.load import load_config
 from medseg.config.schema import Config
 from medseg.config.validate import validated
-from medseg.data.cases import read_dataset
+from medseg.data.cases import Dataset, read_dataset
 from medseg.data.fingerprint import Fingerprint, fingerprint
 from medseg.data.folds import Folds, find_patients, make_folds
+from medseg.data.unnamed import found_classes
 from medseg.engine.device import choose_device, choose_precision
 from medseg.workflows.check_report import machine_memory
 from medseg.workflows.doctor import count_cores
@@ -79,13 +80,14 @@ def plan(
         raise ConfigError(f"{output}: exists already", "choose another name, or add --overwrite")
     root = data.expanduser().resolve()
     given = _given(root, overrides)
-    facts = describe_data(given)
     dataset = read_dataset(root, given.data.layout)
+    given, named = _named(given, dataset)
+    facts = describe_data(given)
     measured = fingerprint(dataset, facts.modality, labels=facts.labels, channels=facts.channels, progress=progress)
     names = [case.case for case in measured.cases]
     pattern, table = given.data.patient_pattern, given.data.patient_table
-    pattern = pattern if pattern or table else patient_pattern(names)
-    patients = find_patients(names, pattern, table)
+    pattern = pattern if pattern or table or dataset.patients else patient_pattern(names)
+    patients = find_patients(names, pattern, table, dataset.patients)
     people = len(set(patients.values())) if patients else len(names)
     folds = None
     if people > 1:
@@ -97,7 +99,10 @@ def plan(
         if sampling is None:
             what = f"{machine.memory_gib:.3g} GiB hold not even a step on the smallest patch"
             raise ConfigError(what, "give --memory-gib more, or resample the images to larger voxels")
-        choices = _override(choose_all(measured, machine, sampling, minutes, folds, pattern, root), overrides)
+        choices = choose_all(measured, machine, sampling, minutes, folds, pattern, root)
+        own = [choice for choice in named if choice.key.startswith("data.")]
+        others = [choice for choice in named if choice not in own]
+        choices = _override([choices[0], *own, *choices[1:], *others], overrides)
         text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
         config = _validated(text, output)
         step = measure_step(config, facts, count=False)
@@ -155,6 +160,24 @@ def _given(root: Path, overrides: Sequence[str]) -> Config:
         if assignment.startswith("data."):
             document.override(assignment)
     return validated(Config, document)
+
+
+def _named(given: Config, dataset: Dataset) -> tuple[Config, list[Choice]]:
+    """What is known, and as choices what was found in the labels of a data set that does not say what they mean."""
+    if given.data.card is not None or given.data.classes is not None or dataset.labels.classes:
+        return given, []
+    classes, ignored = found_classes(dataset)
+    why = "the values found in the labels; names that mean something show in every table and picture"
+    data: dict[str, Any] = {"classes": classes}
+    choices = [Choice("data.classes", classes, why)]
+    if ignored is not None:
+        data["ignore_index"] = ignored
+        choices.append(Choice("data.ignore_index", ignored, "beside other values it means that nothing is known there"))
+    evaluation = given.evaluation.model_copy(update={"convention": "medical"} if dataset.natural else {})
+    known = given.model_copy(update={"data": given.data.model_copy(update=data), "evaluation": evaluation})
+    if dataset.natural:
+        choices.append(Choice("evaluation.convention", "medical", "0 is taken for the background, which is no target"))
+    return known, choices
 
 
 def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:

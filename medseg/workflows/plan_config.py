@@ -94,7 +94,7 @@ def _data(found: Fingerprint, folds: Folds | None, pattern: str | None, root: Pa
     if folds and not notes:
         why += "; every class stands in every training fold"
     who = "every case is taken for another patient; otherwise a pattern of names, or patient_table"
-    if pattern is not None and folds is not None:
+    if folds is not None and folds.patients:
         who = f"{len(set(folds.patients.values()))} patients, none of whom is divided"
     share = VALIDATION if len(found.cases) > 1 else 0.0
     held = "never trained on, when no fold is asked for" if share else "there is only one case"

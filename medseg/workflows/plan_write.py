@@ -44,7 +44,7 @@ def config_text(
 
 
 def _commented(line: str, reason: str, indent: str) -> list[str]:
-    line = indent + line
+    line = textwrap.indent(line, indent)
     if not reason:
         return [line]
     beside = f"{line:<30}  # {reason}"

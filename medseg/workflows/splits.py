@@ -32,7 +32,7 @@ def find_folds(config: Config) -> Folds:
     if repeated := [name for name, times in Counter(names).items() if times > 1]:
         what = f"several cases are named {', '.join(repeated[:5])}"
         raise DataError(Problem(str(dataset.root), what, "folds need one name a case"))
-    patients = find_patients(names, data.patient_pattern, data.patient_table)
+    patients = find_patients(names, data.patient_pattern, data.patient_table, dataset.patients)
     if data.folds_file is not None:
         read = read_folds(data.folds_file, names, patients)
         if read.seed is not None:  # ours: what is to be known of its folds stands in it
