@@ -151,7 +151,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
             seed=config.seed,
             margin=margin(training.patch_size, *options.reach),
         )
-    mean, _ = COLOUR_SCALES.get(config.preprocessing.normalization, ((0.0,), (1.0,)))
+    mean, _ = COLOUR_SCALES.get(config.preprocessing.colours, ((0.0,), (1.0,)))
     return target(
         CropDataset,
         cases="@train#cases",
@@ -225,7 +225,7 @@ def weights_of_classes(config: Config, facts: DataFacts) -> list[float] | Compon
 
 def coloured(config: Config, inferer: Component) -> Component:
     """The inferer, with the colours of pictures scaled before the network sees them."""
-    scale = COLOUR_SCALES.get(config.preprocessing.normalization)
+    scale = COLOUR_SCALES.get(config.preprocessing.colours)
     return inferer if scale is None else target(ColourInferer, inferer=inferer, mean=list(scale[0]), std=list(scale[1]))
 
 

@@ -110,10 +110,14 @@ def _check_pictures(config: Config, facts: DataFacts) -> None:
     problems = []
     if len(facts.channels) != 3:
         colours = f"is for red, green and blue, but the images have {len(facts.channels)} channel(s)"
-        if config.preprocessing.normalization in COLOUR_SCALES:
+        if config.preprocessing.colours in COLOUR_SCALES:
             problems.append(Problem("preprocessing.normalization", colours, "set it to zscore"))
         if config.augmentation.photometric is not None and config.augmentation.crops:
             problems.append(Problem("augmentation.photometric", colours, "set it to null"))
+    each = config.preprocessing.normalization
+    if isinstance(each, list) and len(each) != len(facts.channels):
+        what = f"names {len(each)}, but the images have {len(facts.channels)} channel(s): {', '.join(facts.channels)}"
+        problems.append(Problem("preprocessing.normalization", what, "give one for each channel, or one word for all"))
     if facts.labels.regions:
         for key, asked in {
             "loss.name": config.loss.name == "combined",

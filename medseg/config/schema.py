@@ -97,17 +97,30 @@ class PreprocessingConfig(Section):
     """Voxel size to resample to; null keeps each case's own."""
     crop_to_foreground: bool = False
     """Crop to the box of voxels above the image's background (skull-stripped or padded images)."""
-    normalization: Literal["zscore", "zscore_nonzero", "ct", "imagenet", "inception", "none"] = "zscore"
+    normalization: (
+        Literal["zscore", "zscore_nonzero", "ct", "imagenet", "inception", "none"]
+        | list[Literal["zscore", "zscore_nonzero", "ct", "none"]]
+    ) = "zscore"
     """zscore over all voxels; over non-background voxels; CT window then z-score; or nothing. For RGB of 8 bits: by
-    ImageNet's mean and deviation, or (value - 127) / 128 as EfficientNet-Lite expects; it stays bytes until then."""
+    ImageNet's mean and deviation, or (value - 127) / 128 as EfficientNet-Lite expects; it stays bytes until then.
+    A list says it of each channel: [ct, zscore] for CT beside PET."""
     window_hu: Range = [-160.0, 240.0]
     """Hounsfield units that `normalization: ct` clips to."""
+    ct_mean_std: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Mean and deviation that `ct` takes out, the same of every case, as nnU-Net does; null: each case's own."""
 
     def findings(self) -> Iterable[Finding]:
         axes = [("RL", "AP", "SI")[0 if code in "RL" else 1 if code in "AP" else 2] for code in self.orientation]
         if len(set(axes)) != len(axes):
             yield ("orientation",), f"{self.orientation!r} must name each axis (R or L, A or P, S or I) once"
         yield from self.unordered("window_hu")
+        if self.ct_mean_std is not None and self.ct_mean_std[1] <= 0:
+            yield ("ct_mean_std",), f"{self.ct_mean_std}: the deviation must be above 0"
+
+    @property
+    def colours(self) -> str:
+        """The normalisation by which red, green and blue would be scaled; "" where each channel has its own."""
+        return self.normalization if isinstance(self.normalization, str) else ""
 
 
 class OptimizerConfig(Section):

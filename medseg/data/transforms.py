@@ -7,7 +7,7 @@ of a tensor describes the grid it lies on, which is all that the way back to the
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +28,9 @@ def preprocessing(
     orientation: str = "RAS",
     spacing_mm: Sequence[float] | None = None,
     crop_to_foreground: bool = False,
-    normalization: Literal["zscore", "zscore_nonzero", "ct", "imagenet", "inception", "none"] = "zscore",
+    normalization: str | Sequence[str] = "zscore",
     window_hu: Sequence[float] = (-160.0, 240.0),
+    ct_mean_std: Sequence[float] | None = None,
     spatial_dims: int = 3,
     channels: int | None = None,
     values: Sequence[int] | None = None,
@@ -45,8 +46,9 @@ def preprocessing_steps(
     orientation: str,
     spacing_mm: Sequence[float] | None,
     crop_to_foreground: bool,
-    normalization: str,
+    normalization: str | Sequence[str],
     window_hu: Sequence[float],
+    ct_mean_std: Sequence[float] | None = None,
     spatial_dims: int,
     channels: int | None = None,
     values: Sequence[int] | None = None,
@@ -57,7 +59,9 @@ def preprocessing_steps(
     loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
     if values is not None:
         loading["values"] = list(values)
-    if normalization in COLOUR_SCALES:  # bytes stay bytes, in the cache and on the way to the device
+    if (
+        isinstance(normalization, str) and normalization in COLOUR_SCALES
+    ):  # bytes stay bytes, in the cache and on the way to the device
         return [(LoadCased, loading | {"keep_bytes": True})]
     steps: list[Step] = [
         (LoadCased, loading),
@@ -69,7 +73,11 @@ def preprocessing_steps(
     if crop_to_foreground:
         steps.append((CropToForegroundd, {"keys": keys, "source_key": "image"}))
     # normalise before resampling, as nnU-Net: interpolation must not blur the background into the statistics
-    steps.append((Normalized, {"keys": ["image"], "mode": normalization, "window_hu": list(window_hu)}))
+    mode = normalization if isinstance(normalization, str) else list(normalization)
+    scaling: dict[str, Any] = {"keys": ["image"], "mode": mode, "window_hu": list(window_hu)}
+    if ct_mean_std is not None:
+        scaling["ct_mean_std"] = list(ct_mean_std)
+    steps.append((Normalized, scaling))
     if spacing_mm is not None:
         modes = ["nearest" if key == "label" else "bilinear" for key in keys]
         options = {"keys": keys, "pixdim": list(spacing_mm), "mode": modes, "padding_mode": "border"}
@@ -192,36 +200,53 @@ class Normalized(MapTransform):
     Args:
         mode: "zscore" (mean 0, standard deviation 1 of all voxels); "zscore_nonzero" (of the voxels that are not
             background, see `CropToForegroundd`; the background becomes 0); "ct" (clip to `window_hu`, then z-score);
-            "none".
+            "none". Or a list, one of these for each channel.
         window_hu: lowest and highest Hounsfield unit that is kept.
+        ct_mean_std: what "ct" takes out after clipping; None: the mean and deviation of the case.
 
     The mean and standard deviation of each channel are left in `meta["normalised"]`, for whoever wants to undo it.
     """
 
-    def __init__(self, keys: Sequence[str], mode: str = "zscore", window_hu: Sequence[float] = (-160.0, 240.0)) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str],
+        mode: str | Sequence[str] = "zscore",
+        window_hu: Sequence[float] = (-160.0, 240.0),
+        ct_mean_std: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        if mode not in ("zscore", "zscore_nonzero", "ct", "none"):
-            raise ValueError(f"normalization {mode!r}: expected zscore, zscore_nonzero, ct or none")
-        self.mode = mode
+        for one in [mode] if isinstance(mode, str) else mode:
+            if one not in ("zscore", "zscore_nonzero", "ct", "none"):
+                raise ValueError(f"normalization {one!r}: expected zscore, zscore_nonzero, ct or none")
+        self.mode = mode if isinstance(mode, str) else tuple(mode)
         self.window_hu = tuple(window_hu)
+        self.ct_mean_std = None if ct_mean_std is None else tuple(ct_mean_std)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
         for key in self.key_iterator(case):
             if self.mode != "none":
                 image = case[key].clone()
-                scales = [self._normalise(channel) for channel in _plain(image)]
+                channels = _plain(image)
+                modes = [self.mode] * len(channels) if isinstance(self.mode, str) else self.mode
+                scales = [self._normalise(*pair) for pair in zip(channels, modes, strict=True)]
                 if isinstance(image, MetaTensor):
                     image.meta["normalised"] = scales
                 case[key] = image
         return case
 
-    def _normalise(self, channel: torch.Tensor) -> tuple[float, float]:
+    def _normalise(self, channel: torch.Tensor, mode: str) -> tuple[float, float]:
         """In place; the mean and standard deviation that were taken out."""
         foreground = None
-        if self.mode == "ct":
+        if mode == "none":
+            return 0.0, 1.0
+        if mode == "ct":
             channel.clamp_(*self.window_hu)
-        elif self.mode == "zscore_nonzero" and (background := background_value(channel)) is not None:
+            if self.ct_mean_std is not None:
+                mean, std = self.ct_mean_std
+                channel.sub_(mean).div_(std)
+                return mean, std
+        elif mode == "zscore_nonzero" and (background := background_value(channel)) is not None:
             foreground = channel != background
         voxels = (channel if foreground is None else channel[foreground]).numpy()
         if not voxels.size:

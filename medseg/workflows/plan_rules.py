@@ -190,27 +190,30 @@ def parameters(network: Topology, channels: int, outputs: int) -> int:
 
 
 def choose_normalization(found: Fingerprint, crop: bool) -> list[Choice]:
-    """CT: clipped by the percentiles of the foreground; else z-scores, without the background where there is much."""
-    channels = ", ".join(found.channels)
-    ct = [channel.upper() == "CT" for channel in found.channels]
-    if all(ct):
-        low = min(c.percentile_00_5 for c in found.intensities)
-        high = max(c.percentile_99_5 for c in found.intensities)
-        return [
-            Choice("preprocessing.normalization", "ct", f"{channels}: clipped, then z-scored"),
-            Choice(
-                "preprocessing.window_hu",
-                [float(round(low)), float(round(high))],
-                "0.5th and 99.5th percentile inside the classes",
-            ),
-        ]
-    mode = "zscore_nonzero" if crop else "zscore"
+    """Of each channel. CT: clipped and scaled by the foreground of all cases, as nnU-Net does (Isensee et al. 2021);
+    any other: z-scores of the case, without the background where there is much of it."""
+    ct = [values for values in found.intensities if values.channel.upper() == "CT"]
+    others = [values for values in found.intensities if values not in ct]
+    z_score = "zscore_nonzero" if crop else "zscore"
     which = "inside what is not background, which the volumes are cropped to" if crop else "over the whole volume"
-    spread = "; ".join(f"{c.channel} {c.percentile_00_5:.3g} to {c.percentile_99_5:.3g}" for c in found.intensities)
-    reason = f"z-score per case and channel {which}; inside the classes: {spread}"
-    if any(ct):
-        reason += "; CT stands beside other channels, so it is z-scored as well"
-    return [Choice("preprocessing.normalization", mode, reason)]
+    reasons = []
+    if ct:
+        reasons.append("CT: clipped to what the classes have, then by their mean and deviation: the units are absolute")
+    if others:
+        spread = "; ".join(f"{c.channel} {c.percentile_00_5:.3g} to {c.percentile_99_5:.3g}" for c in others)
+        reasons.append(f"z-score per case and channel {which}; inside the classes: {spread}")
+    each = ["ct" if values in ct else z_score for values in found.intensities]
+    value: str | list[str] = each[0] if len(set(each)) == 1 else each
+    choices = [Choice("preprocessing.normalization", value, ". ".join(reasons))]
+    if ct:
+        low, high = min(c.percentile_00_5 for c in ct), max(c.percentile_99_5 for c in ct)
+        window = [float(round(low)), float(round(high))]
+        choices.append(Choice("preprocessing.window_hu", window, "0.5th and 99.5th percentile inside the classes"))
+        mean, std = float(np.mean([c.mean for c in ct])), float(np.mean([c.std for c in ct]))
+        if std > 0:
+            scale = [float(f"{mean:.4g}"), float(f"{std:.4g}")]
+            choices.append(Choice("preprocessing.ct_mean_std", scale, "mean and deviation inside the classes"))
+    return choices
 
 
 def choose_orientation(found: Fingerprint) -> Choice:

@@ -177,6 +177,18 @@ def test_normalisation_of_ct_and_of_nothing(tmp_path: Path) -> None:
         assert (done["image"] == 0).all()
 
 
+def test_each_channel_has_its_own_normalisation(tmp_path: Path) -> None:
+    """CT by what is known of all cases, as nnU-Net's CTNormalization; PET by its own mean and deviation."""
+    values = np.random.default_rng(0).uniform(-1000, 1000, (*SHAPE, 3)).astype(np.float32)
+    path = save(tmp_path / "a.nii.gz", values, np.eye(4))
+    options = {"normalization": ["ct", "zscore", "none"], "window_hu": [-100, 200], "ct_mean_std": [40.0, 25.0]}
+    image = apply(preprocessing(**options), {"image": path})["image"].numpy()  # type: ignore[arg-type]
+    np.testing.assert_allclose(image[0], (np.clip(values[..., 0], -100, 200) - 40) / 25, atol=1e-5)
+    pet = values[..., 1].astype(np.float64)
+    np.testing.assert_allclose(image[1], (pet - pet.mean()) / pet.std(), atol=1e-5)
+    np.testing.assert_array_equal(image[2], values[..., 2])
+
+
 def test_background_is_what_the_corners_share() -> None:
     channel = torch.rand(5, 6, 7)
     assert background_value(channel) is None

@@ -13,6 +13,9 @@ import SimpleITK
 import tifffile
 from PIL import Image as Pillow
 
+from medseg.bundle.facts import describe_data
+from medseg.config.errors import ConfigError
+from medseg.config.load import load_config
 from medseg.data.images import read_image
 from medseg.workflows.check import check
 from medseg.workflows.plan import plan
@@ -38,8 +41,8 @@ def nifti(path: Path, voxels: np.ndarray) -> str:
 
 
 def make_list(root: Path) -> Path:
-    """Two channels, two visits of each of two patients."""
-    lines = ["case,patient,image_T1,image_T2,label"]
+    """Two channels, CT and PET, two visits of each of two patients."""
+    lines = ["case,patient,image_CT,image_PET,label"]
     for number in range(CASES):
         image, label = drawn(number, 2)
         files = [nifti(root / f"{number}_{n}.nii.gz", image[..., n]) for n in range(2)]
@@ -149,6 +152,8 @@ def test_plans_trains_and_predicts_without_an_edit(kind: str, tmp_path: Path) ->
     assert len(json.loads((run / "data.json").read_text())["channels"]) == channels
     if kind == "csv":  # one patient is trained on, the other held out, each with both visits
         assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 2
+        assert config.preprocessing.normalization == ["ct", "zscore"]
+        assert config.preprocessing.ct_mean_std is not None
     if kind == "dicom":
         assert config.preprocessing.normalization == "ct"
         (mask,) = predict(run, input=root / "images" / "ct2", output=tmp_path / "one")
@@ -156,3 +161,21 @@ def test_plans_trains_and_predicts_without_an_edit(kind: str, tmp_path: Path) ->
         assert read_image(mask).shape == (20, 24, 16)
         left = [f for folder in (run, tmp_path / "one") for f in folder.rglob("*") if f.is_file()]
         assert not [file for file in left if SECRET.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["normalization=[ct, zscore, zscore]"],
+            r"names 3, but the images have 2 channel\(s\): CT, PET",
+        ),
+        (["normalization=[ct, zscored]"], "normalization"),
+        (["ct_mean_std=[40, 0]"], "the deviation must be above 0"),
+    ],
+)
+def test_a_normalisation_that_fits_no_channel_is_refused(tmp_path: Path, given: list[str], message: str) -> None:
+    (tmp_path / "c.yaml").write_text("name: c\n")
+    overrides = [f"data.root={make_list(tmp_path)}", "data.classes={background: 0, organ: 1}"]
+    with pytest.raises(ConfigError, match=message):
+        describe_data(load_config(tmp_path / "c.yaml", [*overrides, *(f"preprocessing.{one}" for one in given)]))

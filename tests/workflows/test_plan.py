@@ -122,12 +122,15 @@ def test_normalisation_follows_the_modality() -> None:
     assert [(choice.key, choice.value) for choice in ct] == [
         ("preprocessing.normalization", "ct"),
         ("preprocessing.window_hu", [-100.0, 201.0]),
+        ("preprocessing.ct_mean_std", [40.0, 20.0]),
     ]
     mr = made_up([(9, 9, 9)], [(1, 1, 1)], channels=["T1", "T2"])
     assert choose_normalization(mr, crop=True)[0].value == "zscore_nonzero"
     assert choose_normalization(mr, crop=False)[0].value == "zscore"
     both = made_up([(9, 9, 9)], [(1, 1, 1)], channels=["CT", "PET"])
-    assert choose_normalization(both, crop=False)[0].value == "zscore"
+    assert choose_normalization(both, crop=False)[0].value == ["ct", "zscore"]
+    assert choose_normalization(both, crop=True)[0].value == ["ct", "zscore_nonzero"]
+    assert choose_normalization(both, crop=True)[1].value == [-100.0, 201.0]
 
 
 def test_much_background_is_cropped() -> None:
