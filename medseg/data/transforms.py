@@ -59,9 +59,8 @@ def preprocessing_steps(
     loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
     if values is not None:
         loading["values"] = list(values)
-    if (
-        isinstance(normalization, str) and normalization in COLOUR_SCALES
-    ):  # bytes stay bytes, in the cache and on the way to the device
+    # bytes stay bytes, in the cache and on the way to the device
+    if isinstance(normalization, str) and normalization in COLOUR_SCALES:
         return [(LoadCased, loading | {"keep_bytes": True})]
     steps: list[Step] = [
         (LoadCased, loading),
