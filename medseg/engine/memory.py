@@ -1,9 +1,13 @@
-"""Memory that a training step frees stays with the process, for the next step."""
+"""Memory that a step frees stays with the process, for the next step; and how much the process has taken at most."""
 
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
+from pathlib import Path
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
@@ -21,3 +25,30 @@ def keep_freed_memory() -> bool:
     if mallopt is None:  # musl
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """The most memory that this process has held so far, in MiB: `process`, and `gpu` where it has used one.
+
+    Linux's VmHWM and not `ru_maxrss`, which a process takes over from the one that started it.
+    """
+    peaks = {}
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        peaks["process"] = int(found[1]) / 2**10
+    elif sys.platform != "win32":
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        peaks["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks["gpu"] = torch.cuda.max_memory_allocated() / 2**20
+    return peaks
+
+
+def peak_memory_text() -> str:
+    """`peak memory 1.25 GiB`, and that of the GPU where one was used."""
+    named = {"process": "", "gpu": " on the GPU"}
+    return "peak memory " + (
+        ", ".join(f"{mib / 2**10:.2f} GiB{named[where]}" for where, mib in peak_memory_mib().items()) or "unknown"
+    )

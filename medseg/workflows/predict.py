@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from medseg.bundle.run import run_bundle
@@ -10,7 +11,9 @@ from medseg.config.errors import PartialFailure, Problem
 from medseg.data.cases import list_inputs
 from medseg.engine.cohort import CohortReport, mask_path
 from medseg.engine.device import first_process_first, process_group, rank
+from medseg.engine.memory import peak_memory_text
 from medseg.workflows.run_folder import read_run
+from medseg.workflows.volumes import read_volumes, volume_text, write_volumes
 
 
 def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) -> list[Path]:
@@ -19,7 +22,8 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
     Args:
         run: the folder of a trained run; its bundle is compiled anew from `config.yaml`, its YAML is not executed.
         input: one image, a folder of images (`{case}_0000` for one channel a file), or an MSD / nnU-Net data set.
-        output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars.
+        output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars; the volumes
+            of all of them are in `volumes.csv`.
         overwrite: predict cases again that have a mask in `output`; default: skip them.
 
     Returns:
@@ -41,12 +45,18 @@ def run_inference(bundle: Path, channels: int, *, input: Path, output: Path, ove
     Args:
         channels: of an image.
     """
+    started = time.perf_counter()
     cases = list_inputs(input, channels)
     workflow = run_bundle(bundle, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
     cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
-    masks = [path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()]
+    done = {case["case"]: path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()}
+    masks = list(done.values())
     if rank() == 0:
+        if volumes := read_volumes(output, list(done)):
+            write_volumes(volumes, output)
+            print(volume_text(volumes))
         print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")
+        print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     if cohort.failures:
         raise PartialFailure(
             [Problem(f.case, f.reason) for f in cohort.failures]

@@ -1,0 +1,54 @@
+"""What `medseg predict` gives beside the masks: volumes, time and memory."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.workflows.predict import predict
+from medseg.workflows.volumes import SHOWN, volume_text
+from tests.tiny import finish, medseg
+
+
+def ml(mask: Path, values: list[int]) -> float:
+    image = nib.load(mask)
+    return np.isin(np.asarray(image.dataobj), values).sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000
+
+
+def test_volumes_of_all_masks_in_one_table(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Also of a case that was predicted by an earlier command."""
+    run, root = trained
+    first, second = sorted((root / "imagesTs").iterdir())
+    (tmp_path / "in").mkdir()
+    shutil.copy(first, tmp_path / "in")
+    predict(run, input=tmp_path / "in", output=tmp_path / "out")
+    shutil.copy(second, tmp_path / "in")
+    process = medseg("predict", "--run", run, "--input", tmp_path / "in", "--output", tmp_path / "out", cwd=tmp_path)
+    out, _ = finish(process)
+    rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").open()))
+    assert [row["case"] for row in rows] == [file.name.removesuffix(".nii.gz") for file in (first, second)]
+    for row, file in zip(rows, (first, second), strict=True):
+        mask = tmp_path / "out" / file.name
+        assert float(row["organ_ml"]) == pytest.approx(ml(mask, [1]), abs=1e-3)
+        assert float(row["lesion_ml"]) == pytest.approx(ml(mask, [2]), abs=1e-3)
+        assert re.search(rf"^{row['case']} +{float(row['organ_ml']):.2f} ", out, re.MULTILINE)
+    assert "1 cases predicted, 2 masks" in out
+    peak = re.search(r"^\d+\.\d s, peak memory (\d+\.\d\d) GiB$", out, re.MULTILINE)
+    assert peak, out
+    assert 0.05 < float(peak[1]) < 4
+
+
+def test_a_large_cohort_is_summed_up() -> None:
+    volumes = {f"case_{number:02d}": {"tumour": float(number)} for number in range(SHOWN + 5)}
+    lines = volume_text(volumes).splitlines()
+    assert len(lines) == 1 + SHOWN + 4
+    assert "5 more" in lines[SHOWN + 1]
+    assert lines[-3].split() == ["median", "12.00"]
+    assert lines[-2].split() == ["range", "0.00-24.00"]
+    assert lines[-1].split() == ["cases", "with", "it", "24"]
