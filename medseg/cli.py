@@ -6,19 +6,18 @@ stdout, progress and errors to stderr; with `--json`, stdout is one JSON documen
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medseg import __version__
-from medseg.config.errors import ConfigError, MedsegError, PartialFailure, Problem
+from medseg.cli_options import ConfigFile, Json, Overrides, Runs, json_errors, json_result
+from medseg.cli_pictures import score, submission
+from medseg.config.errors import ConfigError, MedsegError, Problem
 
 app = typer.Typer(
     name="medseg",
@@ -29,14 +28,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-
-ConfigFile = Annotated[str, typer.Option("--config", metavar="CONFIG", help="YAML file, or the name of a shipped one.")]
-Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")]
-Runs = Annotated[
-    list[Path],
-    typer.Option("--run", metavar="DIR", help="Folder of a run; several are an ensemble.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for machines.")]
 
 
 @app.command()
@@ -94,7 +85,7 @@ def validate(
         return typer.echo(json.dumps(config_schema(), indent=2))
     if not config:
         raise ConfigError("validate needs a CONFIG", "for example: medseg validate demo")
-    with _json_errors(as_json):
+    with json_errors(as_json):
         valid = load_config(config, overrides)
         if problem := missing_weights(valid.network.pretrained):
             raise ConfigError(problem)
@@ -149,7 +140,7 @@ def evaluate(
     from medseg.workflows.ensemble import evaluate_ensemble, is_ensemble
     from medseg.workflows.evaluate import evaluate
 
-    with _json_result(as_json) as result:
+    with json_result(as_json) as result:
         if not is_ensemble(run):
             result.update(evaluate(run[0], data=data, split=split))
         elif split is not None:
@@ -172,7 +163,7 @@ def predict(
     from medseg.workflows.ensemble import is_ensemble, predict_ensemble
     from medseg.workflows.predict import predict
 
-    with _json_result(as_json) as result:
+    with json_result(as_json) as result:
         if is_ensemble(run):
             masks = predict_ensemble(run, input=source, output=output, overwrite=overwrite)
         else:
@@ -180,61 +171,8 @@ def predict(
         result["masks"] = [str(mask) for mask in masks]
 
 
-@app.command()
-def score(
-    prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
-    truth: Annotated[Path, typer.Option("--truth", metavar="DIR", help="Folder of their labels.")],
-    dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="What the values mean: cityscapes, ...")],
-    convention: Annotated[
-        str,
-        typer.Option("--convention", metavar="medical|voc|cityscapes|ade20k", help="Whose rules; default the card's."),
-    ] = "",
-    cases: Annotated[
-        Path | None, typer.Option("--cases", metavar="FILE", help="Score only the cases that this text file lists.")
-    ] = None,
-    train_ids: Annotated[
-        bool, typer.Option("--train-ids", metavar="", help="The masks hold trainIds instead of label values.")
-    ] = False,
-    tolerance_mm: Annotated[
-        float, typer.Option("--tolerance-mm", help="Tolerance of the surface Dice (medical).", min=0.0)
-    ] = 1.0,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes; default one a core.", min=1, show_default=False)
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Score any method's masks, 2D or 3D, by the rules of a benchmark. Needs no model."""
-    from medseg.workflows.score import score
-
-    report = score(
-        prediction,
-        truth,
-        dataset=dataset,
-        convention=convention or None,
-        cases=cases,
-        train_ids=train_ids,
-        tolerance_mm=tolerance_mm,
-        workers=workers,
-    )
-    typer.echo(json.dumps(report.as_dict(), indent=2, allow_nan=False) if as_json else report.text())
-    if report.problems:
-        raise PartialFailure(report.shown_problems())
-
-
-@app.command()
-def submission(
-    prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
-    dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="cityscapes, voc2012 or ade20k.")],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of what is to be submitted.")],
-    train_ids: Annotated[
-        bool, typer.Option("--train-ids", metavar="", help="The masks hold trainIds instead of label values.")
-    ] = False,
-) -> None:
-    """Write masks as a benchmark's server takes them: Cityscapes' labelIds, VOC's palette PNGs."""
-    from medseg.workflows.submission import write_submission
-
-    written = write_submission(prediction, dataset=dataset, output=output, train_ids=train_ids)
-    typer.echo(f"{len(written)} masks: {output}")
+for verb in (score, submission):
+    app.command()(verb)
 
 
 @app.command()
@@ -271,7 +209,7 @@ def plan(
     """Measure a data set and write a config for it and for this machine, every number with its reason."""
     from medseg.workflows.plan import plan, summary
 
-    with _json_result(as_json) as result:
+    with json_result(as_json) as result:
         made = plan(
             data, output=output, minutes=minutes, memory_gib=memory_gib, overrides=overrides, overwrite=overwrite
         )
@@ -340,7 +278,7 @@ def networks(
     from medseg.workflows.networks import networks
     from medseg.workflows.networks_text import as_text
 
-    with _json_result(as_json) as result:
+    with json_result(as_json) as result:
         result |= networks(
             name or None,
             spatial_dims=dims,
@@ -372,42 +310,6 @@ def options(
     if version:
         typer.echo(f"medseg {__version__}")
         raise typer.Exit
-
-
-@contextlib.contextmanager
-def _json_result(wanted: bool) -> Iterator[dict[str, Any]]:
-    """A dict that is printed at the end; meanwhile what the workflow prints goes to stderr. Both only when wanted.
-
-    Where only some cases failed it holds what there is of the others, and the `problems`.
-    """
-    result: dict[str, Any] = {}
-    failure: PartialFailure | None = None
-    with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
-        try:
-            yield result
-        except PartialFailure as error:
-            failure = error
-            result |= {**error.result, "problems": _plain_problems(error)}
-    if wanted:
-        typer.echo(json.dumps(result, indent=2))
-    if failure is not None:
-        raise failure
-
-
-@contextlib.contextmanager
-def _json_errors(wanted: bool) -> Iterator[None]:
-    """Print a mistake as JSON when wanted, else leave it to `main`."""
-    try:
-        yield
-    except MedsegError as error:
-        if not wanted:
-            raise
-        typer.echo(json.dumps({"valid": False, "problems": _plain_problems(error)}, indent=2))
-        raise typer.Exit(error.exit_code) from None
-
-
-def _plain_problems(error: MedsegError) -> list[dict[str, str]]:
-    return [asdict(problem) for problem in error.problems]
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ LEVELS = [
     {"engine"},  # its handlers write to the board of `review`
     {"bundle"},
     {"workflows"},
+    {"cli_options"},
+    {"cli_pictures"},
     {"cli"},
     {"__main__"},
 ]
