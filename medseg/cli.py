@@ -10,12 +10,12 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from medseg import __version__
-from medseg.cli_options import ConfigFile, Json, Overrides, Runs, json_errors, json_result
+from medseg.cli_options import ConfigFile, Json, NoPostprocess, Overrides, Runs, json_errors, json_result
 from medseg.cli_pictures import score, submission
 from medseg.config.errors import ConfigError, MedsegError, Problem
 
@@ -134,6 +134,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="An official split of the data set, such as test.")
     ] = None,
+    no_postprocess: NoPostprocess = False,
     as_json: Json = False,
 ) -> None:
     """Score a run, or an ensemble, on the cases that it did not train on, and write the report."""
@@ -142,11 +143,11 @@ def evaluate(
 
     with json_result(as_json) as result:
         if not is_ensemble(run):
-            result.update(evaluate(run[0], data=data, split=split))
+            result.update(evaluate(run[0], data=data, split=split, postprocess=not no_postprocess))
         elif split is not None:
             raise ConfigError("--split is for a single run", "give the folder of the split as --data")
         else:
-            result.update(evaluate_ensemble(run, data=data))
+            result.update(evaluate_ensemble(run, data=data, postprocess=not no_postprocess))
 
 
 @app.command()
@@ -157,18 +158,41 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", metavar="", help="Predict again what is there already.")
     ] = False,
+    no_postprocess: NoPostprocess = False,
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
     from medseg.workflows.ensemble import is_ensemble, predict_ensemble
     from medseg.workflows.predict import predict
 
+    options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess}
     with json_result(as_json) as result:
         if is_ensemble(run):
-            masks = predict_ensemble(run, input=source, output=output, overwrite=overwrite)
+            masks = predict_ensemble(run, input=source, output=output, **options)
         else:
-            masks = predict(run[0], input=source, output=output, overwrite=overwrite)
+            masks = predict(run[0], input=source, output=output, **options)
         result["masks"] = [str(mask) for mask in masks]
+
+
+@app.command()
+def postprocess(
+    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a `medseg train --fold all`.")],
+    crf: Annotated[
+        str | None,
+        typer.Option(
+            "--crf", metavar="NAME", help="Try the dense CRF too (pydensecrf, deeplabv2, ...): predicts again."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; default one a core.", min=1, show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find out on held-out masks which cleaning helps; predict and evaluate then do it."""
+    from medseg.workflows.postprocess import postprocess
+
+    with json_result(as_json) as result:
+        result.update(postprocess(run, crf=crf, workers=workers))
 
 
 for verb in (score, submission):

@@ -20,6 +20,9 @@ Runs = Annotated[
     list[Path],
     typer.Option("--run", metavar="DIR", help="Folder of a run; several are an ensemble.", show_default=False),
 ]
+NoPostprocess = Annotated[
+    bool, typer.Option("--no-postprocess", metavar="", help="Without the steps that `medseg postprocess` decided on.")
+]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for machines.")]
 
 

@@ -20,7 +20,7 @@ from medseg.data.patches import SampleSequence
 from medseg.engine import device as hardware
 from medseg.engine.average import average_weights
 from medseg.engine.budget import Budget, samples_per_epoch
-from medseg.engine.cohort import CohortReport, SaveMaskd, ScoreMaskd, pending_cases
+from medseg.engine.cohort import CleanMaskd, CohortReport, SaveMaskd, ScoreMaskd, pending_cases
 from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
 from medseg.engine.handlers import History, Progress, Validation
 from medseg.engine.resume import BestWeights, Checkpoints
@@ -30,6 +30,7 @@ from medseg.engine.validation import ValidationDice, ValidationIoU
 from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
+RAW_MASKS = "masks_raw"  # of an evaluation whose masks are cleaned: those before
 
 
 def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
@@ -198,15 +199,15 @@ def _prediction(
                     keys="pred",
                     labels="@labels",
                     memory_mib=config.inference.memory_mib,
-                    keep_largest_component=config.inference.keep_largest_component,
                 ),
-                target(SaveMaskd, output_dir=masks, labels="@labels", model={"name": config.name}),
+                *_cleaning(config, keeps_raw=bool(steps)),
+                target(SaveMaskd, output_dir=masks, labels="@labels", model=_model(config)),
                 *steps,
             ],
         ),
         "handlers": [
             target(BestWeights, path="$@bundle_root + '/models/model.pt'"),
-            target(CohortReport, output_dir="@output_dir", scored=bool(steps), **pooled),
+            target(CohortReport, output_dir="@output_dir", scored=bool(steps), **pooled, **_cleaned(config)),
             target(Progress, description=output),
         ],
         "evaluator": target(
@@ -222,3 +223,23 @@ def _prediction(
         "initialize": ["$hardware.prepare(@seed)"],
         "run": ["$@evaluator.run()"],
     }
+
+
+def _model(config: Config) -> dict[str, str]:
+    """What made a mask, for its sidecar."""
+    crf = config.inference.crf
+    return {"name": config.name} | ({} if crf is None else {"crf": crf.parameters})
+
+
+def _cleaning(config: Config, *, keeps_raw: bool) -> list[Component]:
+    """The steps on the finished mask, if any; `keeps_raw`: the mask before them is saved too, to choose them anew."""
+    if not config.inference.cleaning:
+        return []
+    raw = f"$@output_dir + '/{RAW_MASKS}'"
+    before = target(SaveMaskd, output_dir=raw, labels="@labels", model=_model(config))
+    clean = target(CleanMaskd, labels="@labels", steps=config.inference.cleaning)
+    return [before, clean] if keeps_raw else [clean]
+
+
+def _cleaned(config: Config) -> Component:
+    return {"postprocessing": config.inference.cleaning} if config.inference.cleaning else {}

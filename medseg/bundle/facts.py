@@ -141,13 +141,14 @@ def _check_names(config: Config, labels: Labels) -> None:
         if unknown:
             known = ", ".join(f"{value} {label}" for label, value in labels.classes.items())
             problems.append(Problem(f"data.regions.{name}", f"the labels have no value {unknown}", f"known: {known}"))
-    for key, names in {
-        "inference.keep_largest_component": config.inference.keep_largest_component,
-        "evaluation.lesions": config.evaluation.lesions,
-    }.items():
-        known = ", ".join(labels.targets)
-        problems += [
-            Problem(key, f"no target {name!r}", f"known: {known}") for name in names if name not in labels.targets
-        ]
+    named = [(".".join(("inference", *keys)), name) for keys, name in config.inference.named()]
+    named += [("evaluation.lesions", name) for name in config.evaluation.lesions]
+    known = ", ".join(labels.targets)
+    problems += [
+        Problem(key, f"no target {name!r}", f"known: {known}") for key, name in named if name not in labels.targets
+    ]
+    if config.inference.cleaning and not labels.regions and 0 not in labels.values:
+        what = "the labels have no value 0 for what is removed from a mask"
+        problems.append(Problem(f"inference.{next(iter(config.inference.cleaning))}", what, "take the key out"))
     if problems:
         raise ConfigError(problems)

@@ -10,6 +10,7 @@ from medseg.config.cards import load_card
 from medseg.config.document import Document, read_document, write_document
 from medseg.config.errors import ConfigError, Problem, did_you_mean
 from medseg.config.network import OPTIONS, NetworkConfig, options_of
+from medseg.config.postprocess import WORDS
 from medseg.config.resources import resource_file, resource_names
 from medseg.config.schema import Config
 from medseg.config.validate import validated
@@ -76,8 +77,11 @@ def _check_card(document: Document) -> None:
         return
     targets = load_card(name).labels.targets
     inference = document.data.get("inference")
-    kept = inference.get("keep_largest_component") if isinstance(inference, dict) else None
-    for target in kept if isinstance(kept, list) and not section.get("regions") else []:
-        if target not in targets:
-            where = document.where(("inference", "keep_largest_component"))
-            document.problems.append(Problem(where, f"unknown target {target!r}", did_you_mean(str(target), targets)))
+    asked: dict[str, Any] = inference if isinstance(inference, dict) and not section.get("regions") else {}
+    for key in WORDS:
+        named = asked.get(key)
+        for target in named if isinstance(named, (list, dict)) else ():
+            if target not in targets:
+                keys = ("inference", key, str(target)) if isinstance(named, dict) else ("inference", key)
+                remedy = did_you_mean(str(target), targets)
+                document.problems.append(Problem(document.where(keys), f"unknown target {target!r}", remedy))

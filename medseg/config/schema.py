@@ -17,6 +17,7 @@ from medseg.config.augmentation import AugmentationConfig
 from medseg.config.crf import CRFConfig
 from medseg.config.loss import LossConfig
 from medseg.config.network import NetworkConfig
+from medseg.config.postprocess import PostprocessConfig
 from medseg.config.section import Axes, Count, Finding, Fraction, Positive, Range, Section, Share, Size
 
 
@@ -182,8 +183,8 @@ class TrainingConfig(Section):
             yield ("precision", "device"), "float16 needs a GPU; on a CPU use auto, float32 or bfloat16"
 
 
-class InferenceConfig(Section):
-    """From an image of any size to a mask."""
+class InferenceConfig(PostprocessConfig):
+    """From an image of any size to a mask, and the steps that clean it (the keys of `PostprocessConfig`)."""
 
     patch_size: Size | None = None
     """Sliding window; default: training.patch_size."""
@@ -197,8 +198,6 @@ class InferenceConfig(Section):
     """Average the predictions of the image mirrored along every combination of these axes (test-time augmentation)."""
     crf: CRFConfig | None = None
     """Sharpen masks along the edges of the image, in predict and evaluate."""
-    keep_largest_component: list[str] = []
-    """Targets of which only the largest connected component is kept."""
     memory_mib: Count = 512
     """Cap on the logits that are resampled to the native grid at once."""
 
@@ -266,6 +265,9 @@ class Config(Section):
                 )
         if self.training.early_stop_epochs and not self.data.holds_out:
             yield ("training.early_stop_epochs", "data.validation"), "needs validation cases, but data.validation is 0"
-        for name in self.inference.keep_largest_component if self.data.regions else []:
-            if name not in (self.data.regions or {}):
-                yield ("inference.keep_largest_component", "data.regions"), f"{name!r} is not one of data.regions"
+        for keys, name in self.inference.named():
+            if self.data.regions and name not in self.data.regions:
+                yield (".".join(("inference", *keys)), "data.regions"), f"{name!r} is not one of data.regions"
+        for key in ("minimum_volume_ml", "minimum_total_ml") if dims == 2 else ():
+            if getattr(self.inference, key):
+                yield (f"inference.{key}", "network.spatial_dims"), "a picture has no volume: needs spatial_dims 3"

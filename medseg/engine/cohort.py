@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.config.labels import Labels
@@ -22,6 +24,7 @@ from medseg.data.pictures import is_picture
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.engine.tally import write_benchmark
+from medseg.inference.cleaning import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
 from medseg.metrics.lesions import LesionScore, score_lesions, write_lesions
 from medseg.metrics.summary import BenchmarkTable
@@ -36,6 +39,26 @@ def pending_cases(cases: Sequence[dict], output_dir: str, overwrite: bool = Fals
 def mask_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:
     """Where the mask of a case is saved: a picture's as PNG, any other image's as NIfTI."""
     return Path(output_dir) / f"{case}{'.png' if is_picture(image) else '.nii.gz'}"
+
+
+class CleanMaskd(MapTransform):
+    """Clean the mask `pred` (1, *native_spatial), see `clean_mask`; what was done goes along as `postprocessing`.
+
+    Args:
+        labels: what the values mean.
+        steps: arguments of `clean_mask`.
+    """
+
+    def __init__(self, labels: Labels, steps: Mapping[str, Any]) -> None:
+        super().__init__("pred")
+        self.labels, self.steps = labels, dict(steps)
+
+    def __call__(self, data: Mapping) -> dict:
+        mask, affine = np.asarray(data["pred"].cpu())[0], torch.as_tensor(data["native_affine"]).cpu()
+        voxel_ml = float(torch.linalg.det(affine[:3, :3].double()).abs()) / 1000 if mask.ndim == 3 else None
+        cleaned = clean_mask(mask, self.labels, voxel_ml=voxel_ml, **self.steps)
+        done = {**self.steps, "changed_voxels": int((cleaned != mask).sum())}
+        return {**data, "pred": MetaTensor(torch.from_numpy(cleaned[None]), affine=affine), "postprocessing": done}
 
 
 class SaveMaskd(MapTransform):
@@ -63,7 +86,8 @@ class SaveMaskd(MapTransform):
         else:
             voxel_ml = abs(np.linalg.det(np.asarray(data["native_affine"])[:3, :3])) / 1000
             amounts = {"volume_ml": {name: round(count * voxel_ml, 4) for name, count in counts.items()}}
-        sidecar = {"case": data["case"], "model": self.model, **amounts}
+        steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
+        sidecar = {"case": data["case"], "model": self.model, **steps, **amounts}
         path.with_name(f"{data['case']}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
         write_mask(path, mask, like=image if isinstance(image, str) else image[0], labels=self.labels)
         return dict(data)
@@ -107,10 +131,18 @@ class CohortReport:
         output_dir: where to.
         scored: whether the cases carry `scores` (evaluation) or not (prediction).
         benchmark: what the cases' `tally` is of, where one confusion matrix of all of them is scored.
+        postprocessing: the steps that cleaned the masks, for the table.
     """
 
-    def __init__(self, output_dir: str, scored: bool = True, benchmark: Benchmark | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str,
+        scored: bool = True,
+        benchmark: Benchmark | None = None,
+        postprocessing: Mapping[str, Any] | None = None,
+    ) -> None:
         self.output_dir, self.scored, self.benchmark = Path(output_dir), scored, benchmark
+        self.postprocessing = postprocessing
         self.table: MetricsTable | BenchmarkTable | None = None
         self.failures: list[Failure] = []
         self.finished: list[str] = []
@@ -145,7 +177,7 @@ class CohortReport:
         self.lesions = gather(self._lesions)
         self.tallies = dict(gather(self._tallies))
         if self.scored and scores:
-            self.table = MetricsTable(scores)
+            self.table = MetricsTable(scores, postprocessing=self.postprocessing)
         if self.benchmark is not None and self.tallies:
             total = self.benchmark.empty
             for tally in self.tallies.values():

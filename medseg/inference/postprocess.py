@@ -10,11 +10,9 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from medseg.config.errors import ConfigError, Problem, did_you_mean
 from medseg.config.labels import Labels
 
 # Headers store affines as float32: a grid that is nowhere further off than this many voxels is the same grid.
@@ -50,36 +48,6 @@ def logits_to_mask(logits: Tensor, labels: Labels) -> Tensor:
     for region, value in zip(logits, labels.region_values, strict=True):
         mask[region > 0] = value
     return mask
-
-
-def keep_largest_component(mask: Tensor, labels: Labels, targets: Sequence[str]) -> Tensor:
-    """Set to background whatever of each named target does not hang together (by faces) with its largest part.
-
-    Raises:
-        ConfigError: a name that is not one of `labels.targets`.
-    """
-    unknown = [name for name in targets if name not in labels.targets]
-    if unknown:
-        raise ConfigError(
-            [
-                Problem(
-                    "inference.keep_largest_component",
-                    f"unknown target {name!r}",
-                    did_you_mean(name, labels.targets),
-                )
-                for name in unknown
-            ]
-        )
-    if not targets:
-        return mask
-    values = mask.cpu().numpy().copy()
-    for name in targets:
-        parts, count = ndimage.label(np.isin(values, labels.targets[name]))
-        if count > 1:
-            sizes = np.bincount(parts.ravel())
-            sizes[0] = 0
-            values[(parts != 0) & (parts != sizes.argmax())] = 0
-    return torch.from_numpy(values).to(mask.device)
 
 
 def to_native(
@@ -261,14 +229,12 @@ class LogitsToMaskd(MapTransform):
         *,
         labels: Labels,
         memory_mib: float = 512,
-        keep_largest_component: Sequence[str] = (),
         image_key: str = "image",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.labels = labels
         self.memory_mib = memory_mib
-        self.largest = tuple(keep_largest_component)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -281,7 +247,6 @@ class LogitsToMaskd(MapTransform):
             else:
                 grid = logits if isinstance(logits, MetaTensor) else case[self.image_key]
                 mask = to_native(_plain(logits), grid.affine, *native)
-            mask = keep_largest_component(mask, self.labels, self.largest)
             case[key] = MetaTensor(mask[None], affine=native_affine)
         return case
 

@@ -7,7 +7,7 @@ import json
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from medseg.config.errors import DataError, Problem, did_you_mean
 from medseg.config.files import replace_file, replacing
+from medseg.config.postprocess import in_words
 from medseg.metrics.confusion import Counts
 from medseg.metrics.score import METRICS, STATES, VOLUMES, CaseScore, State, score_case
 
@@ -35,9 +36,16 @@ class MetricsTable:
     Args:
         scores: one a case and target, of `score_case`.
         convention: how averages are formed, named in every output; see `CONVENTIONS`.
+        postprocessing: the steps that cleaned the masks, named in every output; empty or None: there were none.
     """
 
-    def __init__(self, scores: Sequence[CaseScore], *, convention: str = "medical") -> None:
+    def __init__(
+        self,
+        scores: Sequence[CaseScore],
+        *,
+        convention: str = "medical",
+        postprocessing: Mapping[str, Any] | None = None,
+    ) -> None:
         if convention not in CONVENTIONS:
             raise DataError(f"unknown convention {convention!r}", did_you_mean(convention, CONVENTIONS))
         repeated = [pair for pair, times in Counter((s.case, s.target) for s in scores).items() if times > 1]
@@ -47,6 +55,7 @@ class MetricsTable:
             raise DataError("scores with different tolerances of the surface Dice cannot share a table")
         self.scores = list(scores)
         self.convention = convention
+        self.postprocessing = dict(postprocessing or {})
         self.cases = list(dict.fromkeys(s.case for s in scores))
         self.targets = list(dict.fromkeys(s.target for s in scores))
         self.tolerance_mm = scores[0].tolerance_mm if scores else None
@@ -102,6 +111,7 @@ class MetricsTable:
             "convention": self.convention,
             "convention_text": CONVENTIONS[self.convention],
             "tolerance_mm": self.tolerance_mm,
+            **({"postprocessing": self.postprocessing} if self.postprocessing else {}),
             "cases": len(self.cases),
             "targets": targets,
             **{f"mean_{metric}": mean for metric, mean in means.items()},
@@ -144,7 +154,8 @@ class MetricsTable:
             document = json.loads(path.read_text(encoding="utf-8"))
             if document["schema"] != SCHEMA:
                 raise ValueError(f"schema {document['schema']!r}, expected {SCHEMA!r}")
-            return cls([CaseScore(**row) for row in document["scores"]], convention=document["convention"])
+            more = {"convention": document["convention"], "postprocessing": document.get("postprocessing")}
+            return cls([CaseScore(**row) for row in document["scores"]], **more)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(Problem(str(path), f"not a metrics table: {error}", "run medseg evaluate again")) from error
 
@@ -172,6 +183,7 @@ class MetricsTable:
             *textwrap.wrap(
                 f"{summary['cases']} cases; convention: {self.convention} ({CONVENTIONS[self.convention]})", 118
             ),
+            *([f"masks cleaned: {in_words(self.postprocessing)}"] if self.postprocessing else []),
         ]
         return "\n".join(table)
 

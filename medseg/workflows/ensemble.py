@@ -19,11 +19,11 @@ from medseg.engine.cohort import CohortReport
 from medseg.engine.device import process_group, rank
 from medseg.metrics.lesions import lesion_text, write_lesions
 from medseg.metrics.table import MetricsTable
+from medseg.workflows.decision import read_decided, say_cleaning
 from medseg.workflows.doctor import doctor
 from medseg.workflows.evaluate import Review
 from medseg.workflows.folds import evaluate_folds, fold_runs
 from medseg.workflows.predict import run_inference
-from medseg.workflows.run_folder import read_run
 
 
 def is_ensemble(runs: Sequence[Path]) -> bool:
@@ -31,20 +31,23 @@ def is_ensemble(runs: Sequence[Path]) -> bool:
     return len(runs) > 1 or any(fold_runs(run) for run in runs)
 
 
-def predict_ensemble(runs: Sequence[Path], *, input: Path, output: Path, overwrite: bool = False) -> list[Path]:
+def predict_ensemble(
+    runs: Sequence[Path], *, input: Path, output: Path, overwrite: bool = False, postprocess: bool = True
+) -> list[Path]:
     """As `predict`, by the mean of the logits of all runs; a folder of folds stands for all its folds.
 
     Raises:
         RunError: the runs do not predict the same targets from the same channels.
     """
-    members = _members(runs)
+    members = _members(runs, postprocess)
+    say_cleaning(members[0].config)
     with process_group(), tempfile.TemporaryDirectory() as folder:
         bundle = write_ensemble(members, output=Path(folder))
         print(f"ensemble of {len(members)} networks")
         return run_inference(bundle, len(members[0].facts.channels), input=input, output=output, overwrite=overwrite)
 
 
-def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict[str, Any]:
+def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None, postprocess: bool = True) -> dict[str, Any]:
     """Score an ensemble on cases that none of its members trained on, into a folder of the first run.
 
     One folder of folds: every case by the fold that held it out (`evaluate_folds`). Several: fold k of all of them
@@ -52,6 +55,7 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict
 
     Args:
         data: another data set, all of whose labelled cases are scored by all members together.
+        postprocess: False leaves out what `medseg postprocess` decided; else the first run's decision counts.
 
     Returns:
         The summary of the table.
@@ -61,10 +65,11 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict
         PartialFailure: some cases failed; everything about the others is written.
     """
     if len(runs) == 1 and data is None:
-        return evaluate_folds(runs[0], again=True)
+        return evaluate_folds(runs[0], again=True, postprocess=postprocess)
     names = [run.resolve().name for run in runs[1:]] + ([data.resolve().name] if data is not None else [])
     output = runs[0] / "-".join(["eval-ensemble", *names])
-    members = _members(runs)
+    members = _members(runs, postprocess)
+    say_cleaning(members[0].config)
     if any(member.facts.convention != "medical" for member in members):
         raise RunError("ensembles are scored per case, by the convention medical", "predict, then medseg score")
     root = str((data or Path(str(members[0].config.data.root))).resolve())
@@ -74,18 +79,22 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict
             (members, [case["case"] for case in named_cases(root, layout)]),
         ]
     else:
-        parts = _by_fold(runs, root) if all(fold_runs(run) for run in runs) else [(members, _held_out(members))]
+        parts = (
+            _by_fold(runs, root, postprocess)
+            if all(fold_runs(run) for run in runs)
+            else [(members, _held_out(members))]
+        )
     scores, lesions, failures = [], [], []
     with process_group():
         for group, cases in parts:
-            cohort = _score(group, cases, root, output)
+            cohort = score_members(group, cases, root, output)
             failures += cohort.failures
             lesions += cohort.lesions
             if isinstance(cohort.table, MetricsTable):
                 scores += cohort.table.scores
     if not scores:
         raise RunError([Problem(f.case, f.reason) for f in failures] or "there is no case to score")
-    table = MetricsTable(scores)
+    table = MetricsTable(scores, postprocessing=members[0].config.inference.cleaning)
     if rank() == 0:
         table.write(output)
         if lesions:
@@ -104,12 +113,13 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None) -> dict
     return table.summary()
 
 
-def _members(runs: Sequence[Path]) -> list[Member]:
+def _members(runs: Sequence[Path], postprocess: bool) -> list[Member]:
     folders = [folder for run in runs for folder in (fold_runs(run) or [run])]
-    return [Member(folder, *read_run(folder)) for folder in folders]
+    return [Member(folder, *read_decided(folder, postprocess)) for folder in folders]
 
 
-def _score(members: Sequence[Member], cases: Sequence[str], root: str, output: Path) -> CohortReport:
+def score_members(members: Sequence[Member], cases: Sequence[str], root: str, output: Path) -> CohortReport:
+    """Predict and score these cases by all members together; masks and table go to `output`."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_ensemble(members, output=Path(folder), cases=cases)
         workflow = run_bundle(bundle, "evaluate", dataset_dir=root, output_dir=str(output))
@@ -134,7 +144,7 @@ def _held_out(members: Sequence[Member]) -> list[str]:
     return sorted(common)
 
 
-def _by_fold(runs: Sequence[Path], root: str) -> list[tuple[list[Member], list[str]]]:
+def _by_fold(runs: Sequence[Path], root: str, postprocess: bool) -> list[tuple[list[Member], list[str]]]:
     """For each fold: that fold of all the folders, and the cases that it holds out."""
     names = [case["case"] for case in named_cases(root)]
     found = [read_folds(run / FOLDS_FILE, names).folds for run in runs]
@@ -145,5 +155,6 @@ def _by_fold(runs: Sequence[Path], root: str) -> list[tuple[list[Member], list[s
     parts = []
     for number, fold in enumerate(found[0]):
         folders = [run / f"fold_{number}" for run in runs]
-        parts.append(([Member(folder, *read_run(folder)) for folder in folders], list(fold.validation)))
+        members = [Member(folder, *read_decided(folder, postprocess)) for folder in folders]
+        parts.append((members, list(fold.validation)))
     return parts

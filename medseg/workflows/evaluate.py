@@ -28,10 +28,12 @@ from medseg.review.html import write_report
 from medseg.review.overlay import overlay_figure
 from medseg.review.picture import picture_figure
 from medseg.review.tensorboard import Board
-from medseg.workflows.run_folder import read_run
+from medseg.workflows.decision import read_decided, say_cleaning
 
 
-def evaluate(run: Path, *, data: Path | None = None, split: str | None = None) -> dict[str, Any]:
+def evaluate(
+    run: Path, *, data: Path | None = None, split: str | None = None, postprocess: bool = True
+) -> dict[str, Any]:
     """Score a run and write `eval/`, `report.html` and the TensorBoard overlays.
 
     Args:
@@ -39,6 +41,7 @@ def evaluate(run: Path, *, data: Path | None = None, split: str | None = None) -
         data: another data set, all of whose labelled cases are scored (into `eval-NAME/`); default: the held-out cases
             of the run's own.
         split: an official split of the data set (into `eval-SPLIT/`); default: the held-out one.
+        postprocess: False leaves out what `medseg postprocess` decided.
 
     Returns:
         The summary of the metrics table.
@@ -47,7 +50,8 @@ def evaluate(run: Path, *, data: Path | None = None, split: str | None = None) -
         PartialFailure: some cases failed; everything about the others is written, the failed are in `failed.csv`.
         MedsegError: the folder is no run, or no case could be scored.
     """
-    config, facts = read_run(run)
+    config, facts = read_decided(run, postprocess)
+    say_cleaning(config)
     names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
     output, own = run / "-".join(names), len(names) == 1
     overrides: dict[str, Any] = {"output_dir": str(output)}

@@ -1,6 +1,7 @@
 """`medseg train --fold k | all`: a cross-validation, every fold a run of its own, and one table of all held-out cases.
 
 runs/brain/  splits.json  fold_0/ ... fold_4/  cache/  eval/{metrics.json,metrics.csv,masks/}  report.html
+             postprocessing.json
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from medseg.data.cases import load_cases
 from medseg.engine.device import process_group, rank
 from medseg.metrics.lesions import lesion_text, read_lesions, write_lesions
 from medseg.metrics.table import MetricsTable
+from medseg.workflows.decision import DECISION_FILE, read_decided
 from medseg.workflows.doctor import doctor
 from medseg.workflows.evaluate import Review, evaluate
 from medseg.workflows.run_folder import read_run
@@ -45,6 +47,8 @@ def train_folds(config: Config, *, run: Path, fold: str, restart: bool = False, 
         MedsegError: the config, the data, the folds or the folder do not fit, before anything expensive begins.
         PartialFailure: some held-out cases could not be scored; everything about the others is written.
     """
+    from medseg.workflows.postprocess import postprocess  # which itself needs this module
+
     if config.data.root is None:
         raise ConfigError("data.root: the folder of the data set is not given", "add --set data.root=DIR")
     if fold != "all" and not fold.isdigit():
@@ -59,6 +63,9 @@ def train_folds(config: Config, *, run: Path, fold: str, restart: bool = False, 
     with process_group():
         if rank() == 0:
             run.mkdir(parents=True, exist_ok=True)
+            if restart and fold == "all":  # decided on masks of other networks
+                for file in (run / DECISION_FILE, *run.glob(f"fold_*/{DECISION_FILE}")):
+                    file.unlink(missing_ok=True)
             folds = keep_folds(config, run, anew=restart and fold == "all")
             for note in folds.notes:
                 print(f"folds: {note}")
@@ -74,7 +81,11 @@ def train_folds(config: Config, *, run: Path, fold: str, restart: bool = False, 
             except PartialFailure as error:  # the other folds are worth their training all the same
                 failures += error.problems
         if fold == "all" and rank() == 0:
-            evaluate_folds(run)
+            for last in (evaluate_folds, postprocess):
+                try:
+                    last(run)
+                except PartialFailure as error:
+                    failures += error.problems
     if failures:
         raise PartialFailure(failures)
     return run
@@ -88,12 +99,22 @@ def fold_runs(run: Path) -> list[Path]:
     return sorted(found, key=lambda folder: int(folder.name.removeprefix("fold_")))
 
 
-def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
+def held_out_cases(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The number of a fold, and the cases that it holds out: name -> image and label."""
+    data = read_run(folder)[0].data
+    fold = data.fold or 0
+    cases = load_cases(str(data.root), "validation", data.layout, folds_file=folder / FOLDS_FILE, fold=fold)
+    return fold, {str(case["case"]): dict(case) for case in cases}
+
+
+def evaluate_folds(run: Path, *, again: bool = False, postprocess: bool = True) -> dict[str, Any]:
     """One table, report and folder of masks of all cases, each scored by the fold that held it out: `eval/`.
 
     Args:
         run: the folder of a finished `train_folds`.
-        again: predict and score every fold again; default: only those without a table.
+        again: predict and score every fold again; default: only those without a table, or with one of masks that were
+            cleaned otherwise.
+        postprocess: False leaves out what `medseg postprocess` decided.
 
     Returns:
         The summary of the table.
@@ -103,7 +124,7 @@ def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
         PartialFailure: some cases could not be scored; the table is of the others.
     """
     runs = fold_runs(run)
-    config, facts = read_run(runs[0]) if runs else _no_folds(run)
+    config, facts = read_decided(runs[0], postprocess) if runs else _no_folds(run)
     wanted = len(json.loads((run / FOLDS_FILE).read_text())["folds"])
     if len(runs) < wanted:
         missing = sorted({f"fold_{n}" for n in range(wanted)} - {folder.name for folder in runs})
@@ -111,13 +132,14 @@ def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
     tables: list[MetricsTable] = []
     failures: list[Problem] = []
     for folder in runs:
-        if again or not (folder / "eval" / "metrics.json").is_file():
+        if again or not _is_scored(folder, postprocess):
             try:
-                evaluate(folder)
+                evaluate(folder, postprocess=postprocess)
             except PartialFailure as error:
                 failures += error.problems
         tables.append(MetricsTable.read(folder / "eval"))
-    table = MetricsTable([score for part in tables for score in part.scores], convention=tables[0].convention)
+    common: dict[str, Any] = {"convention": tables[0].convention, "postprocessing": tables[0].postprocessing}
+    table = MetricsTable([score for part in tables for score in part.scores], **common)
     output = run / "eval"
     table.write(output)
     lesions = [score for folder in runs for score in read_lesions(folder / "eval")]
@@ -138,6 +160,14 @@ def evaluate_folds(run: Path, *, again: bool = False) -> dict[str, Any]:
     if failures:
         raise PartialFailure(failures, result=table.summary())
     return table.summary()
+
+
+def _is_scored(folder: Path, postprocess: bool) -> bool:
+    """Whether there is a table of this fold, of masks that were cleaned as they are now."""
+    if not (folder / "eval" / "metrics.json").is_file():
+        return False
+    steps = read_decided(folder, postprocess)[0].inference.cleaning
+    return MetricsTable.read(folder / "eval").postprocessing == steps
 
 
 def _no_folds(run: Path) -> Any:

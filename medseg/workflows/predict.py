@@ -12,11 +12,11 @@ from medseg.data.cases import list_inputs
 from medseg.engine.cohort import CohortReport, mask_path
 from medseg.engine.device import first_process_first, process_group, rank
 from medseg.engine.memory import peak_memory_text
-from medseg.workflows.run_folder import read_run
+from medseg.workflows.decision import read_decided, say_cleaning
 from medseg.workflows.volumes import read_volumes, volume_text, write_volumes
 
 
-def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) -> list[Path]:
+def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False, postprocess: bool = True) -> list[Path]:
     """Predict the masks of a file, a folder of images, or a data set.
 
     Args:
@@ -25,6 +25,7 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
         output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars; the volumes
             of all of them are in `volumes.csv`.
         overwrite: predict cases again that have a mask in `output`; default: skip them.
+        postprocess: False leaves out what `medseg postprocess` decided.
 
     Returns:
         The masks of all cases that have one now.
@@ -33,7 +34,8 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False) ->
         PartialFailure: some cases failed; they are listed in `output/failed.csv`.
         MedsegError: the folder is no trained run, or there is no image at `input`.
     """
-    config, facts = read_run(run)
+    config, facts = read_decided(run, postprocess)
+    say_cleaning(config)
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
         return run_inference(run, len(facts.channels), input=input, output=output, overwrite=overwrite)

@@ -10,12 +10,10 @@ import SimpleITK
 import torch
 from monai.data import MetaTensor
 
-from medseg.config.errors import ConfigError
 from medseg.config.labels import Labels
 from medseg.inference.postprocess import (
     LogitsToMaskd,
     index_map,
-    keep_largest_component,
     logits_to_mask,
     mask_dtype,
     to_native,
@@ -199,18 +197,6 @@ def test_regions_are_painted_in_order() -> None:
     )
     logits = torch.tensor([[-1.0, 1, 1, 1, -1], [-1.0, -1, 1, 1, -1], [-1.0, -1, -1, 1, 1]])
     assert logits_to_mask(logits, labels).tolist() == [0, 1, 2, 3, 3]
-
-
-def test_largest_component_of_each_target() -> None:
-    mask = torch.tensor([[1, 1, 0, 2, 0], [1, 0, 0, 2, 0], [0, 1, 0, 0, 2]], dtype=torch.uint8)
-    kept = keep_largest_component(mask, CLASSES, ["one"])
-    assert kept.tolist() == [[1, 1, 0, 2, 0], [1, 0, 0, 2, 0], [0, 0, 0, 0, 2]]
-    assert mask[2, 1] == 1  # the input stays
-    both = keep_largest_component(mask, CLASSES, ["one", "two"])
-    assert both.tolist() == [[1, 1, 0, 2, 0], [1, 0, 0, 2, 0], [0, 0, 0, 0, 0]]
-    assert torch.equal(keep_largest_component(torch.zeros_like(mask), CLASSES, ["one"]), torch.zeros_like(mask))
-    with pytest.raises(ConfigError, match="did you mean 'two'"):
-        keep_largest_component(mask, CLASSES, ["twoo"])
 
 
 def test_transform_uses_the_grids_of_the_case() -> None:

@@ -54,7 +54,8 @@ def test_folds_are_averaged_in_logit_space(crossed: tuple[Path, Path], tmp_path:
     run, root = crossed
     assert is_ensemble([run])
     assert not is_ensemble([run / "fold_0"])
-    (written,) = predict_ensemble([run], input=root / "imagesTs", output=tmp_path / "masks")
+    options = {"input": root / "imagesTs", "postprocess": False}
+    (written,) = predict_ensemble([run], output=tmp_path / "masks", **options)
     logits = []
     for fold in (run / "fold_0", run / "fold_1"):
         config, facts = read_run(fold)
@@ -89,7 +90,7 @@ def test_folders_of_folds_are_scored_fold_by_fold(crossed: tuple[Path, Path], tm
     one, two = tmp_path / "unet", tmp_path / "other"
     for folder in (one, two):
         shutil.copytree(run, folder)
-    summary = evaluate_ensemble([one, two])
+    summary = evaluate_ensemble([one, two], postprocess=False)
     assert summary["cases"] == 4
     table = json.loads((one / "eval-ensemble-other" / "metrics.json").read_text())
     alone = json.loads((run / "eval" / "metrics.json").read_text())
