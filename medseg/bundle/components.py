@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from monai.inferers import SimpleInferer, SlidingWindowInferer
+from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose
 
 from medseg.bundle.facts import DataFacts
@@ -36,6 +36,7 @@ from medseg.inference.crf import CRFParameters, published_parameters
 from medseg.inference.refine import DenseCRFd
 from medseg.inference.scales import ScaledInferer
 from medseg.inference.tta import MirroredInferer
+from medseg.inference.whole import WholeImageInferer
 from medseg.losses import AuxiliaryHeads, CombinedLoss, DeepSupervision, DiceCrossEntropy
 from medseg.metrics.benchmarks import Benchmark
 from medseg.networks import network_class
@@ -239,7 +240,7 @@ def benchmark(config: Config, facts: DataFacts) -> Component:
 def inferer(config: Config) -> Component:
     options = config.inference
     if options.whole_image:
-        return _augmented(config, target(SimpleInferer))
+        return _augmented(config, target(WholeImageInferer))
     inferer = target(
         SlidingWindowInferer,
         roi_size=options.patch_size or config.training.patch_size,
