@@ -66,9 +66,6 @@ def count(prediction: np.ndarray, truth: np.ndarray) -> Counts:
     return Counts(both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(truth)) - both)
 
 
-BLOCK = 1 << 17  # pixels counted at a time: `bincount` widens them to 64 bits, and a megabyte stays in the cache
-
-
 def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """How often each pair of values occurs: int64 (256, 256), rows are the truth.
 
@@ -87,10 +84,12 @@ def value_counts(label: np.ndarray) -> np.ndarray:
 
 
 def _counts(values: np.ndarray, length: int) -> np.ndarray:
-    counts = np.zeros(length, dtype=np.int64)
-    for start in range(0, values.size, BLOCK):
-        counts += np.bincount(values[start : start + BLOCK], minlength=length)
-    return counts
+    """Runs of one value are counted at once: a mask has few of them, and `bincount` looks at every single number."""
+    if not values.size:
+        return np.zeros(length, dtype=np.int64)
+    starts = np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
+    runs = np.diff(starts, append=values.size)
+    return np.bincount(values[starts], weights=runs, minlength=length).astype(np.int64)  # exact up to 2 ** 53
 
 
 def where_values(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
