@@ -24,7 +24,7 @@ Finding = tuple[tuple[str, ...], str]
 class Section(BaseModel):
     """A strict, frozen part of the config: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     def findings(self) -> Iterable[Finding]:
         """Every combination of keys that is impossible."""
