@@ -63,7 +63,8 @@ def topology(patch_size: Sequence[int], spacing_mm: Sequence[float], base_width:
     """Levels while an axis stays `COARSEST` voxels long; thick slices are neither halved nor convolved across.
 
     An axis is halved at a level when its voxels are by then no more than twice as long as the shortest, and its
-    kernel is 3 from the level on where they are: so the voxels of the coarse levels are as nearly cubes as can be.
+    kernel is 3 from the first level on where they are, as nnU-Net's: so the voxels of the coarse levels are as nearly
+    cubes as can be.
 
     Args:
         patch_size: of the network's input; every axis at least 1 voxel.
@@ -82,7 +83,8 @@ def topology(patch_size: Sequence[int], spacing_mm: Sequence[float], base_width:
         halved = long_enough & fine
         strides.append(tuple(2 if yes else 1 for yes in halved))
         size, spacing = np.where(halved, -(-size // 2), size), np.where(halved, 2 * spacing, spacing)
-        kernels.append(_kernel(spacing))
+        # Once 3, a kernel stays 3: beside an axis too short to be halved again, the others soon have longer voxels.
+        kernels.append(tuple(max(before, now) for before, now in zip(kernels[-1], _kernel(spacing), strict=True)))
     widths = tuple(min(base_width * 2**level, widest) for level in range(len(strides)))
     return Topology(tuple(int(n) for n in patch_size), widths, tuple(strides), tuple(kernels))
 

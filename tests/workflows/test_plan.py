@@ -80,6 +80,17 @@ def test_thick_slices_keep_the_tenth_percentile_and_are_neither_halved_nor_convo
     assert chosen.network.kernel_sizes[-1] == (3, 3, 3)
 
 
+def test_a_kernel_of_three_is_never_given_up_at_a_coarser_level() -> None:
+    """A slab: its short axis stays at 4 voxels of 8 mm while the others are halved on, to 32 mm."""
+    found = topology((128, 160, 32), (1, 1, 1), base_width=4, widest=40)
+    assert found.strides[-2:] == ((2, 2, 1), (2, 2, 1))
+    assert found.kernel_sizes == ((3, 3, 3),) * 6
+    thick = topology((160, 160, 16), (0.5, 0.5, 4), base_width=4, widest=40).kernel_sizes
+    across = [kernel[2] for kernel in thick]
+    assert across == sorted(across)
+    assert set(across) == {1, 3}
+
+
 @pytest.mark.parametrize(
     ("patch", "spacing"),
     [((32, 48, 32), (1, 1, 1)), ((160, 160, 16), (0.5, 0.5, 4)), ((512, 384), (1, 1)), ((64, 64, 5), (1, 1, 3))],
