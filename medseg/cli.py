@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg import __version__
-from medseg.cli_options import ConfigFile, Json, NoPostprocess, Overrides, Runs, json_errors, json_result
+from medseg.cli_options import Coding, ConfigFile, Json, NoPostprocess, Overrides, Runs, json_errors, json_result
 from medseg.cli_pictures import score, submission
 from medseg.config.errors import ConfigError, MedsegError, Problem
 
@@ -159,13 +159,14 @@ def predict(
         bool, typer.Option("--overwrite", metavar="", help="Predict again what is there already.")
     ] = False,
     no_postprocess: NoPostprocess = False,
+    coding: Coding = None,
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
     from medseg.workflows.ensemble import is_ensemble, predict_ensemble
     from medseg.workflows.predict import predict
 
-    options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess}
+    options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess, "coding": coding}
     with json_result(as_json) as result:
         if is_ensemble(run):
             masks = predict_ensemble(run, input=source, output=output, **options)

@@ -20,6 +20,10 @@ Runs = Annotated[
     list[Path],
     typer.Option("--run", metavar="DIR", help="Folder of a run; several are an ensemble.", show_default=False),
 ]
+Coding = Annotated[
+    str | None,
+    typer.Option("--coding", metavar="WAY", help="Values in the masks: own, brats (0/1/2/4), or TARGET=VALUE,..."),
+]
 NoPostprocess = Annotated[
     bool, typer.Option("--no-postprocess", metavar="", help="Without the steps that `medseg postprocess` decided on.")
 ]

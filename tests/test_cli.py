@@ -157,8 +157,8 @@ def test_json_leaves_only_json_on_stdout(medseg: Any, monkeypatch: pytest.Monkey
     calls = replace(monkeypatch, "medseg.workflows.predict", "predict", [Path("out/a.nii.gz")])
     _, out, _ = medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--json")
     assert json.loads(out) == {"masks": ["out/a.nii.gz"]}
-    options = {"input": Path("in"), "output": Path("out"), "overwrite": False, "postprocess": True}
-    assert calls == [((Path("x"),), options)]
+    asked = {"overwrite": False, "postprocess": True, "coding": None}
+    assert calls == [((Path("x"),), {"input": Path("in"), "output": Path("out"), **asked})]
 
 
 def test_json_of_a_cohort_of_which_some_failed(medseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:

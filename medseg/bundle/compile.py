@@ -13,6 +13,7 @@ from monai.transforms import Compose
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
 from medseg.bundle.facts import DataFacts
+from medseg.config.coding import recode
 from medseg.config.schema import Config
 from medseg.data.cases import list_inputs
 from medseg.data.encode import LabelEncoder
@@ -167,7 +168,8 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
     """`inference.yaml`: masks of the images in `dataset_dir` (a file, a folder, or a data set)."""
     inputs = target(list_inputs, path="@dataset_dir", channels=len(facts.channels))
     cases = target(pending_cases, cases=inputs, output_dir="@output_dir", overwrite="@overwrite")
-    return {"overwrite": True, **_prediction(config, facts, bundle_root, cases, "predictions", [])}
+    pairs = [list(pair) for pair in recode(facts.labels, config.inference.coding).items()]
+    return {"overwrite": True, "recode": pairs, **_prediction(config, facts, bundle_root, cases, "predictions", [])}
 
 
 def _prediction(
@@ -181,6 +183,7 @@ def _prediction(
     """What evaluation and inference share: cases through the network to masks on their native grid."""
     pooled = {"benchmark": "@benchmark"} if steps and facts.convention != "medical" else {}
     masks = "@output_dir" if output == "predictions" else "$@output_dir + '/masks'"
+    recoding = {"recode": "@recode"} if output == "predictions" else {}
     return {
         **parts.common(config, facts, bundle_root),
         "output_dir": f"$@bundle_root + '/{output}'",
@@ -201,7 +204,7 @@ def _prediction(
                     memory_mib=config.inference.memory_mib,
                 ),
                 *_cleaning(config, keeps_raw=bool(steps)),
-                target(SaveMaskd, output_dir=masks, labels="@labels", model=_model(config)),
+                target(SaveMaskd, output_dir=masks, labels="@labels", model=_model(config), **recoding),
                 *steps,
             ],
         ),

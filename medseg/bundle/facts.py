@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from medseg.config.cards import load_card
+from medseg.config.coding import recode
 from medseg.config.errors import ConfigError, Problem
 from medseg.config.labels import Labels
 from medseg.config.schema import Config
@@ -88,6 +89,7 @@ def describe_data(config: Config) -> DataFacts:
         labels = replace(labels, ignore_index=data.ignore_index)
     facts = replace(facts, labels=labels, convention=config.evaluation.convention or facts.convention)
     _check_names(config, labels)
+    recode(labels, config.inference.coding)
     _check_pictures(config, facts)
     return facts
 
@@ -141,6 +143,12 @@ def _check_names(config: Config, labels: Labels) -> None:
         if unknown:
             known = ", ".join(f"{value} {label}" for label, value in labels.classes.items())
             problems.append(Problem(f"data.regions.{name}", f"the labels have no value {unknown}", f"known: {known}"))
+    for (name, values), value in zip(labels.regions.items(), labels.region_values, strict=True):
+        inner = [other for other in labels.regions.values() if set(other) < set(values)]
+        alone = sorted(set(values).difference(*inner))
+        if alone and value not in alone:  # a mask would say something else than the label files
+            what = f"{value} for {name}, but in the label files {name} alone is {' or '.join(map(str, alone))}"
+            problems.append(Problem("data.region_values", what, "another coding of the masks: inference.coding"))
     named = [(".".join(("inference", *keys)), name) for keys, name in config.inference.named()]
     named += [("evaluation.lesions", name) for name in config.evaluation.lesions]
     known = ", ".join(labels.targets)

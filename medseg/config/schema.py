@@ -198,6 +198,9 @@ class InferenceConfig(PostprocessConfig):
     """Average the predictions of the image mirrored along every combination of these axes (test-time augmentation)."""
     crf: CRFConfig | None = None
     """Sharpen masks along the edges of the image, in predict and evaluate."""
+    coding: Literal["own", "brats"] | dict[str, Annotated[int, Field(ge=1, le=255)]] = "own"
+    """Values in the masks that `predict` saves: those of the data set, BraTS's (1 core, 2 oedema, 4 enhancing), or a
+    value for each target."""
     memory_mib: Count = 512
     """Cap on the logits that are resampled to the native grid at once."""
 

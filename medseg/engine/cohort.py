@@ -18,6 +18,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from medseg.config.coding import recoded
 from medseg.config.labels import Labels
 from medseg.data.images import label_values, read_image, write_mask
 from medseg.data.pictures import is_picture
@@ -70,11 +71,19 @@ class SaveMaskd(MapTransform):
         output_dir: folder of the masks, made if missing.
         labels: names in the header and in the sidecar.
         model: what made the mask (name, version, ...), into the sidecar.
+        recode: pairs (own value, value in the file), see `config.coding`; the case keeps its own values.
     """
 
-    def __init__(self, output_dir: str, labels: Labels, model: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str,
+        labels: Labels,
+        model: Mapping[str, str] | None = None,
+        recode: Sequence[Sequence[int]] = (),
+    ) -> None:
         super().__init__("pred")
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
+        self.recode = {int(own): int(written) for own, written in recode}
 
     def __call__(self, data: Mapping) -> dict:
         mask, image = np.asarray(data["pred"])[0], data["image_path"]
@@ -89,8 +98,17 @@ class SaveMaskd(MapTransform):
         steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
         sidecar = {"case": data["case"], "model": self.model, **steps, **amounts}
         path.with_name(f"{data['case']}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
-        write_mask(path, mask, like=image if isinstance(image, str) else image[0], labels=self.labels)
+        written = _with_values(mask, self.recode) if self.recode else mask
+        like = image if isinstance(image, str) else image[0]
+        write_mask(path, written, like=like, labels=recoded(self.labels, self.recode))
         return dict(data)
+
+
+def _with_values(mask: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
+    table = np.arange(max(int(mask.max(initial=0)), *values) + 1, dtype=np.uint16)
+    for own, written in values.items():
+        table[own] = written
+    return table[mask]
 
 
 class ScoreMaskd(MapTransform):

@@ -23,7 +23,7 @@ from medseg.workflows.decision import read_decided, say_cleaning
 from medseg.workflows.doctor import doctor
 from medseg.workflows.evaluate import Review
 from medseg.workflows.folds import evaluate_folds, fold_runs
-from medseg.workflows.predict import run_inference
+from medseg.workflows.predict import run_inference, wished
 
 
 def is_ensemble(runs: Sequence[Path]) -> bool:
@@ -32,7 +32,13 @@ def is_ensemble(runs: Sequence[Path]) -> bool:
 
 
 def predict_ensemble(
-    runs: Sequence[Path], *, input: Path, output: Path, overwrite: bool = False, postprocess: bool = True
+    runs: Sequence[Path],
+    *,
+    input: Path,
+    output: Path,
+    overwrite: bool = False,
+    postprocess: bool = True,
+    coding: str | None = None,
 ) -> list[Path]:
     """As `predict`, by the mean of the logits of all runs; a folder of folds stands for all its folds.
 
@@ -40,11 +46,14 @@ def predict_ensemble(
         RunError: the runs do not predict the same targets from the same channels.
     """
     members = _members(runs, postprocess)
+    facts = members[0].facts
+    wishes = wished(facts, coding=coding)
     say_cleaning(members[0].config)
     with process_group(), tempfile.TemporaryDirectory() as folder:
         bundle = write_ensemble(members, output=Path(folder))
         print(f"ensemble of {len(members)} networks")
-        return run_inference(bundle, len(members[0].facts.channels), input=input, output=output, overwrite=overwrite)
+        options: dict[str, Any] = {"input": input, "output": output, "overwrite": overwrite, "wishes": wishes}
+        return run_inference(bundle, len(facts.channels), **options)
 
 
 def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None, postprocess: bool = True) -> dict[str, Any]:

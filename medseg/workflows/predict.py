@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from medseg.bundle.facts import DataFacts
 from medseg.bundle.run import run_bundle
 from medseg.bundle.write import write_bundle
+from medseg.config.coding import recode
 from medseg.config.errors import PartialFailure, Problem
 from medseg.data.cases import list_inputs
 from medseg.engine.cohort import CohortReport, mask_path
@@ -16,7 +20,15 @@ from medseg.workflows.decision import read_decided, say_cleaning
 from medseg.workflows.volumes import read_volumes, volume_text, write_volumes
 
 
-def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False, postprocess: bool = True) -> list[Path]:
+def predict(
+    run: Path,
+    *,
+    input: Path,
+    output: Path,
+    overwrite: bool = False,
+    postprocess: bool = True,
+    coding: str | None = None,
+) -> list[Path]:
     """Predict the masks of a file, a folder of images, or a data set.
 
     Args:
@@ -26,30 +38,41 @@ def predict(run: Path, *, input: Path, output: Path, overwrite: bool = False, po
             of all of them are in `volumes.csv`.
         overwrite: predict cases again that have a mask in `output`; default: skip them.
         postprocess: False leaves out what `medseg postprocess` decided.
+        coding: values in the masks, see `config.coding`; default: `inference.coding` of the run.
 
     Returns:
         The masks of all cases that have one now.
 
     Raises:
         PartialFailure: some cases failed; they are listed in `output/failed.csv`.
-        MedsegError: the folder is no trained run, or there is no image at `input`.
+        MedsegError: the folder is no trained run, there is no image at `input`, or its targets do not fit the coding.
     """
     config, facts = read_decided(run, postprocess)
+    wishes = wished(facts, coding=coding)
     say_cleaning(config)
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
-        return run_inference(run, len(facts.channels), input=input, output=output, overwrite=overwrite)
+        return run_inference(run, len(facts.channels), input=input, output=output, overwrite=overwrite, wishes=wishes)
 
 
-def run_inference(bundle: Path, channels: int, *, input: Path, output: Path, overwrite: bool) -> list[Path]:
+def wished(facts: DataFacts, *, coding: str | None) -> dict[str, Any]:
+    """What `predict` is asked for beyond the config, as values of the bundle's ids."""
+    return {} if coding is None else {"recode": [list(pair) for pair in recode(facts.labels, coding).items()]}
+
+
+def run_inference(
+    bundle: Path, channels: int, *, input: Path, output: Path, overwrite: bool, wishes: Mapping[str, Any]
+) -> list[Path]:
     """Run the inference of a bundle that was just written, see `predict`; inside a process group.
 
     Args:
         channels: of an image.
+        wishes: see `wished`.
     """
     started = time.perf_counter()
     cases = list_inputs(input, channels)
-    workflow = run_bundle(bundle, "inference", dataset_dir=str(input), output_dir=str(output), overwrite=overwrite)
+    options = {"dataset_dir": str(input), "output_dir": str(output), "overwrite": overwrite, **wishes}
+    workflow = run_bundle(bundle, "inference", **options)
     cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
     done = {case["case"]: path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()}
     masks = list(done.values())
