@@ -31,4 +31,5 @@ class WholeImageInferer(Inferer):
         size = inputs.shape[2:]
         pads = [x for length in reversed(size) for x in (0, -length % self.multiple)]  # F.pad begins with the last axis
         padded = F.pad(inputs, pads, mode="replicate") if any(pads) else inputs
-        return network(padded, *args, **kwargs)[(..., *(slice(length) for length in size))]
+        inside = (slice(None), slice(None), *(slice(length) for length in size))
+        return network(padded, *args, **kwargs)[inside]
