@@ -74,6 +74,7 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
             ignore_index=labels.ignore_index,
             also_ignored=list(labels.also_ignored),
             background=labels.background,
+            **({"merged": {name: list(values) for name, values in labels.merged.items()}} if labels.merged else {}),
             **({"colours": {name: list(rgb) for name, rgb in labels.colours.items()}} if facts.pictures else {}),
         ),
         "network_def": network(config, len(facts.channels), len(labels.channels)),
@@ -133,6 +134,7 @@ def preprocessing(config: Config, facts: DataFacts) -> Component:
         spatial_dims=config.network.spatial_dims,
         channels=len(facts.channels),
         values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
+        counts_as=labels.counts_as or None,
         **config.preprocessing.model_dump(),
     )
     return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
@@ -232,8 +234,10 @@ def coloured(config: Config, inferer: Component) -> Component:
 
 def benchmark(config: Config, facts: DataFacts) -> Component:
     """What is scored on one confusion matrix of all images, by whose rules."""
-    card = None if config.data.card is None else Benchmark.of_card(load_card(config.data.card), facts.convention)
-    more = {} if card is None else {"categories": dict(card.categories), "instance_pixels": dict(card.instance_pixels)}
+    more: Component = {}
+    if config.data.card is not None and config.data.merge is None:  # merged classes have no categories and no objects
+        card = Benchmark.of_card(load_card(config.data.card), facts.convention)
+        more = {"categories": dict(card.categories), "instance_pixels": dict(card.instance_pixels)}
     return target(Benchmark, labels="@labels", convention=facts.convention, **more)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.config.cards import load_card
 from medseg.config.coding import recode
 from medseg.config.errors import ConfigError, Problem
-from medseg.config.labels import Labels
+from medseg.config.labels import Labels, merge_classes
 from medseg.config.schema import Config
 from medseg.data.cases import Dataset, read_dataset
 from medseg.data.unnamed import channel_names
@@ -42,8 +42,8 @@ class DataFacts:
         """The inverse of `to_json`."""
         content = json.loads(text)
         labels = content.pop("labels")
-        for name in ("regions", "colours"):
-            labels[name] = {key: tuple(values) for key, values in labels[name].items()}
+        for name in ("regions", "colours", "merged"):
+            labels[name] = {key: tuple(values) for key, values in labels.get(name, {}).items()}
         for name in ("region_values", "also_ignored"):
             labels[name] = tuple(labels.get(name, ()))
         content["channels"], content["references"] = tuple(content["channels"]), tuple(content["references"])
@@ -51,10 +51,11 @@ class DataFacts:
 
 
 def describe_data(config: Config) -> DataFacts:
-    """The facts of the config's data, its own `regions` and `ignore_index` applied.
+    """The facts of the config's data, its own `merge`, `regions` and `ignore_index` applied.
 
     Raises:
-        ConfigError: neither `data.card` nor `data.root` is given, or a region or a target is named that is not there.
+        ConfigError: neither `data.card` nor `data.root` is given, or a class, region or target is named that is not
+            there.
         DataError: the folder `data.root` is no data set.
     """
     data = config.data
@@ -82,6 +83,11 @@ def describe_data(config: Config) -> DataFacts:
         raise ConfigError(Problem("data", "neither root nor card is given", "add --set data.root=DIR"))
 
     labels = facts.labels
+    if data.merge is not None:
+        if data.ignore_index in labels.values:
+            what = f"{data.ignore_index} is the value of a class, and data.merge says what that counts as"
+            raise ConfigError(Problem("data.ignore_index", what, "choose one of the two"))
+        labels = merge_classes(labels, data.merge)
     if data.regions is not None and data.region_values is not None:
         regions = {name: tuple(values) for name, values in data.regions.items()}
         labels = replace(labels, regions=regions, region_values=tuple(data.region_values))

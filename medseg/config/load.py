@@ -77,7 +77,8 @@ def _check_card(document: Document) -> None:
         return
     targets = load_card(name).labels.targets
     inference = document.data.get("inference")
-    asked: dict[str, Any] = inference if isinstance(inference, dict) and not section.get("regions") else {}
+    own = section.get("regions") or section.get("merge")  # the card's are not the targets then
+    asked: dict[str, Any] = inference if isinstance(inference, dict) and not own else {}
     for key in WORDS:
         named = asked.get(key)
         for target in named if isinstance(named, (list, dict)) else ():

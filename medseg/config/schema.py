@@ -35,6 +35,8 @@ class DataConfig(Section):
     images and labels, a public set of pictures, any folder of pictures and masks, or found out by looking."""
     classes: dict[str, Annotated[int, Field(ge=0, le=255)]] | None = None
     """Name -> value in the masks, for data that do not say it and have no card; of pictures, 0 need not be there."""
+    merge: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
+    """Name -> classes that count as one class of this name; `rest` stands for all that are named nowhere else."""
     training_split: str = "train"
     """Where the data set has official splits (folders or list files): the one to train on."""
     validation_split: str = "val"

@@ -190,7 +190,7 @@ def _measure(case: Mapping[str, Any], labels: Labels, channels: int) -> tuple[Ca
         raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
     if difference := grid_difference(image, label):
         raise DataError(Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE))
-    values = label_values(label)[0]
+    values = label_values(label, labels.counts_as)[0]
     order, orientation = _axes(image)
     spacing = tuple(round(float(image.spacing_mm[axis]), 6) for axis in order)
     flat = values.reshape(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,15 +95,18 @@ def case_name(path: str | Path) -> str:
     return Path(name).stem
 
 
-def label_values(image: Image) -> np.ndarray:
+def label_values(image: Image, counts_as: Mapping[int, int] | None = None) -> np.ndarray:
     """The label map `(1, *spatial)` as uint8; floats that hold integers are accepted.
+
+    Args:
+        counts_as: value -> the one in whose place it stands (`Labels.counts_as`).
 
     Raises:
         DataError: values that are not whole numbers, not finite, or outside 0 to 255.
     """
     array = image.array
     if array.dtype == np.uint8:
-        return array
+        return _merged(array, counts_as)
     if array.dtype.kind == "f":
         rounded = np.round(array)
         with np.errstate(invalid="ignore"):
@@ -118,7 +121,15 @@ def label_values(image: Image) -> np.ndarray:
     low, high = array.min(initial=0), array.max(initial=0)
     if low < 0 or high > 255:
         raise DataError(Problem(str(image.path), f"label values from {low:g} to {high:g}, expected 0 to 255"))
-    return array.astype(np.uint8)
+    return _merged(array.astype(np.uint8), counts_as)
+
+
+def _merged(array: np.ndarray, counts_as: Mapping[int, int] | None) -> np.ndarray:
+    if not counts_as:
+        return array
+    table = np.arange(256, dtype=np.uint8)
+    table[list(counts_as)] = list(counts_as.values())
+    return table[array]
 
 
 def grid_difference(one: Image, other: Image, tolerance_voxels: float = GRID_TOLERANCE_VOXELS) -> str | None:

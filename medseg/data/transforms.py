@@ -34,6 +34,7 @@ def preprocessing(
     spatial_dims: int = 3,
     channels: int | None = None,
     values: Sequence[int] | None = None,
+    counts_as: Mapping[int, int] | None = None,
 ) -> Compose:
     """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine."""
     arguments = dict(locals())
@@ -52,6 +53,7 @@ def preprocessing_steps(
     spatial_dims: int,
     channels: int | None = None,
     values: Sequence[int] | None = None,
+    counts_as: Mapping[int, int] | None = None,
 ) -> list[Step]:
     """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
     keys = list(keys)
@@ -59,6 +61,8 @@ def preprocessing_steps(
     loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
     if values is not None:
         loading["values"] = list(values)
+    if counts_as:
+        loading["counts_as"] = dict(counts_as)
     # bytes stay bytes, in the cache and on the way to the device
     if isinstance(normalization, str) and normalization in COLOUR_SCALES:
         return [(LoadCased, loading | {"keep_bytes": True})]
@@ -100,7 +104,8 @@ class LoadCased(MapTransform):
 
     Args:
         channels: the number that an image must have.
-        values: all that a label may hold; None: anything, and what is no class counts as background.
+        counts_as: value of a label -> the one in whose place it stands.
+        values: all that a label may hold, after that; None: anything, and what is no class counts as background.
         keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`); grey
             ones, of which ADE20K has some, become red, green and blue, and transparency is dropped.
 
@@ -115,12 +120,14 @@ class LoadCased(MapTransform):
         channels: int | None = None,
         values: Sequence[int] | None = None,
         keep_bytes: bool = False,
+        counts_as: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.spatial_dims = spatial_dims
         self.channels = channels
         self.values = None if values is None else tuple(values)
         self.keep_bytes = keep_bytes
+        self.counts_as = dict(counts_as or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
@@ -150,7 +157,7 @@ class LoadCased(MapTransform):
                 raise DataError(
                     Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE)
                 )
-            values = label_values(label).reshape(1, *array.shape[1:])
+            values = label_values(label, self.counts_as).reshape(1, *array.shape[1:])
             if self.values is not None:
                 known_values(values, self.values, label.path)
             case["label"] = _tensor(np.ascontiguousarray(values), affine, label)  # the image's affine: one grid a case

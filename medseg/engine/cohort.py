@@ -126,7 +126,7 @@ class ScoreMaskd(MapTransform):
 
     def __call__(self, data: Mapping) -> dict:
         truth = read_image(data["label_path"])
-        prediction, values = np.asarray(data["pred"])[0], label_values(truth)[0]
+        prediction, values = np.asarray(data["pred"])[0], label_values(truth, self.labels.counts_as)[0]
         scores = score_case(
             prediction,
             values,

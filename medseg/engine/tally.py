@@ -28,7 +28,7 @@ class TallyMaskd(MapTransform):
         self.benchmark = benchmark
 
     def __call__(self, data: Mapping) -> dict:
-        truth = label_values(read_image(data["label_path"], channel_axis=False))[0]
+        truth = label_values(read_image(data["label_path"], channel_axis=False), self.benchmark.labels.counts_as)[0]
         objects = objects_path(data["label_path"]) if self.benchmark.instance_pixels else None
         instances = None if objects is None else read_image(objects, channel_axis=False).array[0]
         names = (str(data["label_path"]), f"the mask of {data['case']}", str(objects))

@@ -110,7 +110,7 @@ class Review:
                 scores = [score for score in table.scores if score.case == name]
                 dice = [score.dice for score in scores if score.dice is not None]
                 mean = f", mean Dice {sum(dice) / len(dice):.3f}" if dice else ""
-                maps = (label_values(truth), label_values(mask))
+                maps = (label_values(truth, self.facts.labels.counts_as), label_values(mask))
                 picture = overlay_figure(image, *maps, labels=self.facts.labels, title=name, scores=scores)
                 overlays.append((f"{rank_name}: {name}{mean}", picture))
         summary = table.summary()
@@ -130,7 +130,7 @@ class Review:
         overlays = []
         for rank_name, name in zip(("worst", "median", "best"), chosen, strict=False):
             image, truth, mask = self._read(name)
-            maps = (label_values(truth), label_values(mask))
+            maps = (label_values(truth, self.facts.labels.counts_as), label_values(mask))
             note = f"mean IoU of its classes {ranked[name]:.3f}"
             picture = picture_figure(image.array, *maps, labels=self.facts.labels, title=name, note=note)
             overlays.append((f"{rank_name}: {name}, {note}", picture))

@@ -186,11 +186,11 @@ def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
     for assignment in overrides:
         document.override(assignment)
     for keys in [keys for keys in document.places if keys]:
+        if any(other[:-1] == keys for other in document.places if other):  # a section, of which keys were given
+            continue
         value: Any = document.data
         for key in keys:
             value = value[key]
-        if isinstance(value, dict):
-            continue
         choice = Choice(dotted(keys), value, GIVEN)
         at = next((n for n, old in enumerate(choices) if old.key == choice.key), None)
         if at is not None:

@@ -26,7 +26,7 @@ from medseg.networks.pretrained import load_pretrained
 from medseg.workflows.doctor import doctor
 from medseg.workflows.splits import keep_folds
 
-RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html")
+RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json")
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
 MAY_CHANGE = (

@@ -78,7 +78,8 @@ def class_presence(cases: tuple[Case, ...], labels: Labels) -> dict[str, frozens
 
     def look(case: Case) -> frozenset[str] | list[Problem]:
         try:
-            counts = np.bincount(label_values(read_image(case["label"], channel_axis=False)).ravel(), minlength=256)
+            label = label_values(read_image(case["label"], channel_axis=False), labels.counts_as)
+            counts = np.bincount(label.ravel(), minlength=256)
         except DataError as error:
             return list(error.problems)
         return frozenset(name for name, value in labels.classes.items() if value != labels.background and counts[value])

@@ -49,7 +49,7 @@ class Part:
 
 def survey(case: TrialCase, *, labels: Labels) -> dict[str, Part]:
     """The parts of every target in the mask of a case."""
-    mask, truth, voxel_ml = _read(case)
+    mask, truth, voxel_ml = _read(case, labels)
     found = {}
     for target, values in labels.targets.items():
         inside, true = where_values(mask, values), where_values(truth, values)
@@ -65,7 +65,7 @@ def survey(case: TrialCase, *, labels: Labels) -> dict[str, Part]:
 
 def attempt(case: TrialCase, *, labels: Labels, sets: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """What each set of steps (arguments of `clean_mask`) gives: (sets, targets, 6), see `evidence.COLUMNS`."""
-    mask, truth, voxel_ml = _read(case)
+    mask, truth, voxel_ml = _read(case, labels)
     raw: np.ndarray | None = None
     results = []
     for steps in sets:
@@ -90,10 +90,10 @@ def _counts(mask: np.ndarray, truth: np.ndarray, labels: Labels, case: str) -> n
     return np.array(rows, dtype=np.int64)
 
 
-def _read(case: TrialCase) -> tuple[np.ndarray, np.ndarray, float | None]:
+def _read(case: TrialCase, labels: Labels) -> tuple[np.ndarray, np.ndarray, float | None]:
     """Mask and label in the box around both, and the volume of a voxel."""
     image, other = (read_image(path, channel_axis=False) for path in (case.mask, case.truth))
-    mask, truth = label_values(image)[0], label_values(other)[0]
+    mask, truth = label_values(image)[0], label_values(other, labels.counts_as)[0]
     if mask.shape != truth.shape:
         what = f"{mask.shape}, but its label is {truth.shape}"
         raise DataError(Problem(case.mask, what, "medseg evaluate --run FOLDS predicts it anew"))
