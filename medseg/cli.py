@@ -16,7 +16,7 @@ import typer
 
 from medseg import __version__
 from medseg.cli_options import Coding, ConfigFile, Json, NoPostprocess, Overrides, Runs, json_errors, json_result
-from medseg.cli_pictures import score, submission
+from medseg.cli_pictures import composite, score, submission
 from medseg.config.errors import ConfigError, MedsegError, Problem
 
 app = typer.Typer(
@@ -196,7 +196,7 @@ def postprocess(
         result.update(postprocess(run, crf=crf, workers=workers))
 
 
-for verb in (score, submission):
+for verb in (score, submission, composite):
     app.command()(verb)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli_options import Json
+from medseg.cli_options import Json, json_result
 from medseg.config.errors import PartialFailure
 
 
@@ -65,3 +65,26 @@ def submission(
 
     written = write_submission(prediction, dataset=dataset, output=output, train_ids=train_ids)
     typer.echo(f"{len(written)} masks: {output}")
+
+
+def composite(
+    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a run on colour pictures.")],
+    source: Annotated[Path, typer.Option("--input", metavar="PATH", help="A picture, or a folder of frames.")],
+    background: Annotated[str, typer.Option("--background", metavar="PICTURE|COLOUR", help="What is put behind.")],
+    output: Annotated[Path, typer.Option("--output", metavar="PATH", help="Folder of the results, or one PNG.")],
+    target: Annotated[
+        list[str], typer.Option("--target", metavar="CLASS", help="What is kept; may be repeated. Default: person.")
+    ] = [],  # noqa: B006  (Typer copies it)
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=16, help="Longer side at which the network sees a frame; default 192."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replace the background of pictures, soft at the border, at video rate."""
+    from medseg.workflows.composite import composite
+
+    with json_result(as_json) as result:
+        done = composite(run, input=source, background=background, output=output, target=target, size=size)
+        typer.echo(done.text())
+        result.update(done.as_dict())

@@ -22,6 +22,7 @@ VERBS = (
     "train",
     "evaluate",
     "predict",
+    "composite",
     "check",
     "plan",
     "bundle",

@@ -1,0 +1,256 @@
+"""`medseg composite`: another background behind what a network found, soft at the border, at video rate."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor
+from torch.nn import functional as F
+
+from medseg.bundle.compile import compile_inference
+from medseg.bundle.facts import DataFacts
+from medseg.config.errors import ConfigError, DataError, MedsegError, PartialFailure, Problem, RunError, did_you_mean
+from medseg.config.labels import Labels
+from medseg.config.schema import Config
+from medseg.data.frames import cover, list_frames, read_background, read_frame, write_frame
+from medseg.engine.device import autocast, choose_precision, memory_format, prepare
+from medseg.engine.resume import load_weights
+from medseg.inference.colour import COLOUR_SCALES
+from medseg.inference.matte import guided_matte, ramp
+from medseg.workflows.run_folder import read_run
+
+SIZE = 192  # of the longer side, by default: 512 x 512 frames at video rate on two CPU cores
+WINDOW = 64  # the guided filter's radius is a 64th of the size
+AHEAD = 4  # frames that are read, or wait to be written, while one is computed
+GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Composited:
+    """What `composite` did.
+
+    Args:
+        pictures: those that were saved.
+        seconds: of network and compositing.
+        seconds_in_all: of reading and writing too.
+    """
+
+    pictures: list[Path]
+    seconds: float
+    seconds_in_all: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        count = len(self.pictures)
+        return {
+            "pictures": [str(path) for path in self.pictures],
+            "frames_per_second": count / max(self.seconds, 1e-9),
+            "frames_per_second_with_files": count / max(self.seconds_in_all, 1e-9),
+        }
+
+    def text(self) -> str:
+        rates = self.as_dict()
+        return (
+            f"{len(self.pictures)} frames; {rates['frames_per_second']:.1f} frames per second of network and "
+            f"compositing, {rates['frames_per_second_with_files']:.1f} with reading and writing"
+        )
+
+
+def composite(
+    run: Path, *, input: Path, background: str, output: Path, target: Sequence[str] = (), size: int | None = None
+) -> Composited:
+    """Replace the background of a picture, or of every picture in a folder.
+
+    Args:
+        run: the folder of a trained run on colour pictures.
+        input: a picture, or a folder of them.
+        background: a picture (scaled to cover, cropped at the centre), or the name or code of a colour.
+        output: folder of the results `{name}.png`; of one picture also the file itself, `*.png`.
+        target: classes that are kept; default `person`, or the only class besides the background.
+        size: pixels of the longer side at which the network runs, default `SIZE`; smaller pictures are not enlarged.
+
+    Raises:
+        PartialFailure: some frames failed; the others are saved.
+        DataError: there is no frame, or all failed.
+        MedsegError: the run, target, background or output cannot be used.
+    """
+    config, facts = read_run(run)
+    if config.network.spatial_dims != 2 or config.preprocessing.colours not in COLOUR_SCALES:
+        remedy = f"train on RGB pictures, with preprocessing.normalization one of {', '.join(COLOUR_SCALES)}"
+        raise RunError(f"{run}: the network of this run is not for colour pictures", remedy)
+    channels = choose_targets(facts.labels, target)
+    behind = read_background(background)
+    frames = list_frames(input)
+    places = _places(frames, input, output)
+    compositor = Compositor(run, config, facts, channels, behind, size or SIZE)
+    return _through(compositor, places)
+
+
+class Compositor:
+    """A network that replaces the background of frames, on the device of its run.
+
+    The network sees a frame once and as a whole, whatever windows, scales and mirroring its config asks of `predict`.
+
+    Args:
+        run, config, facts: a run, as `read_run` reads it.
+        channels: of the network's output, that are kept.
+        background: `(rows, columns, 3)` uint8.
+        size: pixels of the longer side at which the network runs.
+    """
+
+    def __init__(
+        self, run: Path, config: Config, facts: DataFacts, channels: Sequence[int], background: np.ndarray, size: int
+    ) -> None:
+        prepare(config.seed)
+        once = {"whole_image": True, "scales": [1.0], "mirror_axes": []}
+        config = config.model_copy(update={"inference": config.inference.model_copy(update=once)})
+        parser = ConfigParser(compile_inference(config, facts=facts, bundle_root=str(run)))
+        self.device: torch.device = parser.get_parsed_content("device")
+        self.network = load_weights(
+            parser.get_parsed_content("network"), run / "models" / "model.pt", self.device
+        ).eval()
+        self.inferer = parser.get_parsed_content("inferer")
+        self.precision = choose_precision(config.training.precision, self.device)
+        self.regions = bool(facts.labels.regions)
+        self.channels = list(channels)
+        self.background, self.size = background, size
+        self._behind: Tensor | None = None  # the background at the size of the last frame
+
+    @torch.inference_mode()
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """The frame `(rows, columns, 3)` uint8 with the new background, of the same size."""
+        pixels = self._planes(frame)
+        rows, columns = frame.shape[:2]
+        if self._behind is None or self._behind.shape[2:] != (rows, columns):
+            self._behind = self._planes(cover(self.background, rows, columns))
+        mixed = torch.lerp(self._behind, pixels, self.matte(pixels)).round_().to(torch.uint8)
+        return mixed[0].permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _planes(self, frame: np.ndarray) -> Tensor:
+        """`(rows, columns, 3)` uint8 -> `(1, 3, rows, columns)` float32 in this order, on the device."""
+        return torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].contiguous().float()
+
+    @torch.inference_mode()
+    def matte(self, picture: Tensor) -> Tensor:
+        """How much of each pixel is kept, `(1, 1, H, W)` from 0 to 1; `picture` `(1, 3, H, W)` from 0 to 255."""
+        scale = min(1.0, self.size / max(picture.shape[2:]))
+        shape = [max(1, round(length * scale)) for length in picture.shape[2:]]
+        small = picture if scale == 1 else F.interpolate(picture, shape, mode="bilinear", antialias=True)
+        with autocast(self.device, self.precision):
+            logits = self.inferer(small.contiguous(memory_format=memory_format(2)), self.network).float()
+        if self.regions:  # they overlap: inside any of them
+            inside = logits[:, self.channels].sigmoid().amax(1, keepdim=True)
+        else:
+            inside = logits.softmax(1)[:, self.channels].sum(1, keepdim=True)
+        return guided_matte(ramp(inside), _grey(small), _grey(picture), radius=max(1, round(max(shape) / WINDOW)))
+
+
+def choose_targets(labels: Labels, names: Sequence[str] = ()) -> list[int]:
+    """The channels of the network's output that are kept: of the names, else of `person`, else of the only target.
+
+    Raises:
+        ConfigError: a name that is none of the classes, or none given where there are several.
+    """
+    known = labels.channels
+    if problems := [
+        Problem("--target", f"no class {name!r}", did_you_mean(name, known)) for name in names if name not in known
+    ]:
+        raise ConfigError(problems)
+    if not names:
+        targets = [name for name in known if name != "background" and labels.classes.get(name) != labels.background]
+        targets = [name for name in targets if name.lower() == "person"] or targets
+        if len(targets) != 1:
+            what = f"no class is a person, and there are {len(targets)} others: {', '.join(targets)}"
+            raise ConfigError(Problem("--target", what, "say what is kept: --target NAME, which may be repeated"))
+        names = targets
+    return [known.index(name) for name in dict.fromkeys(names)]
+
+
+def _places(frames: Sequence[Path], input: Path, output: Path) -> dict[Path, Path]:
+    """Every frame with the file that it is saved as; the folder is made."""
+    if not input.is_dir() and output.suffix and not output.is_dir():
+        if output.suffix.lower() != ".png":
+            raise ConfigError(Problem("--output", f"{output} is no PNG", "name it *.png, or give a folder"))
+        places = {frames[0]: output}
+    else:
+        places = {frame: output / f"{frame.stem}.png" for frame in frames}
+    if output.is_file() and output not in places.values():
+        raise ConfigError(Problem("--output", f"{output} is a file", "give a folder"))
+    for frame, place in places.items():
+        if place.resolve() == frame.resolve():
+            raise ConfigError(Problem("--output", f"{frame} would be overwritten", "give another folder"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+    return places
+
+
+def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:
+    """Every frame read, composited and written, reading and writing in a thread of their own."""
+    failures: list[Problem] = []
+    saved: list[Path] = []
+    writes: deque[tuple[Path, Future[None]]] = deque()
+    seconds, warm = 0.0, False
+    started = time.perf_counter()
+
+    def finish_writing(limit: int) -> None:
+        while len(writes) > limit:
+            frame, written = writes.popleft()
+            try:
+                written.result()
+                saved.append(places[frame])
+            except OSError as error:
+                failures.append(_failure(frame, error))
+
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        for frame, reading in _ahead(reader, list(places)):
+            try:
+                pixels = reading.result()
+                if not warm:  # the first pass makes what the others use again
+                    compositor(pixels)
+                    warm, started = True, time.perf_counter()
+                begun = time.perf_counter()
+                result = compositor(pixels)
+                seconds += time.perf_counter() - begun
+            except Exception as error:  # anything that a file can make a reader raise, and too little memory
+                failures.append(_failure(frame, error))
+                continue
+            writes.append((frame, writer.submit(write_frame, places[frame], result)))
+            finish_writing(AHEAD)
+        finish_writing(0)
+    done = Composited(saved, seconds, time.perf_counter() - started)
+    if failures and not saved:
+        raise DataError(failures)
+    if failures:
+        summary = Problem("", f"{len(failures)} of {len(places)} frames failed; {done.text()}")
+        raise PartialFailure([*failures, summary], result=done.as_dict())
+    return done
+
+
+def _ahead(reader: ThreadPoolExecutor, frames: Sequence[Path]) -> Iterator[tuple[Path, Future[np.ndarray]]]:
+    """The frames in their order, each with what reads it, a few ahead of the one that is asked for."""
+    reading: deque[tuple[Path, Future[np.ndarray]]] = deque()
+    for frame in frames:
+        reading.append((frame, reader.submit(read_frame, frame)))
+        if len(reading) > AHEAD:
+            yield reading.popleft()
+    yield from reading
+
+
+def _failure(frame: Path, error: Exception) -> Problem:
+    if isinstance(error, MedsegError):
+        return error.problems[0]
+    return Problem(str(frame), f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _grey(picture: Tensor) -> Tensor:
+    """`(B, 3, H, W)` from 0 to 255 -> `(B, 1, H, W)` from 0 to 1, as bright as the colours look."""
+    red, green, blue = (channel * (share / 255) for channel, share in zip(picture.split(1, 1), GREY, strict=True))
+    return red.add_(green).add_(blue)
