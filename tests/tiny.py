@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,15 @@ def medseg(*arguments: str | Path, cwd: Path, module: str = "medseg", **options:
         text=True,
         **options,
     )
+
+
+def torchrun(processes: int, *arguments: str | Path, cwd: Path) -> subprocess.Popen:
+    """`medseg ARGUMENTS` in several processes that work together, each on one thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--nproc-per-node={processes}", f"--master-port={port}"]
+    return medseg(*options, "-m", "--", "medseg", *arguments, cwd=cwd, module="torch.distributed.run")
 
 
 def train_arguments(root: Path, run: Path, **changes: Any) -> list[str]:

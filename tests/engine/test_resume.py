@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import pickle
 import signal
 import time
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from medseg.config.errors import RunError
+from medseg.config.load import load_config
 from medseg.engine.resume import load_safely, load_weights, save_atomically
+from tests.pictures import LIGHT, pairs_overrides, write_pairs
 from tests.tiny import finish, medseg, same_weights, train_arguments
 
 EPOCHS = 6
@@ -20,6 +23,36 @@ EPOCHS = 6
 def checkpoint_epoch(run: Path) -> int:
     path = run / "models" / "checkpoint.pt"
     return torch.load(path, weights_only=True)["epoch"] if path.exists() else 0
+
+
+def kill_in_epoch(epoch: int, arguments: list[str], run: Path) -> None:
+    """Start a training and end it with SIGKILL somewhere inside an epoch."""
+    process = medseg(*arguments, cwd=run.parent)
+    deadline = time.monotonic() + 120
+    while checkpoint_epoch(run) < epoch - 1 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, f"it ended before it was killed\n{error}"
+    assert epoch - 1 <= checkpoint_epoch(run) < EPOCHS, "the run was not killed in its middle"
+
+
+def assert_same_run(whole: Path, broken: Path) -> None:
+    """Weights, averaged weights and moments bit by bit, and every figure of the history but the minutes."""
+    assert same_weights(*(run / "models" / "model.pt" for run in (whole, broken)))
+    one, other = (torch.load(run / "models" / "checkpoint.pt", weights_only=True) for run in (whole, broken))
+    for part in ("network", "average"):
+        assert one[part].keys() == other[part].keys()
+        assert all(torch.equal(one[part][key], other[part][key]) for key in one[part]), part
+    for number, moments in one["optimizer"]["state"].items():
+        assert all(torch.equal(moments[key], other["optimizer"]["state"][number][key]) for key in moments)
+    assert all(one[key] == other[key] for key in ("epoch", "best_epoch", "best_metric"))
+    histories = [[{**row, "minutes": 0} for row in state["history"]] for state in (one, other)]
+    assert histories[0] == histories[1]
+    rows = [list(csv.DictReader((run / "history.csv").open())) for run in (whole, broken)]
+    assert [int(row["epoch"]) for row in rows[0]] == list(range(1, EPOCHS + 1))
+    assert [{**row, "minutes": 0} for row in rows[0]] == [{**row, "minutes": 0} for row in rows[1]]
 
 
 @pytest.mark.slow
@@ -35,26 +68,36 @@ def test_killed_run_ends_in_the_same_weights(tiny_msd, tmp_path: Path, workers: 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(medseg(*train_arguments(root, whole, **changes), cwd=tmp_path))
     arguments = train_arguments(root, broken, training__workers=workers, **changes)
-    for kill_after_epoch in (1, 3):
-        process = medseg(*arguments, cwd=tmp_path)
-        deadline = time.monotonic() + 120
-        while checkpoint_epoch(broken) < kill_after_epoch and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.1)  # somewhere inside the next epoch
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert kill_after_epoch <= checkpoint_epoch(broken) < EPOCHS, "the run was not killed in its middle"
+    for epoch in (2, 4):
+        kill_in_epoch(epoch, arguments, broken)
     finish(medseg(*arguments, cwd=tmp_path))
-    for name in ("model.pt", "checkpoint.pt"):
-        one, other = (torch.load(run / "models" / name, weights_only=True) for run in (whole, broken))
-        if name == "checkpoint.pt":
-            assert [row["val/mean_dice"] for row in one["history"]] == [
-                row["val/mean_dice"] for row in other["history"]
-            ]
-            one, other = one["network"], other["network"]
-        assert all(torch.equal(one[key], other[key]) for key in one)
-    columns = (broken / "history.csv").read_text().splitlines()
-    assert [int(line.split(",")[0]) for line in columns[1:]] == list(range(1, EPOCHS + 1))
+    assert_same_run(whole, broken)
+
+
+@pytest.mark.slow
+def test_killed_run_on_pictures_ends_in_the_same_weights(tmp_path: Path) -> None:
+    """Crops at random scales, changed colours, weights of classes and an average of the weights, by steps."""
+    overrides = [
+        *LIGHT,
+        *pairs_overrides(write_pairs(tmp_path / "pairs")),
+        "training.iterations_per_epoch=10",
+        f"training.max_iterations={10 * EPOCHS - 3}",  # the last epoch is a short one
+        "training.validation_interval=2",
+        "training.weight_average=0.9",
+        "training.workers=1",
+        "inference.scales=[1]",
+    ]
+    config = load_config("camvid_cpu", overrides)
+    assert config.augmentation.crop_scale == [0.5, 2.0]
+    assert config.augmentation.photometric is not None
+    assert config.loss.class_weights == "sqrt_median_frequency"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = ["train", "--config", "camvid_cpu", *(x for one in overrides for x in ("--set", one))]
+    finish(medseg(*arguments, "--run", whole, cwd=tmp_path))
+    for epoch in (2, 4):
+        kill_in_epoch(epoch, [*arguments, "--run", str(broken)], broken)
+    finish(medseg(*arguments, "--run", broken, cwd=tmp_path))
+    assert_same_run(whole, broken)
 
 
 @pytest.mark.slow

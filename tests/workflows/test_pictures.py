@@ -16,54 +16,17 @@ from PIL import Image as Pillow
 
 from medseg.config.errors import ConfigError, DataError
 from medseg.config.load import load_config
-from medseg.config.schema import Config
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from medseg.workflows.score import score
 from medseg.workflows.train import train
+from tests.pictures import CLASSES, camvid_cpu, of_pairs, write_pairs
 from tests.tiny import same_weights
-
-CLASSES = {"road": 3, "car": 7, "sky": 0}
-LIGHT = [
-    "network.pretrained=null",
-    "network.encoder_options.width=0.25",
-    "network.pyramid_channels=8",
-    "network.segmentation_channels=8",
-    "training.batch_size=2",
-    "training.max_minutes=null",
-    "training.max_iterations=2",
-    "training.iterations_per_epoch=2",
-    "training.validation_interval=1",
-]
-
-
-def camvid_cpu(*overrides: str) -> Config:
-    """The shipped config, light enough for a test."""
-    return load_config("camvid_cpu", [*LIGHT, *overrides])
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Coloured stripes: 4 pictures to train on, 2 to validate, 1 without a mask; 255 is void."""
-    root = tmp_path_factory.mktemp("pairs")
-    random = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2), ("test", 1)):
-        for number in range(count):
-            label = np.sort(random.choice([0, 3, 7], size=(36, 1))) + np.zeros((1, 44), np.int64)
-            image = np.stack([label * 30, 255 - label * 30, label], -1) + random.integers(0, 9, (36, 44, 3))
-            label[:2] = 255
-            for folder, pixels in (("images", image.clip(0, 255)), ("masks", label)):
-                path = root / folder / split / f"{split}{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if folder == "images" or split != "test":
-                    Pillow.fromarray(pixels.astype(np.uint8)).save(path)
-    return root
-
-
-def of_pairs(root: Path, *overrides: str) -> Config:
-    classes = ", ".join(f"{name}: {value}" for name, value in CLASSES.items())
-    data = ["data.card=null", f"data.root={root}", f"data.classes={{{classes}}}", "data.ignore_index=255"]
-    return camvid_cpu(*data, "training.patch_size=[32, 32]", *overrides)
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 def test_a_folder_of_pairs_from_config_to_report(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
