@@ -27,6 +27,8 @@ class DataFacts:
     source: str = "a data set of the user's own"
     references: tuple[str, ...] = ()
     convention: str = "medical"
+    title: str = ""
+    licence: str = ""
 
     @property
     def pictures(self) -> bool:
@@ -69,6 +71,8 @@ def describe_data(config: Config) -> DataFacts:
             source=card.source,
             references=tuple(card.references),
             convention=card.convention,
+            title=card.title,
+            licence=card.licence,
         )
     elif data.root is not None:
         dataset = read_dataset(Path(data.root), data.layout)

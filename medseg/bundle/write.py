@@ -1,4 +1,4 @@
-"""A bundle on disk: `configs/{train,evaluate,inference}.yaml`, metadata, logging, licence and a short README."""
+"""A bundle on disk: `configs/{train,evaluate,inference}.yaml`, metadata, logging, licences and a model card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from medseg import __version__
+from medseg.bundle.card import data_license, model_card
 from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
 from medseg.bundle.facts import DataFacts, describe_data
 from medseg.bundle.metadata import compile_metadata
@@ -56,25 +57,6 @@ args=(sys.stderr,)
 format=%(asctime)s %(levelname)s %(name)s: %(message)s
 """
 
-README = """\
-# {name}
-
-{description}
-
-A MONAI bundle, compiled by medseg {version} from a config. It needs `pip install medseg`.
-
-    python -m monai.bundle run --config_file {root}/configs/train.yaml --dataset_dir DATA
-    python -m monai.bundle run --config_file {root}/configs/evaluate.yaml --dataset_dir DATA
-    python -m monai.bundle run --config_file {root}/configs/inference.yaml --dataset_dir IMAGES
-
-Run it in the folder that `{root}` is relative to, or add `--bundle_root DIR`. Every value can be overridden,
-for example `--train#trainer#max_epochs 2`.
-
-Input: {inputs}. Output: {outputs}.
-
-Research only; not a medical device, not for diagnosis.
-"""
-
 LICENSE = """\
 The files of this bundle are licensed under the Apache License, Version 2.0
 (http://www.apache.org/licenses/LICENSE-2.0). Weights trained with it are subject to the licence of the data as well.
@@ -107,7 +89,8 @@ def write_bundle(config: Config, *, output: Path, facts: DataFacts | None = None
     replace_file(configs / "metadata.json", json.dumps(compile_metadata(config, facts), indent=2) + "\n")
     replace_file(configs / "logging.conf", LOGGING)
     replace_file(output / "LICENSE", LICENSE)
-    replace_file(output / "docs" / "README.md", _readme(config, facts, root))
+    replace_file(output / "docs" / "README.md", model_card(config, facts, root))
+    replace_file(output / "docs" / "data_license.txt", data_license(facts))
     return output
 
 
@@ -126,14 +109,3 @@ class _PlainDumper(yaml.SafeDumper):
         plain = all(isinstance(item, int | float | str) for item in sequence) and len(sequence) <= 8
         flat = plain and not any(isinstance(item, str) and item.startswith("$") for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=flat or flow_style)
-
-
-def _readme(config: Config, facts: DataFacts, root: str) -> str:
-    return README.format(
-        name=config.name,
-        description=config.description,
-        version=__version__,
-        root=root,
-        inputs=", ".join(facts.channels),
-        outputs=", ".join(facts.labels.channels),
-    )

@@ -9,9 +9,42 @@ import pytest
 
 from medseg.bundle.write import write_bundle
 from medseg.config.load import load_config
+from medseg.networks import build_network
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = {"hippocampus_unet3d": "hippocampus", "brain_tumour_unet3d": "brain"}
+ABOUT = "Whole tumour, tumour core and enhancing tumour, MSD task 1 (BraTS), by"
+ENCODED = [
+    "network.widths=null",
+    "network.deep_supervision=null",
+    "network.encoder=resnet18",
+    "network.norm=instance",
+]
+SHIPPED: dict[str, tuple[str, list[str]]] = {
+    "hippocampus_unet3d": ("hippocampus", []),
+    "brain_tumour_unet3d": ("brain", []),
+    "brain_tumour_fpn3d": (
+        "brain",
+        [
+            *ENCODED,
+            "name=brain_fpn",
+            "network.name=fpn",
+            "network.pyramid_channels=128",
+            "network.segmentation_channels=64",
+            "network.segmentation_norm=instance",
+            f"description={ABOUT} semantic FPN on ResNet-18",
+        ],
+    ),
+    "brain_tumour_deeplabv3plus3d": (
+        "brain",
+        [
+            *ENCODED,
+            "name=brain_deeplabv3plus",
+            "network.name=deeplabv3plus",
+            "network.width=128",
+            f"description={ABOUT} DeepLab v3+ on ResNet-18",
+        ],
+    ),
+}
 VERSIONS = ("monai_version", "pytorch_version", "numpy_version", "required_packages_version")
 
 
@@ -22,7 +55,7 @@ def test_all_are_known() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_is_compiled_from_its_config(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    written = write_bundle(load_config(SHIPPED[name]), output=Path("bundles") / name)
+    written = write_bundle(load_config(*SHIPPED[name]), output=Path("bundles") / name)
     for file in sorted(path for path in written.rglob("*") if path.is_file()):
         shipped = ROOT / file
         remedy = "run `make bundles`"
@@ -34,3 +67,25 @@ def test_is_compiled_from_its_config(name: str, tmp_path: Path, monkeypatch: pyt
             }, remedy
         else:
             assert file.read_text() == shipped.read_text(), remedy
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_is_complete_but_for_weights(name: str) -> None:
+    """What the model zoo asks of a bundle's folder, and a card that says what its config says."""
+    folder, (config, overrides) = ROOT / "bundles" / name, SHIPPED[name]
+    settings = load_config(config, overrides)
+    for file in ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/logging.conf"):
+        assert (folder / file).is_file(), file
+    assert "CC-BY-SA 4.0" in (folder / "docs" / "data_license.txt").read_text()
+    card = (folder / "docs" / "README.md").read_text()
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text())
+    tensors = metadata["network_data_format"]
+    for words in (*tensors["inputs"]["image"]["channel_def"].values(), metadata["data_source"], "no weights"):
+        assert words in card
+    network = build_network(
+        settings.network.name,
+        in_channels=tensors["inputs"]["image"]["num_channels"],
+        out_channels=tensors["outputs"]["pred"]["num_channels"],
+        **settings.network.options(),
+    )
+    assert f"{sum(weight.numel() for weight in network.parameters()):,} parameters" in card
