@@ -81,7 +81,7 @@ def composite(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replace the background of pictures, soft at the border, at video rate."""
+    """Replace the background of pictures, soft at the border; say how many frames a second."""
     from medseg.workflows.composite import composite
 
     with json_result(as_json) as result:

@@ -1,4 +1,4 @@
-"""`medseg composite`: another background behind what a network found, soft at the border, at video rate."""
+"""`medseg composite`: another background behind what a network found, soft at the border."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from medseg.inference.colour import COLOUR_SCALES
 from medseg.inference.matte import guided_matte, ramp
 from medseg.workflows.run_folder import read_run
 
-SIZE = 192  # of the longer side, by default: 512 x 512 frames at video rate on two CPU cores
+SIZE = 192  # of the longer side, by default: most of the time goes into the network, and grows with its square
 WINDOW = 64  # the guided filter's radius is a 64th of the size
 AHEAD = 4  # frames that are read, or wait to be written, while one is computed
 GREY = (0.299, 0.587, 0.114)
