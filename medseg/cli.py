@@ -15,7 +15,18 @@ from typing import Annotated, Any
 import typer
 
 from medseg import __version__
-from medseg.cli_options import Coding, ConfigFile, Json, NoPostprocess, Overrides, Runs, json_errors, json_result
+from medseg.cli_options import (
+    Coding,
+    ConfigFile,
+    Json,
+    NoPostprocess,
+    Overrides,
+    Probabilities,
+    Runs,
+    Uncertainty,
+    json_errors,
+    json_result,
+)
 from medseg.cli_pictures import composite, score, submission
 from medseg.config.errors import ConfigError, MedsegError, Problem
 
@@ -160,6 +171,8 @@ def predict(
     ] = False,
     no_postprocess: NoPostprocess = False,
     coding: Coding = None,
+    probabilities: Probabilities = False,
+    uncertainty: Uncertainty = False,
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
@@ -167,6 +180,7 @@ def predict(
     from medseg.workflows.predict import predict
 
     options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess, "coding": coding}
+    options |= {"probabilities": probabilities, "uncertainty": uncertainty}
     with json_result(as_json) as result:
         if is_ensemble(run):
             masks = predict_ensemble(run, input=source, output=output, **options)

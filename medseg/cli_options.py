@@ -27,6 +27,12 @@ Coding = Annotated[
 NoPostprocess = Annotated[
     bool, typer.Option("--no-postprocess", metavar="", help="Without the steps that `medseg postprocess` decided on.")
 ]
+Probabilities = Annotated[
+    bool, typer.Option("--probabilities", metavar="", help="Also a map of each target's probability.")
+]
+Uncertainty = Annotated[
+    bool, typer.Option("--uncertainty", metavar="", help="Also maps of entropy and an ensemble's disagreement.")
+]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for machines.")]
 
 

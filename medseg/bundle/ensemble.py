@@ -21,6 +21,7 @@ from medseg.config.schema import Config
 from medseg.data.cases import named_cases
 from medseg.engine import device as hardware
 from medseg.engine.ensemble import EnsembleEvaluator, MemberWeights, SeveralPreprocessings
+from medseg.engine.maps import SaveMapsd, SplitMomentsd
 from medseg.inference.ensemble import EnsembleInferer
 
 
@@ -70,7 +71,11 @@ def _with_members(content: Component, members: Sequence[Member]) -> Component:
     groups = _groups(members)
     ordered = [member for group in groups for member in group]
     networks = [target(torch.nn.ModuleList, modules=[_network(member) for member in group]) for group in groups]
-    inferers = [target(EnsembleInferer, inferers=[parts.inferer(m.config) for m in group]) for group in groups]
+    spread = "maps" in content and len(members) > 1
+    moments: Component = {"moments": "@uncertainty", "labels": "@labels"} if spread else {}
+    inferers = [
+        target(EnsembleInferer, inferers=[parts.inferer(m.config) for m in group], **moments) for group in groups
+    ]
     evaluator = {key: value for key, value in content["evaluator"].items() if key not in ("_target_", "inferer")}
     changed: Component = {
         "network": networks[0],
@@ -93,6 +98,11 @@ def _with_members(content: Component, members: Sequence[Member]) -> Component:
     for step in steps:
         if "model" in step:  # into the sidecar of every mask
             step["model"] = {"name": "ensemble", "members": ", ".join(_name(member) for member in ordered)}
+        if step["_target_"] == target(SaveMapsd)["_target_"]:
+            step["members"] = [len(group) for group in groups]
+    if spread:
+        merged["maps"] = {**content["maps"], "members": len(members)}
+        steps.insert(0, target(SplitMomentsd, labels="@labels"))
     return {**merged, "postprocessing": {**merged["postprocessing"], "transforms": steps}}
 
 

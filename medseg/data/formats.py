@@ -101,11 +101,19 @@ def read_nifti(path: Path) -> Image:
     )
 
 
-def write_nifti(path: Path, mask: np.ndarray, like: Path, labels: Labels | None, read: Callable[[Path], Image]) -> None:
+def write_nifti(
+    path: Path,
+    mask: np.ndarray,
+    like: Path,
+    labels: Labels | None,
+    read: Callable[[Path], Image],
+    levels: int | None = None,
+) -> None:
     """A NIfTI mask on the grid of `like`, with its header except free text.
 
     Args:
         read: of a file that is not NIfTI, whose grid is all that is taken.
+        levels: the values are no labels but a map, from 0 to so many for what is read as 0 to 1.
     """
     import nibabel
 
@@ -128,16 +136,17 @@ def write_nifti(path: Path, mask: np.ndarray, like: Path, labels: Labels | None,
     for text in ("descrip", "aux_file", "db_name"):
         if text in header:
             header[text] = b""
-    header["descrip"] = b"medseg mask"
-    header["cal_min"] = header["cal_max"] = 0
+    header["descrip"] = b"medseg mask" if levels is None else b"medseg map"
+    header["cal_min"], header["cal_max"] = 0, 0 if levels is None else 1
     header["pixdim"][4:] = 0
-    header.set_intent("label", name="labels")
+    header.set_intent("label" if levels is None else "none", name="labels" if levels is None else "")
     header.set_data_dtype(mask.dtype)
-    header.set_slope_inter(1, 0)
     if labels is not None:
         header.extensions.append(nibabel.nifti1.Nifti1Extension(CARET, _label_table(labels)))
     # affine None: the header's own sform, qform and codes stay as they are, bit for bit
-    nibabel.save(kind(mask, None, header), path)
+    written = kind(mask, None, header)
+    written.header.set_slope_inter(1 if levels is None else 1 / levels, 0)  # one given before is forgotten
+    nibabel.save(written, path)
 
 
 def _label_table(labels: Labels) -> bytes:

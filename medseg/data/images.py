@@ -13,9 +13,19 @@ from medseg.config.labels import Labels
 from medseg.data.dicom import read_series
 from medseg.data.formats import ENDINGS as MEDICAL
 from medseg.data.formats import ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
-from medseg.data.pictures import PICTURES, TIFF, is_picture, read_picture, read_tiff_volume, write_picture
+from medseg.data.pictures import PICTURES, TIFF, is_picture, read_picture, read_tiff_volume, write_grey, write_picture
 
-__all__ = ["ENDINGS", "Image", "case_name", "grid_difference", "is_nifti", "label_values", "read_image", "write_mask"]
+__all__ = [
+    "ENDINGS",
+    "Image",
+    "case_name",
+    "grid_difference",
+    "is_nifti",
+    "label_values",
+    "read_image",
+    "write_map",
+    "write_mask",
+]
 
 ENDINGS = (*MEDICAL, *PICTURES)
 GRID_TOLERANCE_VOXELS = 0.05  # headers of one patient differ by float noise; a twentieth of a voxel is no shift
@@ -177,6 +187,22 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: 
             write_picture(writing, mask, like, labels)
         else:
             (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels, _read_file)
+
+
+def write_map(path: str | Path, values: np.ndarray, levels: int, *, like: str | Path) -> None:
+    """Write integers `(*spatial)` from 0 to `levels`, which mean 0 to 1, on the grid of the file `like`.
+
+    A NIfTI keeps them and has the scale in its header, so that every program reads 0 to 1; a PNG is 8-bit grey, 255 for
+    1. No free text of `like` is copied. The file appears whole or not at all.
+    """
+    path, like = Path(path), Path(like)
+    with replacing(path) as writing:
+        if is_nifti(path):
+            write_nifti(writing, values, like, None, _read_file, levels)
+        elif path.name.lower().endswith(".png"):
+            write_grey(writing, np.rint(values * (255 / levels)).astype(np.uint8))
+        else:
+            raise ValueError(f"a map is written as {', '.join((*NIFTI, '.png'))}, not {path.name}")
 
 
 def _numbers(values: np.ndarray) -> str:

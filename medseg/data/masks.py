@@ -14,6 +14,7 @@ from medseg.data.pictures import LOSSY
 INSIDE = {"voc": "SegmentationClass", "cityscapes": "gtFine", "ade20k": "annotations"}
 """Where the labels of a data set are, given its own folder."""
 CITYSCAPES = re.compile(r"(.+?_\d{6}_\d{6})(?:_.*)?")  # city, sequence, frame; the rest says what kind of file it is
+MAP = re.compile(r"_(entropy|disagreement|probability_.+)$")  # what `predict` saves beside a mask
 LABEL_IDS, INSTANCE_IDS = "_labelIds", "_instanceIds"
 
 
@@ -76,7 +77,8 @@ def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[st
 def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
     """Name of a case -> its files, in a folder and below.
 
-    Of several, those in lossless formats count, and of Cityscapes' several kinds the labelIds.
+    Maps beside their mask (`CASE_entropy`) are no masks. Of several files, those in lossless formats count, and of
+    Cityscapes' several kinds the labelIds.
 
     Raises:
         DataError: the folder is missing, or there is no mask in it.
@@ -88,6 +90,9 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
         if not file.name.lower().endswith(ENDINGS) or file.name.startswith(".") or not file.is_file():
             continue
         name = case_name(file)
+        mask = MAP.sub("", name)
+        if mask != name and file.with_name(mask + file.name[len(name) :]).is_file():
+            continue
         if layout == "cityscapes":
             if not (match := CITYSCAPES.fullmatch(name)):
                 continue

@@ -112,6 +112,13 @@ def write_picture(path: Path, mask: np.ndarray, like: Path, labels: Labels | Non
     picture.save(path, format="PNG")
 
 
+def write_grey(path: Path, values: np.ndarray) -> None:
+    """uint8 `(rows, columns)` as an 8-bit grey PNG."""
+    from PIL import Image as Pillow
+
+    Pillow.fromarray(values).save(path, format="PNG")
+
+
 def palette(colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
     """`(256, 3)` uint8: the given colours, and for every other value PASCAL VOC's (bits of the value, spread out)."""
     table = np.zeros((256, 3), np.uint8)

@@ -19,11 +19,13 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
+from medseg.config.errors import DataError, Problem
 from medseg.config.labels import Labels
 from medseg.data.images import label_values, read_image, write_mask
 from medseg.data.pictures import is_picture
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
+from medseg.engine.maps import map_path
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
@@ -32,9 +34,25 @@ from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable, score_case
 
 
-def pending_cases(cases: Sequence[dict], output_dir: str, overwrite: bool = False) -> list[dict]:
-    """The cases without a mask in `output_dir` yet (all of them if `overwrite`)."""
-    return [c for c in cases if overwrite or not mask_path(output_dir, c["case"], c["image"]).exists()]
+def pending_cases(
+    cases: Sequence[dict], output_dir: str, overwrite: bool = False, maps: Sequence[str] = ()
+) -> list[dict]:
+    """The cases without a mask, or one of the maps, in `output_dir` yet (all of them if `overwrite`).
+
+    Raises:
+        DataError: a map of one case would have the name of another's mask.
+    """
+    names = {case["case"] for case in cases}
+    if clash := sorted(names & {f"{name}_{one}" for name in names for one in maps}):
+        raise DataError(
+            Problem(clash[0], "is a case, and the name of another case's map", "rename it, or predict it alone")
+        )
+
+    def files(case: dict) -> list[Path]:
+        place = (output_dir, case["case"], case["image"])
+        return [mask_path(*place), *(map_path(*place, name) for name in maps)]
+
+    return [case for case in cases if overwrite or not all(file.exists() for file in files(case))]
 
 
 def mask_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:

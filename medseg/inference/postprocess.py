@@ -72,16 +72,16 @@ def to_native(
     matrix, offset = index_map(affine, native_affine, logits.ndim - 1)
     exact = whole_voxels(matrix, offset, native_shape)
     if exact is not None:
-        return _rearrange(logits_to_mask(logits, labels), *exact, native_shape)
+        return rearrange(logits_to_mask(logits, labels), *exact, native_shape)
     mask = torch.zeros(native_shape, dtype=mask_dtype(labels), device=logits.device)
     inside = _inside(matrix, offset, logits.shape[1:], native_shape)
     if any(span.start >= span.stop for span in inside):
         return mask
-    thickness = max(1, int(memory_mib * MIB / _slice_bytes(matrix, logits.shape[0], inside)))
+    thickness = max(1, int(memory_mib * MIB / slice_bytes(matrix, logits.shape[0], inside)))
     for start in range(inside[0].start, inside[0].stop, thickness):
         slab = (slice(start, min(start + thickness, inside[0].stop)), *inside[1:])
         size = tuple(span.stop - span.start for span in slab)
-        values, outside = _sample(logits, matrix, offset + matrix @ [span.start for span in slab], size)
+        values, outside = sample(logits, matrix, offset + matrix @ [span.start for span in slab], size)
         mask[slab] = logits_to_mask(values, labels).masked_fill_(outside, 0)
     return mask
 
@@ -101,15 +101,11 @@ def mean_to_native(
     native_shape = tuple(int(length) for length in native_shape)
     logits = [one for one, _ in members]
     maps = [index_map(affine, native_affine, one.ndim - 1) for one, affine in members]
-    boxes = [_inside(*pair, one.shape[1:], native_shape) for pair, one in zip(maps, logits, strict=True)]
-    boxes = [box for box in boxes if all(span.start < span.stop for span in box)]
     mask = torch.zeros(native_shape, dtype=mask_dtype(labels), device=logits[0].device)
-    if not boxes:
+    whole = covered(maps, [one.shape[1:] for one in logits], native_shape)
+    if whole is None:
         return mask
-    whole = [slice(min(s.start for s in spans), max(s.stop for s in spans)) for spans in zip(*boxes, strict=True)]
-    bytes_a_slice = sum(
-        _slice_bytes(matrix, one.shape[0], whole) for (matrix, _), one in zip(maps, logits, strict=True)
-    )
+    bytes_a_slice = sum(slice_bytes(matrix, one.shape[0], whole) for (matrix, _), one in zip(maps, logits, strict=True))
     thickness = max(1, int(memory_mib * MIB / bytes_a_slice))
     for start in range(whole[0].start, whole[0].stop, thickness):
         slab = (slice(start, min(start + thickness, whole[0].stop)), *whole[1:])
@@ -117,7 +113,7 @@ def mean_to_native(
         total = torch.zeros(logits[0].shape[0], *size, device=mask.device)
         count = torch.zeros(size, device=mask.device)
         for one, (matrix, offset) in zip(logits, maps, strict=True):
-            values, outside = _sample(one, matrix, offset + matrix @ [span.start for span in slab], size)
+            values, outside = sample(one, matrix, offset + matrix @ [span.start for span in slab], size)
             total += values.masked_fill_(outside, 0)
             count += ~outside
         mask[slab] = logits_to_mask(total.div_(count.clamp(min=1)), labels).masked_fill_(count == 0, 0)
@@ -143,7 +139,18 @@ def whole_voxels(
     return (rounded, shift) if (error <= SAME_GRID_VOXELS).all() else None
 
 
-def _slice_bytes(matrix: np.ndarray, channels: int, inside: Sequence[slice]) -> int:
+def covered(
+    maps: Sequence[tuple[np.ndarray, np.ndarray]], shapes: Sequence[Sequence[int]], native_shape: Sequence[int]
+) -> list[slice] | None:
+    """The box of native voxels that holds every one inside any of the grids (index map, shape); None: there is none."""
+    boxes = [_inside(*pair, shape, native_shape) for pair, shape in zip(maps, shapes, strict=True)]
+    boxes = [box for box in boxes if all(span.start < span.stop for span in box)]
+    if not boxes:
+        return None
+    return [slice(min(s.start for s in spans), max(s.stop for s in spans)) for spans in zip(*boxes, strict=True)]
+
+
+def slice_bytes(matrix: np.ndarray, channels: int, inside: Sequence[slice]) -> int:
     """Bytes that sampling one slice of the box holds: the values, half-made copies, coordinates."""
     reach = np.maximum(np.abs(matrix).max(0), 1)  # a slab of a coarse native grid needs more slices of the fine one
     voxels = reach[0] * np.prod([(span.stop - span.start) * r for span, r in zip(inside[1:], reach[1:], strict=True)])
@@ -156,7 +163,7 @@ def _affine(affine: Any, spatial_dims: int) -> np.ndarray:
     return values[np.ix_(keep, keep)]
 
 
-def _rearrange(mask: Tensor, matrix: np.ndarray, offset: np.ndarray, native_shape: tuple[int, ...]) -> Tensor:
+def rearrange(mask: Tensor, matrix: np.ndarray, offset: np.ndarray, native_shape: tuple[int, ...]) -> Tensor:
     """Permute, flip, crop and pad with background: `native[i] = mask[matrix @ i + offset]`."""
     source = [int(np.flatnonzero(matrix[:, axis])[0]) for axis in range(len(native_shape))]
     mask = mask.permute(source)
@@ -191,7 +198,7 @@ def _inside(
     )
 
 
-def _sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Logits `(K, *size)` at `matrix @ index + offset`, linear, and where that lies outside `(*size)`."""
     device = logits.device
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in size]

@@ -39,6 +39,8 @@ def predict_ensemble(
     overwrite: bool = False,
     postprocess: bool = True,
     coding: str | None = None,
+    probabilities: bool = False,
+    uncertainty: bool = False,
 ) -> list[Path]:
     """As `predict`, by the mean of the logits of all runs; a folder of folds stands for all its folds.
 
@@ -47,13 +49,12 @@ def predict_ensemble(
     """
     members = _members(runs, postprocess)
     facts = members[0].facts
-    wishes = wished(facts, coding=coding)
+    wishes = wished(facts, overwrite=overwrite, coding=coding, probabilities=probabilities, uncertainty=uncertainty)
     say_cleaning(members[0].config)
     with process_group(), tempfile.TemporaryDirectory() as folder:
         bundle = write_ensemble(members, output=Path(folder))
         print(f"ensemble of {len(members)} networks")
-        options: dict[str, Any] = {"input": input, "output": output, "overwrite": overwrite, "wishes": wishes}
-        return run_inference(bundle, len(facts.channels), **options)
+        return run_inference(bundle, len(facts.channels), input=input, output=output, wishes=wishes)
 
 
 def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None, postprocess: bool = True) -> dict[str, Any]:

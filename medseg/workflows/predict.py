@@ -28,6 +28,8 @@ def predict(
     overwrite: bool = False,
     postprocess: bool = True,
     coding: str | None = None,
+    probabilities: bool = False,
+    uncertainty: bool = False,
 ) -> list[Path]:
     """Predict the masks of a file, a folder of images, or a data set.
 
@@ -36,9 +38,13 @@ def predict(
         input: one image, a folder of images (`{case}_0000` for one channel a file), or an MSD / nnU-Net data set.
         output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars; the volumes
             of all of them are in `volumes.csv`.
-        overwrite: predict cases again that have a mask in `output`; default: skip them.
+        overwrite: predict cases again that have a mask in `output`; default: skip them, unless a map is missing.
         postprocess: False leaves out what `medseg postprocess` decided.
         coding: values in the masks, see `config.coding`; default: `inference.coding` of the run.
+        probabilities: also a map of each target's probability, `{case}_probability_{target}`, before the mask is
+            cleaned; NIfTI that is read as 0 to 1, of pictures 8-bit grey PNG.
+        uncertainty: also `{case}_entropy`, from 0 to 1, and of an ensemble `{case}_disagreement`, from 0 to 0.5
+            (formulas: `medseg.inference.maps`).
 
     Returns:
         The masks of all cases that have one now.
@@ -48,21 +54,24 @@ def predict(
         MedsegError: the folder is no trained run, there is no image at `input`, or its targets do not fit the coding.
     """
     config, facts = read_decided(run, postprocess)
-    wishes = wished(facts, coding=coding)
+    wishes = wished(facts, overwrite=overwrite, coding=coding, probabilities=probabilities, uncertainty=uncertainty)
     say_cleaning(config)
     with process_group():
         first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
-        return run_inference(run, len(facts.channels), input=input, output=output, overwrite=overwrite, wishes=wishes)
+        return run_inference(run, len(facts.channels), input=input, output=output, wishes=wishes)
 
 
-def wished(facts: DataFacts, *, coding: str | None) -> dict[str, Any]:
+def wished(
+    facts: DataFacts, *, overwrite: bool, coding: str | None, probabilities: bool, uncertainty: bool
+) -> dict[str, Any]:
     """What `predict` is asked for beyond the config, as values of the bundle's ids."""
-    return {} if coding is None else {"recode": [list(pair) for pair in recode(facts.labels, coding).items()]}
+    wishes: dict[str, Any] = {"overwrite": overwrite, "probabilities": probabilities, "uncertainty": uncertainty}
+    if coding is not None:
+        wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
+    return wishes
 
 
-def run_inference(
-    bundle: Path, channels: int, *, input: Path, output: Path, overwrite: bool, wishes: Mapping[str, Any]
-) -> list[Path]:
+def run_inference(bundle: Path, channels: int, *, input: Path, output: Path, wishes: Mapping[str, Any]) -> list[Path]:
     """Run the inference of a bundle that was just written, see `predict`; inside a process group.
 
     Args:
@@ -71,8 +80,7 @@ def run_inference(
     """
     started = time.perf_counter()
     cases = list_inputs(input, channels)
-    options = {"dataset_dir": str(input), "output_dir": str(output), "overwrite": overwrite, **wishes}
-    workflow = run_bundle(bundle, "inference", **options)
+    workflow = run_bundle(bundle, "inference", dataset_dir=str(input), output_dir=str(output), **wishes)
     cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
     done = {case["case"]: path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()}
     masks = list(done.values())
@@ -80,6 +88,10 @@ def run_inference(
         if volumes := read_volumes(output, list(done)):
             write_volumes(volumes, output)
             print(volume_text(volumes))
+        if maps := workflow.parser.get_parsed_content("maps"):
+            print(f"maps of each case: {', '.join(maps)}")
+            if "entropy" in maps and "disagreement" not in maps:
+                print("no map of disagreement: a single network has nobody to disagree with; give several --run")
         print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")
         print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     if cohort.failures:
