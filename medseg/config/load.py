@@ -13,6 +13,7 @@ from medseg.config.network import OPTIONS, NetworkConfig, options_of
 from medseg.config.postprocess import WORDS
 from medseg.config.resources import resource_file, resource_names
 from medseg.config.schema import Config
+from medseg.config.section import all_sections, key_docstrings
 from medseg.config.validate import validated
 
 
@@ -43,7 +44,13 @@ def dump_config(config: Config) -> str:
 
 def config_schema() -> dict[str, Any]:
     """The JSON schema of a config, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    schema = Config.model_json_schema()
+    parts = {Config.__name__: schema, **schema["$defs"]}
+    for section in all_sections():
+        if section.__name__ in parts:
+            for key, text in key_docstrings(section).items():
+                parts[section.__name__]["properties"][key]["description"] = text
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _change_network(document: Document) -> None:

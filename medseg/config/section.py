@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,7 +27,7 @@ Finding = tuple[tuple[str, ...], str]
 class Section(BaseModel):
     """A strict, frozen part of the config: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def findings(self) -> Iterable[Finding]:
         """Every combination of keys that is impossible."""
@@ -44,3 +47,23 @@ class Section(BaseModel):
             text = "; ".join(f"{keys[0]}: {what}" for keys, what in found)
             raise PydanticCustomError("combination", "{text}", {"text": text, "findings": found})
         return self
+
+
+def key_docstrings(section: type[Section]) -> dict[str, str]:
+    """What stands below each key in the source; pydantic's own option would read it at every start."""
+    found: dict[str, str] = {}
+    for part in reversed([part for part in section.__mro__ if issubclass(part, Section)]):
+        (body,) = ast.parse(inspect.getsource(part)).body
+        assert isinstance(body, ast.ClassDef)
+        for key, text in pairwise(body.body):
+            below = text.value if isinstance(text, ast.Expr) else None
+            if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(below, ast.Constant):
+                found[key.target.id] = inspect.cleandoc(str(below.value))
+    return found
+
+
+def all_sections(section: type[Section] = Section) -> Iterable[type[Section]]:
+    """Every kind of section that has been imported."""
+    for kind in section.__subclasses__():
+        yield kind
+        yield from all_sections(kind)

@@ -42,9 +42,9 @@ def test_volumes_of_classes(trained: tuple[Path, Path], tmp_path: Path) -> None:
     train(config, run=mine)
     assert (mine / "models" / "model.pt").read_bytes() == (run / "models" / "model.pt").read_bytes()
     for bundle in ("evaluate", "inference"):
-        first, then = steps(mine, bundle)[:2]
+        first, *then = steps(mine, bundle)
         assert first["_target_"] == "medseg.inference.refine.DenseCRFd"
-        assert then["_target_"].endswith("LogitsToMaskd")
+        assert any(step["_target_"].endswith("LogitsToMaskd") for step in then)
         assert first["margin"] == 20
         assert first["guide"] == "stretched"
         assert first["parameters"] == {
