@@ -41,10 +41,11 @@ def test_volumes_of_classes(trained: tuple[Path, Path], tmp_path: Path) -> None:
     config = with_crf(tiny_config(root), parameters="deeplabv2", image_std=20.0, iterations=3)
     train(config, run=mine)
     assert (mine / "models" / "model.pt").read_bytes() == (run / "models" / "model.pt").read_bytes()
-    for bundle in ("evaluate", "inference"):
+    for bundle, between in (("evaluate", 0), ("inference", 1)):  # maps are of the refined logits too
         first, *then = steps(mine, bundle)
         assert first["_target_"] == "medseg.inference.refine.DenseCRFd"
-        assert any(step["_target_"].endswith("LogitsToMaskd") for step in then)
+        assert all(step["_target_"].endswith("SaveMapsd") for step in then[:between])
+        assert then[between]["_target_"].endswith("LogitsToMaskd")
         assert first["margin"] == 20
         assert first["guide"] == "stretched"
         assert first["parameters"] == {
