@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,12 @@ from medseg.engine.device import autocast, choose_precision, memory_format, prep
 from medseg.engine.resume import load_weights
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.inference.matte import guided_matte, ramp
+from medseg.workflows.doctor import count_cores
 from medseg.workflows.run_folder import read_run
 
 SIZE = 192  # of the longer side, by default: most of the time goes into the network, and grows with its square
 WINDOW = 64  # the guided filter's radius is a 64th of the size
-AHEAD = 4  # frames that are read, or wait to be written, while one is computed
+ON_GPU = 4  # frames at a time: one is computed, the others are read and written
 GREY = (0.299, 0.587, 0.114)
 
 
@@ -40,28 +40,30 @@ class Composited:
 
     Args:
         pictures: those that were saved.
-        seconds: of network and compositing.
-        seconds_in_all: of reading and writing too.
+        seconds_a_frame: of network and compositing, without reading and writing.
+        seconds: of all frames, reading and writing included.
+        at_a_time: frames that were worked on at once.
     """
 
     pictures: list[Path]
+    seconds_a_frame: float
     seconds: float
-    seconds_in_all: float
+    at_a_time: int
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data."""
-        count = len(self.pictures)
         return {
             "pictures": [str(path) for path in self.pictures],
-            "frames_per_second": count / max(self.seconds, 1e-9),
-            "frames_per_second_with_files": count / max(self.seconds_in_all, 1e-9),
+            "frames_per_second": len(self.pictures) / max(self.seconds, 1e-9),
+            "seconds_a_frame": self.seconds_a_frame,
+            "frames_at_a_time": self.at_a_time,
         }
 
     def text(self) -> str:
-        rates = self.as_dict()
+        count, rate = len(self.pictures), self.as_dict()["frames_per_second"]
         return (
-            f"{len(self.pictures)} frames; {rates['frames_per_second']:.1f} frames per second of network and "
-            f"compositing, {rates['frames_per_second_with_files']:.1f} with reading and writing"
+            f"{count} frames at {rate:.1f} frames per second with reading and writing, {self.at_a_time} at a time; "
+            f"network and compositing take {1e3 * self.seconds_a_frame:.0f} ms of each"
         )
 
 
@@ -130,9 +132,10 @@ class Compositor:
         """The frame `(rows, columns, 3)` uint8 with the new background, of the same size."""
         pixels = self._planes(frame)
         rows, columns = frame.shape[:2]
-        if self._behind is None or self._behind.shape[2:] != (rows, columns):
-            self._behind = self._planes(cover(self.background, rows, columns))
-        mixed = torch.lerp(self._behind, pixels, self.matte(pixels)).round_().to(torch.uint8)
+        behind = self._behind  # a frame of another size, in another thread, may put its own there meanwhile
+        if behind is None or behind.shape[2:] != (rows, columns):
+            behind = self._behind = self._planes(cover(self.background, rows, columns))
+        mixed = torch.lerp(behind, pixels, self.matte(pixels)).round_().to(torch.uint8)
         return mixed[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
     def _planes(self, frame: np.ndarray) -> Tensor:
@@ -193,55 +196,42 @@ def _places(frames: Sequence[Path], input: Path, output: Path) -> dict[Path, Pat
 
 
 def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:
-    """Every frame read, composited and written, reading and writing in a thread of their own."""
-    failures: list[Problem] = []
-    saved: list[Path] = []
-    writes: deque[tuple[Path, Future[None]]] = deque()
-    seconds, warm = 0.0, False
+    """Every frame read, composited and written, several at a time.
+
+    On a CPU each core has a frame of its own, since the network's small maps do not keep two cores busy; on a GPU,
+    which computes one frame after the other, the next ones are read and the last ones written meanwhile.
+    """
+    cores, threads = count_cores(), torch.get_num_threads()
+    workers = min(len(places), cores if compositor.device.type == "cpu" else ON_GPU)
+
+    def work(frame: Path) -> float | Problem:
+        try:
+            pixels = read_frame(frame)
+            begun = time.perf_counter()
+            result = compositor(pixels)
+            taken = time.perf_counter() - begun
+            write_frame(places[frame], result)
+        except Exception as error:  # anything that a file can make a reader raise, and too little memory
+            return _failure(frame, error)
+        return taken
+
+    next((frame for frame in places if not isinstance(work(frame), Problem)), None)  # what the first pass sets up stays
     started = time.perf_counter()
-
-    def finish_writing(limit: int) -> None:
-        while len(writes) > limit:
-            frame, written = writes.popleft()
-            try:
-                written.result()
-                saved.append(places[frame])
-            except OSError as error:
-                failures.append(_failure(frame, error))
-
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        for frame, reading in _ahead(reader, list(places)):
-            try:
-                pixels = reading.result()
-                if not warm:  # the first pass makes what the others use again
-                    compositor(pixels)
-                    warm, started = True, time.perf_counter()
-                begun = time.perf_counter()
-                result = compositor(pixels)
-                seconds += time.perf_counter() - begun
-            except Exception as error:  # anything that a file can make a reader raise, and too little memory
-                failures.append(_failure(frame, error))
-                continue
-            writes.append((frame, writer.submit(write_frame, places[frame], result)))
-            finish_writing(AHEAD)
-        finish_writing(0)
-    done = Composited(saved, seconds, time.perf_counter() - started)
-    if failures and not saved:
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
+            done = dict(zip(places, pool.map(work, places), strict=True))
+    finally:
+        torch.set_num_threads(threads)
+    taken = [result for result in done.values() if not isinstance(result, Problem)]
+    failures = [result for result in done.values() if isinstance(result, Problem)]
+    if not taken:
         raise DataError(failures)
+    saved = [places[frame] for frame, result in done.items() if not isinstance(result, Problem)]
+    composited = Composited(saved, sum(taken) / len(taken), time.perf_counter() - started, workers)
     if failures:
-        summary = Problem("", f"{len(failures)} of {len(places)} frames failed; {done.text()}")
-        raise PartialFailure([*failures, summary], result=done.as_dict())
-    return done
-
-
-def _ahead(reader: ThreadPoolExecutor, frames: Sequence[Path]) -> Iterator[tuple[Path, Future[np.ndarray]]]:
-    """The frames in their order, each with what reads it, a few ahead of the one that is asked for."""
-    reading: deque[tuple[Path, Future[np.ndarray]]] = deque()
-    for frame in frames:
-        reading.append((frame, reader.submit(read_frame, frame)))
-        if len(reading) > AHEAD:
-            yield reading.popleft()
-    yield from reading
+        summary = Problem("", f"{len(failures)} of {len(places)} frames failed; {composited.text()}")
+        raise PartialFailure([*failures, summary], result=composited.as_dict())
+    return composited
 
 
 def _failure(frame: Path, error: Exception) -> Problem:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 from medseg.cli import main
@@ -84,10 +85,12 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_the_disc_stays_and_the_rest_is_new_with_a_soft_border(run: Path, frames: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
     done = composite(run, input=frames, background="lime", output=tmp_path / "out")
     assert [path.name for path in done.pictures] == ["frame0.png", "frame1.png", "frame2.png"]
     assert "3 frames" in done.text()
-    assert done.as_dict()["frames_per_second_with_files"] > 0
+    assert 0 < done.as_dict()["seconds_a_frame"] < 60
+    assert torch.get_num_threads() == threads, "frames are computed on one thread each, and then it is as before"
     for number, path in enumerate(done.pictures):
         frame, distance = draw(10 + number)
         result = pixels(path)

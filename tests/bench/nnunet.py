@@ -1,0 +1,297 @@
+"""nnU-Net 2.8.1 and medseg on the same cases and cores: preprocessing, Dice after equal minutes, time to predict.
+
+    python tests/bench/nnunet.py [DATA] [--minutes 3 10 30] [--every 4] [--card CARD] [--folder DIR]
+                                 [--sides nnunet nnunet_bfloat16 medseg] [--peer-python PYTHON]
+
+DATA is MSD Task04 (by default where the tests look for it, MEDSEG_TEST_DATA) or in nnU-Net's raw layout. Every fourth
+case (`--every`) is held out of both. Each side plans for itself and trains for the same minutes, one after the other,
+with its own schedule drawn over them. nnU-Net: by its own trainer, whose learning rate follows the clock in the place
+of 1000 epochs, without its pauses to validate; once as it is (float32) and once with its network in bfloat16 and
+channels last. medseg: by `medseg plan --minutes` and `medseg train`, nothing edited but that it does not choose an epoch by the
+held-out cases. Both are predicted by their own commands, whole processes, and scored by `medseg score`.
+
+nnU-Net is looked for in this Python, or in the one that `--peer-python` or MEDSEG_PEER_PYTHON names. What the folder
+holds is not trained again; the figures stand in its `results.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDES = ("nnunet", "nnunet_bfloat16", "medseg")
+NUMBER = 4  # of the data set, in nnU-Net's names
+INSTALL = """nnU-Net is not installed in {python}. Make an environment of its own for it:
+    python3 -m venv PEERS && PEERS/bin/pip install nnunetv2==2.8.1
+    python tests/bench/nnunet.py --peer-python PEERS/bin/python"""
+LAST_EPOCH_ONLY = "training.validation_interval=100000"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(os.environ.get("MEDSEG_TEST_DATA", ROOT.parent / "shared" / "data")) / "Task04_Hippocampus"
+    parser.add_argument("data", type=Path, nargs="?", default=default)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[3.0, 10.0, 30.0])
+    parser.add_argument("--every", type=int, default=4)
+    parser.add_argument("--card", default="task04_hippocampus")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "nnunet")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--peer-python", default=os.environ.get("MEDSEG_PEER_PYTHON", sys.executable))
+    parser.add_argument("--train-peer", choices=SIDES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.train_peer:
+        train_peer(options.minutes[0], bfloat16=options.train_peer == "nnunet_bfloat16")
+        return 0
+    if not (options.data / "dataset.json").exists():
+        print(f"{options.data} holds no dataset.json: give the folder of a data set", file=sys.stderr)
+        return 2
+    if subprocess.run([options.peer_python, "-c", "import nnunetv2"], capture_output=True).returncode:
+        print(INSTALL.format(python=options.peer_python), file=sys.stderr)
+        return 2
+    Comparison(options).run()
+    return 0
+
+
+class Comparison:
+    """The folder of a comparison: raw/ preprocessed/ results/ (nnU-Net's), held_out/, and a folder a training."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.folder: Path = options.folder.resolve()
+        self.data: Path = options.data.resolve()
+        self.name = f"Dataset{NUMBER:03d}_Bench"
+        self.figures_file = self.folder / "results.json"
+        self.figures: dict[str, dict[str, Any]] = {}
+        if self.figures_file.exists():
+            self.figures = json.loads(self.figures_file.read_text())
+
+    def run(self) -> None:
+        self.lay_out()
+        self.preprocess()
+        for minutes in self.options.minutes:
+            for side in self.options.sides:
+                self.train(side, minutes)
+        longest = max(self.options.minutes)
+        for side in self.options.sides:
+            for mirroring in (False, True):
+                self.predict(side, longest, mirroring)
+        print(table(self.figures, self.options.sides))
+
+    def note(self, key: str, **figures: Any) -> None:
+        self.figures[key] = figures
+        self.figures_file.write_text(json.dumps(self.figures, indent=2) + "\n")
+        print(f"{key}: {figures}", flush=True)
+
+    # --- data ------------------------------------------------------------------------------------------------------
+
+    def lay_out(self) -> None:
+        """The data set in nnU-Net's layout and the held-out cases in folders of their own, all as links."""
+        raw = self.folder / "raw" / self.name
+        description = json.loads((self.data / "dataset.json").read_text())
+        end = description.get("file_ending", ".nii.gz")
+        if "channel_names" not in description:  # MSD: one channel, index -> name
+            labels = {name: int(value) for value, name in description["labels"].items()}
+            files = {path.name.removesuffix(end): [path] for path in _files(self.data / "imagesTr", end)}
+            description = {"channel_names": description["modality"], "labels": labels, "file_ending": end}
+        else:
+            files = {}
+            for path in _files(self.data / "imagesTr", end):
+                files.setdefault(path.name.removesuffix(end).rpartition("_")[0], []).append(path)
+        self.cases = sorted(files)
+        self.held_out = self.cases[:: self.options.every]
+        shutil.rmtree(raw, ignore_errors=True)
+        shutil.rmtree(self.folder / "held_out", ignore_errors=True)
+        for case, images in files.items():
+            label = self.data / "labelsTr" / f"{case}{end}"
+            for channel, image in enumerate(sorted(images)):
+                _link(image, raw / "imagesTr" / f"{case}_{channel:04d}{end}")
+                if case in self.held_out:
+                    _link(image, self.folder / "held_out" / "nnunet" / f"{case}_{channel:04d}{end}")
+                    _link(image, self.folder / "held_out" / "medseg" / image.name)
+            _link(label, raw / "labelsTr" / label.name)
+            if case in self.held_out:
+                _link(label, self.folder / "held_out" / "labels" / label.name)
+        description["numTraining"] = len(files)
+        (raw / "dataset.json").write_text(json.dumps(description))
+        others = [case for case in self.cases if case not in self.held_out]
+        self.splits = self.folder / "splits_final.json"
+        self.splits.write_text(json.dumps([{"train": others, "val": self.held_out}]))
+
+    def preprocess(self) -> None:
+        """nnU-Net's fingerprint, plan and preprocessing; medseg's plan and the cache of all cases."""
+        if not (self.folder / "preprocessed" / self.name / "nnUNetPlans.json").exists():
+            words = ["-d", str(NUMBER), "-c", "3d_fullres", "-npfp", str(_cores()), "-np", str(_cores())]
+            self.note("preprocess nnunet", seconds=self.peer("nnUNetv2_plan_and_preprocess", *words))
+        shutil.copyfile(self.splits, self.folder / "preprocessed" / self.name / "splits_final.json")
+        if "preprocess medseg" not in self.figures:
+            cache = self.folder / "cache"
+            shutil.rmtree(cache, ignore_errors=True)
+            seconds = self.plan(5.0) + self.medseg(*self.training(5.0), "--dry-run")
+            self.note("preprocess medseg", seconds=seconds)
+
+    # --- training --------------------------------------------------------------------------------------------------
+
+    def train(self, side: str, minutes: float) -> None:
+        key = f"train {side} {minutes:g}"
+        if key in self.figures:
+            return
+        if side == "medseg":
+            self.plan(minutes)
+            seconds = self.medseg(*self.training(minutes), "--restart")
+            progress = (self.run_folder(minutes) / "history.csv").read_text().splitlines()[-1]
+            steps = f"{progress.split(',')[0]} epochs"
+        else:
+            done = self.folder / f"steps_{side}_{minutes:g}"
+            command = [self.options.peer_python, __file__, "--train-peer", side, "--minutes", str(minutes)]
+            own = {"BENCH_STEPS": str(done), "BENCH_PREPROCESSED": str(self.folder / "preprocessed" / self.name)}
+            seconds = self.call(command, self.environment(side, minutes) | own)
+            steps = f"{done.read_text()} steps"
+        taken, dice = self.predicted(side, minutes, mirroring=side != "medseg")
+        self.note(key, dice=dice, steps=steps, command_seconds=seconds, prediction_seconds=taken)
+
+    def predict(self, side: str, minutes: float, mirroring: bool) -> None:
+        seconds, dice = self.predicted(side, minutes, mirroring)
+        self.note(f"predict {side} {'mirrored' if mirroring else 'plain'}", seconds=seconds, dice=dice)
+
+    def predicted(self, side: str, minutes: float, mirroring: bool) -> tuple[float, float]:
+        """Seconds of the whole command for all held-out cases, and the mean Dice of what it wrote."""
+        output = self.folder / "masks" / f"{side}_{minutes:g}"
+        shutil.rmtree(output, ignore_errors=True)
+        if side == "medseg":
+            axes = "[0, 1, 2]" if mirroring else "[]"
+            self.medseg(*self.training(minutes), "--set", f"inference.mirror_axes={axes}")  # trained: only evaluated
+            run = self.run_folder(minutes)
+            source = self.folder / "held_out" / "medseg"
+            words = ["predict", "--run", str(run), "--input", str(source), "--output", str(output)]
+            seconds = self.medseg(*words)
+        else:
+            words = ["-i", str(self.folder / "held_out" / "nnunet"), "-o", str(output), "-d", str(NUMBER), "-f", "0"]
+            words += ["-c", "3d_fullres", "-chk", "checkpoint_final.pth", "-device", "cpu"]
+            words += [] if mirroring else ["--disable_tta"]
+            environment = self.environment(side, minutes)
+            seconds = self.peer("nnUNetv2_predict", *words, environment=environment)
+        truth = self.folder / "held_out" / "labels"
+        command = [sys.executable, "-m", "medseg", "score", "--prediction", str(output), "--truth", str(truth)]
+        command += ["--dataset", self.options.card, "--convention", "medical", "--json"]
+        scored = subprocess.run(command, check=True, capture_output=True, text=True)
+        return seconds, json.loads(scored.stdout)["mean_dice"]
+
+    # --- commands --------------------------------------------------------------------------------------------------
+
+    def run_folder(self, minutes: float) -> Path:
+        return self.folder / f"medseg_{minutes:g}" / "fold_0"
+
+    def plan(self, minutes: float) -> float:
+        overrides = [f"data.folds_file={self.splits}", LAST_EPOCH_ONLY, f"data.cache={self.folder / 'cache'}"]
+        words = [word for override in overrides for word in ("--set", override)]
+        output = str(self.folder / f"plan_{minutes:g}.yaml")
+        return self.medseg("plan", str(self.data), "--output", output, "--overwrite", "--minutes", str(minutes), *words)
+
+    def training(self, minutes: float) -> list[str]:
+        run = str(self.run_folder(minutes).parent)
+        return ["train", "--config", str(self.folder / f"plan_{minutes:g}.yaml"), "--fold", "0", "--run", run]
+
+    def medseg(self, *words: str) -> float:
+        return self.call([sys.executable, "-m", "medseg", *words])
+
+    def peer(self, program: str, *words: str, environment: dict[str, str] | None = None) -> float:
+        program = str(Path(self.options.peer_python).parent / program)
+        return self.call([program, *words], environment or self.environment("", 0))
+
+    def environment(self, side: str, minutes: float) -> dict[str, str]:
+        """Where nnU-Net finds its files; the results of each training in a folder of their own."""
+        places = {"raw": "raw", "preprocessed": "preprocessed", "results": f"results/{side}_{minutes:g}"}
+        return {f"nnUNet_{kind}": str(self.folder / place) for kind, place in places.items()}
+
+    def call(self, command: list[str], environment: dict[str, str] | None = None) -> float:
+        """Seconds of a whole process; what it prints goes into `log.txt`."""
+        begun = time.perf_counter()
+        with (self.folder / "log.txt").open("a") as log:
+            print("$", " ".join(command), file=log, flush=True)
+            subprocess.run(command, check=True, stdout=log, stderr=log, env={**os.environ, **(environment or {})})
+        return time.perf_counter() - begun
+
+
+def train_peer(minutes: float, bfloat16: bool) -> None:
+    """In nnU-Net's Python: train until the minutes of training (steps, and waiting for their data) are over."""
+    import torch
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Theirs
+
+    torch.set_num_threads(_cores())
+
+    class Trainer(Theirs):
+        def run_training(self) -> None:
+            self.on_train_start()
+            self.network.train()
+            if bfloat16:
+                self.network.to(memory_format=torch.channels_last_3d)
+            steps, seconds = 0, 0.0
+            while seconds < 60 * minutes:
+                begun = time.perf_counter()
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.initial_lr * (1 - seconds / (60 * minutes)) ** 0.9  # its PolyLRScheduler
+                batch = next(self.dataloader_train)
+                self.half_step(batch) if bfloat16 else self.train_step(batch)
+                seconds += time.perf_counter() - begun
+                steps += 1
+            Path(os.environ["BENCH_STEPS"]).write_text(str(steps))
+            self.on_train_end()
+
+        def half_step(self, batch: dict[str, Any]) -> None:
+            """Its `train_step` with the network in bfloat16 and channels last."""
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                output = self.network(batch["data"].contiguous(memory_format=torch.channels_last_3d))
+            loss = self.loss([level.float() for level in output], batch["target"])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
+            self.optimizer.step()
+
+    Trainer.__name__ = Theirs.__name__  # by which nnUNetv2_predict finds what it trained
+    folder = Path(os.environ["BENCH_PREPROCESSED"])
+    plans = json.loads((folder / "nnUNetPlans.json").read_text()) | {"continue_training": False}
+    description = json.loads((folder / "dataset.json").read_text())
+    trainer = Trainer(plans, "3d_fullres", 0, description, torch.device("cpu"))
+    trainer.initialize()
+    trainer.run_training()
+
+
+def table(figures: dict[str, dict[str, Any]], sides: tuple[str, ...]) -> str:
+    """All figures, in Markdown."""
+    lines = ["", "| minutes | " + " | ".join(sides) + " |", "|---" * (len(sides) + 1) + "|"]
+    budgets = sorted({float(key.split()[-1]) for key in figures if key.startswith("train ")})
+    for minutes in budgets:
+        cells = [figures.get(f"train {side} {minutes:g}") for side in sides]
+        shown = [f"{cell['dice']:.4f} ({cell['steps']})" if cell else "-" for cell in cells]
+        lines.append(f"| {minutes:g} | " + " | ".join(shown) + " |")
+    lines += ["", "| whole command | seconds | mean Dice |", "|---|---|---|"]
+    for key, cell in figures.items():
+        if not key.startswith("train "):
+            dice = f"{cell['dice']:.4f}" if "dice" in cell else ""
+            lines.append(f"| {key} | {cell['seconds']:.1f} | {dice} |")
+    return "\n".join(lines)
+
+
+def _files(folder: Path, end: str) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith(end) and not path.name.startswith("."))
+
+
+def _link(target: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
