@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose
 
 from medseg.bundle.facts import DataFacts
@@ -35,6 +34,7 @@ from medseg.inference.colour import COLOUR_SCALES, ColourInferer
 from medseg.inference.crf import CRFParameters, published_parameters
 from medseg.inference.refine import DenseCRFd
 from medseg.inference.scales import ScaledInferer
+from medseg.inference.sliding import WindowInferer
 from medseg.inference.tta import MirroredInferer
 from medseg.inference.whole import WholeImageInferer
 from medseg.losses import AuxiliaryHeads, CombinedLoss, DeepSupervision, DiceCrossEntropy
@@ -246,7 +246,7 @@ def inferer(config: Config) -> Component:
     if options.whole_image:
         return _augmented(config, target(WholeImageInferer))
     inferer = target(
-        SlidingWindowInferer,
+        WindowInferer,
         roi_size=options.patch_size or config.training.patch_size,
         sw_batch_size=options.window_batch,
         overlap=options.overlap,

@@ -110,7 +110,9 @@ def _network(found: Fingerprint, machine: Machine, sampling: Sampling) -> list[C
     network = sampling.network
     dims = found.spatial_dims
     why_dims = "the images are volumes" if dims == 3 else "the images are pictures"
-    if dims == 3 and sampling.anisotropic:
+    if dims == 3 and network.is_flat:
+        why_dims += ", of so few thick slices that no kernel reaches across them: a 2D network on every slice"
+    elif dims == 3 and sampling.anisotropic:
         why_dims += ", of thick slices: strides and kernels spare that axis at first"
     base = "16 on a CPU, a quarter of the work of 32" if machine.device == "cpu" else "32 on a GPU, as nnU-Net"
     sizes = " > ".join("x".join(map(str, size)) for size in network.sizes())

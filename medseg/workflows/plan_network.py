@@ -30,6 +30,11 @@ class Topology:
     kernel_sizes: tuple[tuple[int, ...], ...]
 
     @property
+    def is_flat(self) -> bool:
+        """Whether no kernel reaches across some axis: a 2D network on every slice along it."""
+        return any(max(kernel) == 1 for kernel in zip(*self.kernel_sizes, strict=True))
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """The product of the strides along each axis: what a patch is a multiple of."""
         return tuple(math.prod(stride[axis] for stride in self.strides) for axis in range(len(self.patch_size)))
@@ -64,7 +69,7 @@ def topology(patch_size: Sequence[int], spacing_mm: Sequence[float], base_width:
 
     An axis is halved at a level when its voxels are by then no more than twice as long as the shortest, and its
     kernel is 3 from the first level on where they are, as nnU-Net's: so the voxels of the coarse levels are as nearly
-    cubes as can be.
+    cubes as can be. Across an axis of a few thick slices no kernel reaches at all: a 2D network on every slice.
 
     Args:
         patch_size: of the network's input; every axis at least 1 voxel.
@@ -74,6 +79,7 @@ def topology(patch_size: Sequence[int], spacing_mm: Sequence[float], base_width:
     """
     dims = len(patch_size)
     size, spacing = np.array(patch_size, dtype=int), np.array(spacing_mm, dtype=float)
+    apart = (size < 2 * COARSEST) & (spacing > ANISOTROPY * spacing.min())  # too few slices to learn across them
     strides, kernels = [(1,) * dims], [_kernel(spacing)]
     while len(strides) < (MOST_LEVELS[dims]):
         long_enough = size >= 2 * COARSEST
@@ -84,7 +90,8 @@ def topology(patch_size: Sequence[int], spacing_mm: Sequence[float], base_width:
         strides.append(tuple(2 if yes else 1 for yes in halved))
         size, spacing = np.where(halved, -(-size // 2), size), np.where(halved, 2 * spacing, spacing)
         # Once 3, a kernel stays 3: beside an axis too short to be halved again, the others soon have longer voxels.
-        kernels.append(tuple(max(before, now) for before, now in zip(kernels[-1], _kernel(spacing), strict=True)))
+        kernel = [max(before, now) for before, now in zip(kernels[-1], _kernel(spacing), strict=True)]
+        kernels.append(tuple(1 if alone else length for alone, length in zip(apart, kernel, strict=True)))
     widths = tuple(min(base_width * 2**level, widest) for level in range(len(strides)))
     return Topology(tuple(int(n) for n in patch_size), widths, tuple(strides), tuple(kernels))
 

@@ -7,7 +7,7 @@ DATA is MSD Task04 (by default where the tests look for it, MEDSEG_TEST_DATA) or
 case (`--every`) is held out of both. Each side plans for itself and trains for the same minutes, one after the other,
 with its own schedule drawn over them. nnU-Net: by its own trainer, whose learning rate follows the clock in the place
 of 1000 epochs, without its pauses to validate; once as it is (float32) and once with its network in bfloat16 and
-channels last. medseg: by `medseg plan --minutes` and `medseg train`, nothing edited but that it does not choose an epoch by the
+channels last. medseg: by `medseg plan --minutes` and `medseg train`, nothing edited but that no epoch is chosen by the
 held-out cases. Both are predicted by their own commands, whole processes, and scored by `medseg score`.
 
 nnU-Net is looked for in this Python, or in the one that `--peer-python` or MEDSEG_PEER_PYTHON names. What the folder

@@ -91,6 +91,16 @@ def test_a_kernel_of_three_is_never_given_up_at_a_coarser_level() -> None:
     assert set(across) == {1, 3}
 
 
+def test_few_thick_slices_are_left_to_a_2d_network_on_every_slice() -> None:
+    flat, deep = (sampled(made_up([(256, 256, slices)] * 10, [(1.4, 1.4, 10)] * 10), CPU).network for slices in (6, 16))
+    assert flat.is_flat
+    assert {stride[2] for stride in flat.strides} == {kernel[2] for kernel in flat.kernel_sizes} == {1}
+    assert flat.patch_size[2] == 6
+    assert max(stride[0] for stride in flat.strides) == 2
+    assert not deep.is_flat
+    assert not topology((64, 64, 6), (1, 1, 1), base_width=4, widest=40).is_flat, "thin slices, if few, are a volume"
+
+
 @pytest.mark.parametrize(
     ("patch", "spacing"),
     [((32, 48, 32), (1, 1, 1)), ((160, 160, 16), (0.5, 0.5, 4)), ((512, 384), (1, 1)), ((64, 64, 5), (1, 1, 3))],
