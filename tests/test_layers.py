@@ -20,7 +20,7 @@ LEVELS = [
     {"bundle"},
     {"workflows"},
     {"cli_options"},
-    {"cli_pictures"},
+    {"cli_known", "cli_pictures"},
     {"cli"},
     {"__main__"},
 ]

@@ -20,14 +20,14 @@ def config_text(
 ) -> str:
     """The whole file; a reason that does not fit beside its value stands above it."""
     shapes, spacings = found.shapes(cropped=False), found.spacings_mm()
-    limit = f" in {minutes:g} minutes" if minutes is not None else ""
+    limit = f", for {minutes:g} minutes of training" if minutes is not None else ""
     head = [
         f"Planned by medseg from {len(found.cases)} labelled cases, for {_machine(machine)}.",
         "",
         f"Command:   medseg train --config {output}        (--fold all for a cross-validation)",
         f"Shapes:    {_range(shapes)} voxels; spacing {_range(spacings)} mm",
         *(f"Class:     {line}" for line in _classes(found)),
-        f"Expected:  not measured yet; the plan is a proposal{limit}, every line of it may be changed",
+        f"Expected:  not measured yet; a proposal{limit}, of which every line may be changed",
     ]
     lines = [f"# {line}".rstrip() for line in head]
     lines += ["", _yaml("name", name), _yaml("description", f"{found.name}: {', '.join(found.targets)}")]
