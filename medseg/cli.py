@@ -265,8 +265,8 @@ def review(
     review(run, port=port)
 
 
-for verb in (networks, doctor):
-    app.command()(verb)
+app.command()(networks)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)

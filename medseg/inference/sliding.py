@@ -18,14 +18,14 @@ class WindowInferer(SlidingWindowInferer):
     so nothing is approximated. Arguments are MONAI's.
     """
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         known: dict[tuple[float, ...], Tensor] = {}  # values of the channels -> logits (K, *window)
 
         def each_constant_once(windows: Tensor, *more: Any, **named: Any) -> Tensor:
             low, high = windows.flatten(2).aminmax(dim=2)
             values = [tuple(row) for row in low.tolist()]
             constant = (low == high).all(1).tolist()
-            wanted = []
+            wanted: list[int] = []  # windows that the network must see
             for index, value in enumerate(values):
                 first = value not in known and value not in (values[other] for other in wanted if constant[other])
                 if first or not constant[index]:
