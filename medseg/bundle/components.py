@@ -244,7 +244,8 @@ def benchmark(config: Config, facts: DataFacts) -> Component:
 def inferer(config: Config) -> Component:
     options = config.inference
     if options.whole_image:
-        return _augmented(config, target(WholeImageInferer))
+        multiple = config.network.multiple()
+        return _augmented(config, target(WholeImageInferer, **({} if multiple is None else {"multiple": multiple})))
     inferer = target(
         WindowInferer,
         roi_size=options.patch_size or config.training.patch_size,

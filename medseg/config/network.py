@@ -231,12 +231,21 @@ class NetworkConfig(Section):
         if self.encoder == "timm" and self.spatial_dims == 3:
             yield ("encoder", "spatial_dims"), "timm's encoders have two dimensions only"
 
-    def coarsest(self, size: list[int]) -> list[int] | None:
-        """The number of voxels along each axis at a U-Net's coarsest resolution, for a patch of `size`, if known."""
+    def level_strides(self) -> list[list[int]] | None:
+        """Down-sampling before each resolution of a U-Net without an encoder, a number an axis; of others not known."""
         if self.name != "unet" or self.encoder is not None:
             return None
-        for level in range(len(self.widths or UNET_WIDTHS)):
-            stride = self.strides[level] if self.strides else min(level, 1) + 1
-            steps = stride if isinstance(stride, list) else [stride] * len(size)
-            size = [math.ceil(n / step) for n, step in zip(size, steps, strict=True)]
-        return size
+        strides = self.strides or [1, *[2] * (len(self.widths or UNET_WIDTHS) - 1)]
+        return [stride if isinstance(stride, list) else [stride] * self.spatial_dims for stride in strides]
+
+    def coarsest(self, size: list[int]) -> list[int] | None:
+        """The number of voxels along each axis at a U-Net's coarsest resolution, for a patch of `size`, if known."""
+        strides = self.level_strides()
+        for stride in strides or []:
+            size = [math.ceil(n / step) for n, step in zip(size, stride, strict=True)]
+        return size if strides else None
+
+    def multiple(self) -> list[int] | None:
+        """Voxels along each axis that a U-Net's coarsest resolution takes as one, if known."""
+        strides = self.level_strides()
+        return [math.prod(steps) for steps in zip(*strides, strict=True)] if strides else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.inferers import Inferer
@@ -18,18 +18,20 @@ class WholeImageInferer(Inferer):
     multiples of the stride, never are. The border's pixels are repeated, and what they add is cut off again.
 
     Args:
-        multiple: of pixels (voxels), along every axis; the network's coarsest stride, or a multiple of that.
+        multiple: of pixels (voxels), one for all axes or one an axis: the network's coarsest stride, or a multiple.
     """
 
-    def __init__(self, multiple: int = 32) -> None:
+    def __init__(self, multiple: int | Sequence[int] = 32) -> None:
         super().__init__()
-        if multiple < 1:
+        if min([multiple] if isinstance(multiple, int) else multiple) < 1:
             raise ValueError(f"multiple {multiple}: expected 1 or more")
         self.multiple = multiple
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         size = inputs.shape[2:]
-        pads = [x for length in reversed(size) for x in (0, -length % self.multiple)]  # F.pad begins with the last axis
+        multiples = [self.multiple] * len(size) if isinstance(self.multiple, int) else self.multiple
+        missing = [-length % multiple for length, multiple in zip(size, multiples, strict=True)]
+        pads = [x for length in reversed(missing) for x in (0, length)]  # F.pad begins with the last axis
         padded = F.pad(inputs, pads, mode="replicate") if any(pads) else inputs
         inside = (slice(None), slice(None), *(slice(length) for length in size))
         return network(padded, *args, **kwargs)[inside]

@@ -41,6 +41,13 @@ def test_volumes_too():
     assert torch.equal(WholeImageInferer(8)(image, lambda x: x), image)
 
 
+def test_a_multiple_an_axis():
+    seen = []
+    result = WholeImageInferer([16, 16, 1])(torch.rand(1, 1, 30, 17, 7), lambda x: seen.append(x) or x)
+    assert seen[0].shape[2:] == (32, 32, 7)
+    assert result.shape[2:] == (30, 17, 7)
+
+
 def test_a_multiple_below_one_is_refused():
     with pytest.raises(ValueError, match="multiple 0"):
         WholeImageInferer(0)
