@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from medseg.bundle.facts import DataFacts
 from medseg.config.errors import unwrapped
 from medseg.config.schema import Config
 from medseg.engine.device import autocast, choose_precision, memory_format
+from medseg.engine.memory import peak_memory_mib
 from medseg.networks.summary import count_gmac, count_parameters
 
 
@@ -81,11 +81,10 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
         torch.cuda.reset_peak_memory_stats()
     seconds = step()
     parameters = count_parameters(network)
+    peak = peak_memory_mib().get("gpu" if device.type == "cuda" else "process", 0.0) * 2**20
     if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
         used = peak - 8 * parameters
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
         used = sum(kept.values()) + 2 * max(kept.values(), default=0)
     gmac = count_gmac(network, image[:1]) if count else 0.0
     name = str(precision).removeprefix("torch.")
