@@ -82,10 +82,7 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
     seconds = step()
     parameters = count_parameters(network)
     peak = peak_memory_mib().get("gpu" if device.type == "cuda" else "process", 0.0) * 2**20
-    if device.type == "cuda":
-        used = peak - 8 * parameters
-    else:
-        used = sum(kept.values()) + 2 * max(kept.values(), default=0)
+    used = peak - 8 * parameters if device.type == "cuda" else sum(kept.values()) + 2 * max(kept.values(), default=0)
     gmac = count_gmac(network, image[:1]) if count else 0.0
     name = str(precision).removeprefix("torch.")
     return Step(seconds, used / 2**30, peak / 2**30, parameters, gmac, name, str(device))
