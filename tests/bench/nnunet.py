@@ -154,15 +154,13 @@ class Comparison:
             own = {"BENCH_STEPS": str(done), "BENCH_PREPROCESSED": str(self.folder / "preprocessed" / self.name)}
             seconds = self.call(command, self.environment(side, minutes) | own)
             steps = f"{done.read_text()} steps"
-        taken, dice = self.predicted(side, minutes, mirroring=side != "medseg")
-        self.note(key, dice=dice, steps=steps, command_seconds=seconds, prediction_seconds=taken)
+        self.note(key, dice=self.predict(side, minutes, side != "medseg"), steps=steps, command_seconds=seconds)
 
-    def predict(self, side: str, minutes: float, mirroring: bool) -> None:
-        seconds, dice = self.predicted(side, minutes, mirroring)
-        self.note(f"predict {side} {'mirrored' if mirroring else 'plain'}", seconds=seconds, dice=dice)
-
-    def predicted(self, side: str, minutes: float, mirroring: bool) -> tuple[float, float]:
-        """Seconds of the whole command for all held-out cases, and the mean Dice of what it wrote."""
+    def predict(self, side: str, minutes: float, mirroring: bool) -> float:
+        """The mean Dice of the held-out cases, and noted with it the seconds of the whole command."""
+        key = f"predict {side} {minutes:g} {'mirrored' if mirroring else 'plain'}"
+        if key in self.figures:
+            return self.figures[key]["dice"]
         output = self.folder / "masks" / f"{side}_{minutes:g}"
         shutil.rmtree(output, ignore_errors=True)
         if side == "medseg":
@@ -182,7 +180,9 @@ class Comparison:
         command = [sys.executable, "-m", "medseg", "score", "--prediction", str(output), "--truth", str(truth)]
         command += ["--dataset", self.options.card, "--convention", "medical", "--json"]
         scored = subprocess.run(command, check=True, capture_output=True, text=True)
-        return seconds, json.loads(scored.stdout)["mean_dice"]
+        dice = json.loads(scored.stdout)["mean_dice"]
+        self.note(key, seconds=seconds, dice=dice)
+        return dice
 
     # --- commands --------------------------------------------------------------------------------------------------
 
