@@ -22,18 +22,17 @@ class WindowInferer(SlidingWindowInferer):
         known: dict[tuple[float, ...], Tensor] = {}  # values of the channels -> logits (K, *window)
 
         def each_constant_once(windows: Tensor, *more: Any, **named: Any) -> Tensor:
-            low, high = windows.flatten(2).aminmax(dim=2)
-            values = [tuple(row) for row in low.tolist()]
-            constant = (low == high).all(1).tolist()
-            wanted: list[int] = []  # windows that the network must see
-            for index, value in enumerate(values):
-                first = value not in known and value not in (values[other] for other in wanted if constant[other])
-                if first or not constant[index]:
-                    wanted.append(index)
-            if len(wanted) == len(values) and not any(constant):
-                return network(windows, *more, **named)
-            found = dict(zip(wanted, network(windows[wanted], *more, **named) if wanted else (), strict=True))
-            known.update((values[index], logits) for index, logits in found.items() if constant[index])
-            return torch.stack([found[n] if n in found else known[values[n]] for n in range(len(values))])
+            lowest, highest = torch.stack(windows.flatten(2).aminmax(dim=2)).tolist()
+            keys = [tuple(low) if low == high else n for n, (low, high) in enumerate(zip(lowest, highest, strict=True))]
+            wanted: dict[Any, int] = {}  # the first window of each key
+            for n, key in enumerate(keys):
+                if key not in known:
+                    wanted.setdefault(key, n)
+            found: dict[Any, Tensor] = dict(known)
+            if wanted:
+                logits = network(windows[list(wanted.values())], *more, **named)
+                found.update(zip(wanted, logits, strict=True))
+                known.update({key: found[key].clone() for key in wanted if isinstance(key, tuple)})
+            return torch.stack([found[key] for key in keys])  # a copy each: MONAI weights them in place
 
         return super().__call__(inputs, each_constant_once, *args, **kwargs)

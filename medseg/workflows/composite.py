@@ -30,7 +30,7 @@ from medseg.workflows.run_folder import read_run
 
 SIZE = 192  # of the longer side, by default: most of the time goes into the network, and grows with its square
 WINDOW = 64  # the guided filter's radius is a 64th of the size
-ON_GPU = 4  # frames at a time: one is computed, the others are read and written
+ON_GPU, ON_CPU = 4, 8  # frames at a time, at most: on a GPU one is computed while others are read and written
 GREY = (0.299, 0.587, 0.114)
 
 
@@ -40,7 +40,7 @@ class Composited:
 
     Args:
         pictures: those that were saved.
-        seconds_a_frame: of network and compositing, without reading and writing.
+        seconds_a_frame: of network and compositing, without reading and writing; beside others, where several run.
         seconds: of all frames, reading and writing included.
         at_a_time: frames that were worked on at once.
     """
@@ -202,7 +202,8 @@ def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:
     which computes one frame after the other, the next ones are read and the last ones written meanwhile.
     """
     cores, threads = count_cores(), torch.get_num_threads()
-    workers = min(len(places), cores if compositor.device.type == "cpu" else ON_GPU)
+    workers = min(len(places), min(cores, ON_CPU) if compositor.device.type == "cpu" else ON_GPU)
+    threads_each = max(1, cores // workers)
 
     def work(frame: Path) -> float | Problem:
         try:
@@ -215,10 +216,9 @@ def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:
             return _failure(frame, error)
         return taken
 
-    next((frame for frame in places if not isinstance(work(frame), Problem)), None)  # what the first pass sets up stays
     started = time.perf_counter()
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores // workers,)) as pool:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads_each,)) as pool:
             done = dict(zip(places, pool.map(work, places), strict=True))
     finally:
         torch.set_num_threads(threads)

@@ -111,7 +111,7 @@ def _network(found: Fingerprint, machine: Machine, sampling: Sampling) -> list[C
     dims = found.spatial_dims
     why_dims = "the images are volumes" if dims == 3 else "the images are pictures"
     if dims == 3 and network.is_flat:
-        why_dims += ", of so few thick slices that no kernel reaches across them: a 2D network on every slice"
+        why_dims += ", of so few thick slices that no kernel reaches across them, as in a 2D network"
     elif dims == 3 and sampling.anisotropic:
         why_dims += ", of thick slices: strides and kernels spare that axis at first"
     base = "16 on a CPU, a quarter of the work of 32" if machine.device == "cpu" else "32 on a GPU, as nnU-Net"

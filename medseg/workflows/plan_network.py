@@ -1,8 +1,8 @@
 """Patch, levels, strides and kernels of a U-Net for volumes of a given size and spacing: pure arithmetic.
 
-The rules are nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211, supplementary note 2) with two differences: a
-patch lies inside nearly all volumes, since what is padded shifts the statistics of instance norm, and every figure of
-cost is a number that can be looked at.
+The rules are nnU-Net's (Isensee et al. 2021, Nature Methods 18, 203-211, supplementary note 2) with three differences:
+a patch lies inside nearly all volumes, since what is padded shifts the statistics of instance norm; no kernel reaches
+across a few thick slices (nnU-Net trains a 2D network as well, and compares); every figure of cost can be looked at.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Topology:
 
     @property
     def is_flat(self) -> bool:
-        """Whether no kernel reaches across some axis: a 2D network on every slice along it."""
+        """Whether no kernel reaches across some axis: slices along it meet in the statistics of the norms only."""
         return any(max(kernel) == 1 for kernel in zip(*self.kernel_sizes, strict=True))
 
     @property
@@ -69,7 +69,7 @@ def topology(patch_size: Sequence[int], spacing_mm: Sequence[float], base_width:
 
     An axis is halved at a level when its voxels are by then no more than twice as long as the shortest, and its
     kernel is 3 from the first level on where they are, as nnU-Net's: so the voxels of the coarse levels are as nearly
-    cubes as can be. Across an axis of a few thick slices no kernel reaches at all: a 2D network on every slice.
+    cubes as can be. Across an axis of a few thick slices no kernel reaches at all, as in a 2D network.
 
     Args:
         patch_size: of the network's input; every axis at least 1 voxel.

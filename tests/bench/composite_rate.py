@@ -60,7 +60,7 @@ def main() -> int:
         for size in options.size:
             command = [sys.executable, "-m", "medseg", "composite", "--run", run, "--input", folder / "frames"]
             command += ["--background", "white", "--output", folder / str(size), "--size", str(size)]
-            done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
+            done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True)
             print(f"size {size}: {done.stdout.strip()}", flush=True)
     return 0
 

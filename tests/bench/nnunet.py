@@ -8,7 +8,8 @@ case (`--every`) is held out of both. Each side plans for itself and trains for 
 with its own schedule drawn over them. nnU-Net: by its own trainer, whose learning rate follows the clock in the place
 of 1000 epochs, without its pauses to validate; once as it is (float32) and once with its network in bfloat16 and
 channels last. medseg: by `medseg plan --minutes` and `medseg train`, nothing edited but that no epoch is chosen by the
-held-out cases. Both are predicted by their own commands, whole processes, and scored by `medseg score`.
+held-out cases. Both are predicted by their own commands, whole processes, nnU-Net with mirroring and medseg without,
+as are their defaults, and scored by `medseg score`.
 
 nnU-Net is looked for in this Python, or in the one that `--peer-python` or MEDSEG_PEER_PYTHON names. What the folder
 holds is not trained again; the figures stand in its `results.json`.
@@ -46,9 +47,13 @@ def main() -> int:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     parser.add_argument("--peer-python", default=os.environ.get("MEDSEG_PEER_PYTHON", sys.executable))
     parser.add_argument("--train-peer", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--plan-and-fill", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.train_peer:
         train_peer(options.minutes[0], bfloat16=options.train_peer == "nnunet_bfloat16")
+        return 0
+    if options.plan_and_fill:
+        plan_and_fill(options.data, options.folder)
         return 0
     if not (options.data / "dataset.json").exists():
         print(f"{options.data} holds no dataset.json: give the folder of a data set", file=sys.stderr)
@@ -123,19 +128,24 @@ class Comparison:
         (raw / "dataset.json").write_text(json.dumps(description))
         others = [case for case in self.cases if case not in self.held_out]
         self.splits = self.folder / "splits_final.json"
-        self.splits.write_text(json.dumps([{"train": others, "val": self.held_out}]))
+        split = json.dumps([{"data": str(self.data), "train": others, "val": self.held_out}])
+        if (
+            self.splits.exists() and self.splits.read_text() != split
+        ):  # what was trained would be scored on its own cases
+            raise SystemExit(f"{self.folder} holds a comparison on other cases: give another --folder")
+        self.splits.write_text(split)
 
     def preprocess(self) -> None:
-        """nnU-Net's fingerprint, plan and preprocessing; medseg's plan and the cache of all cases."""
-        if not (self.folder / "preprocessed" / self.name / "nnUNetPlans.json").exists():
+        """Fingerprint, plan and the preprocessing of all cases, each side in one process, its start included."""
+        if "preprocess nnunet" not in self.figures:
             words = ["-d", str(NUMBER), "-c", "3d_fullres", "-npfp", str(_cores()), "-np", str(_cores())]
             self.note("preprocess nnunet", seconds=self.peer("nnUNetv2_plan_and_preprocess", *words))
         shutil.copyfile(self.splits, self.folder / "preprocessed" / self.name / "splits_final.json")
         if "preprocess medseg" not in self.figures:
             cache = self.folder / "cache"
             shutil.rmtree(cache, ignore_errors=True)
-            seconds = self.plan(5.0) + self.medseg(*self.training(5.0), "--dry-run")
-            self.note("preprocess medseg", seconds=seconds)
+            command = [sys.executable, __file__, str(self.data), "--plan-and-fill", "--folder", str(self.folder)]
+            self.note("preprocess medseg", seconds=self.call(command))
 
     # --- training --------------------------------------------------------------------------------------------------
 
@@ -220,6 +230,21 @@ class Comparison:
         return time.perf_counter() - begun
 
 
+def plan_and_fill(data: Path, folder: Path) -> None:
+    """medseg's plan, and then the cache of all cases as its training makes it."""
+    from monai.bundle import ConfigParser
+
+    from medseg.bundle.compile import compile_training
+    from medseg.bundle.facts import describe_data
+    from medseg.config.load import load_config
+    from medseg.workflows.plan import plan
+
+    made = plan(data, output=folder / "preprocess.yaml", minutes=5.0, overwrite=True)
+    config = load_config(str(made.path), ["data.validation=0", f"data.cache={folder / 'cache'}"])
+    content = compile_training(config, facts=describe_data(config), bundle_root=str(folder / "preprocess"))
+    ConfigParser(content).get_parsed_content("train#cases").fill()
+
+
 def train_peer(minutes: float, bfloat16: bool) -> None:
     """In nnU-Net's Python: train until the minutes of training (steps, and waiting for their data) are over."""
     import torch
@@ -266,7 +291,13 @@ def train_peer(minutes: float, bfloat16: bool) -> None:
 
 def table(figures: dict[str, dict[str, Any]], sides: tuple[str, ...]) -> str:
     """All figures, in Markdown."""
-    lines = ["", "| minutes | " + " | ".join(sides) + " |", "|---" * (len(sides) + 1) + "|"]
+    lines = [
+        "",
+        "Mean Dice: nnU-Net's with mirroring, medseg's without",
+        "",
+        "| minutes | " + " | ".join(sides) + " |",
+        "|---" * (len(sides) + 1) + "|",
+    ]
     budgets = sorted({float(key.split()[-1]) for key in figures if key.startswith("train ")})
     for minutes in budgets:
         cells = [figures.get(f"train {side} {minutes:g}") for side in sides]

@@ -53,6 +53,19 @@ def test_network_takes_and_gives_what_the_metadata_says(bundle: Path) -> None:
     )
 
 
+def test_how_an_image_reaches_the_network(tiny_msd, tmp_path: Path) -> None:
+    root = tiny_msd()
+
+    def inferer(**changes: object) -> dict:
+        folder = write_bundle(tiny_config(root, **changes), output=tmp_path / f"bundle{len(changes)}")
+        return yaml.safe_load((folder / "configs" / "inference.yaml").read_text())["inferer"]
+
+    assert inferer()["_target_"] == "medseg.inference.sliding.WindowInferer"
+    levels = {"network.widths": [4, 8, 8], "network.strides": [1, 2, [2, 2, 1]]}
+    whole = inferer(**levels, **{"inference.whole_image": True})
+    assert whole == {"_target_": "medseg.inference.whole.WholeImageInferer", "multiple": [4, 4, 2]}
+
+
 def test_text_is_data_of_plain_types(bundle: Path) -> None:
     content = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())
     assert content["train"]["trainer"]["max_epochs"] == 2

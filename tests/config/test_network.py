@@ -79,3 +79,11 @@ def test_a_unet_on_an_encoder_has_the_decoders_widths() -> None:
     config = NetworkConfig(encoder="hrnet_w18", widths=[8, 16, 32, 64], upsample="nearest", auxiliary=True)
     assert config.coarsest([64, 64, 64]) is None
     assert config.options()["widths"] == [8, 16, 32, 64]
+
+
+def test_what_a_unets_coarsest_voxel_spans() -> None:
+    assert NetworkConfig(widths=[8, 16, 32]).multiple() == [4, 4, 4]
+    flat = NetworkConfig(widths=[8, 16, 32], strides=[1, [2, 2, 1], [2, 2, 1]])
+    assert flat.multiple() == [4, 4, 1]
+    assert flat.coarsest([40, 30, 5]) == [10, 8, 5]
+    assert NetworkConfig(name="fpn", encoder="resnet18").multiple() is None
