@@ -24,6 +24,8 @@ class WindowInferer(SlidingWindowInferer):
         def each_constant_once(windows: Tensor, *more: Any, **named: Any) -> Tensor:
             lowest, highest = torch.stack(windows.flatten(2).aminmax(dim=2)).tolist()
             keys = [tuple(low) if low == high else n for n, (low, high) in enumerate(zip(lowest, highest, strict=True))]
+            if all(isinstance(key, int) for key in keys):
+                return network(windows, *more, **named)
             wanted: dict[Any, int] = {}  # the first window of each key
             for n, key in enumerate(keys):
                 if key not in known:
