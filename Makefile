@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint bench bench-2d bundles gpu-check clean
+.PHONY: help demo test lint bench bench-2d bench-nnunet bundles gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -27,10 +27,13 @@ lint: $(READY)  ## style, formatting and types
 	@$(BIN)/mypy
 
 bench: $(READY)  ## measure the figures of docs/benchmarks.md (45 minutes; what lacks a peer says what to install)
-	@for script in step_time crf_time score_time hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
+	@for script in step_time crf_time score_time composite_rate hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
 
 bench-2d: $(READY)  ## training steps in 2D against torchvision and segmentation-models-pytorch
 	@$(BIN)/python tests/bench/train_step_2d.py
+
+bench-nnunet: $(READY)  ## nnU-Net and medseg on the same cases for the same minutes (3 hours)
+	@$(BIN)/python tests/bench/nnunet.py
 
 # Other networks on the brain's recipe, of about its U-Net's size (31.2 million parameters): 36.3 and 39.4 million.
 BRAIN_ENCODED := --set network.widths=null --set network.deep_supervision=null \
