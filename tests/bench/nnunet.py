@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -110,35 +111,35 @@ class Comparison:
             files = {}
             for path in _files(self.data / "imagesTr", end):
                 files.setdefault(path.name.removesuffix(end).rpartition("_")[0], []).append(path)
-        self.cases = sorted(files)
-        self.held_out = self.cases[:: self.options.every]
+        held_out = sorted(files)[:: self.options.every]
         shutil.rmtree(raw, ignore_errors=True)
         shutil.rmtree(self.folder / "held_out", ignore_errors=True)
         for case, images in files.items():
             label = self.data / "labelsTr" / f"{case}{end}"
             for channel, image in enumerate(sorted(images)):
                 _link(image, raw / "imagesTr" / f"{case}_{channel:04d}{end}")
-                if case in self.held_out:
+                if case in held_out:
                     _link(image, self.folder / "held_out" / "nnunet" / f"{case}_{channel:04d}{end}")
                     _link(image, self.folder / "held_out" / "medseg" / image.name)
             _link(label, raw / "labelsTr" / label.name)
-            if case in self.held_out:
+            if case in held_out:
                 _link(label, self.folder / "held_out" / "labels" / label.name)
         description["numTraining"] = len(files)
         (raw / "dataset.json").write_text(json.dumps(description))
-        others = [case for case in self.cases if case not in self.held_out]
+        others = sorted(files.keys() - held_out)
         self.splits = self.folder / "splits_final.json"
-        split = json.dumps([{"data": str(self.data), "train": others, "val": self.held_out}])
-        if (
-            self.splits.exists() and self.splits.read_text() != split
-        ):  # what was trained would be scored on its own cases
+        split = json.dumps([{"data": str(self.data), "train": others, "val": held_out}])
+        if self.splits.exists() and self.splits.read_text() != split:  # what it trained on may now be held out
             raise SystemExit(f"{self.folder} holds a comparison on other cases: give another --folder")
         self.splits.write_text(split)
 
     def preprocess(self) -> None:
         """Fingerprint, plan and the preprocessing of all cases, each side in one process, its start included."""
+        from medseg.workflows.doctor import count_cores  # here, as nnU-Net's Python has no medseg
+
         if "preprocess nnunet" not in self.figures:
-            words = ["-d", str(NUMBER), "-c", "3d_fullres", "-npfp", str(_cores()), "-np", str(_cores())]
+            cores = str(count_cores())
+            words = ["-d", str(NUMBER), "-c", "3d_fullres", "-npfp", cores, "-np", cores]
             self.note("preprocess nnunet", seconds=self.peer("nnUNetv2_plan_and_preprocess", *words))
         shutil.copyfile(self.splits, self.folder / "preprocessed" / self.name / "splits_final.json")
         if "preprocess medseg" not in self.figures:
@@ -250,7 +251,7 @@ def train_peer(minutes: float, bfloat16: bool) -> None:
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Theirs
 
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(multiprocessing.cpu_count())  # as nnUNetv2_train does on a CPU
 
     class Trainer(Theirs):
         def run_training(self) -> None:
@@ -318,10 +319,6 @@ def _files(folder: Path, end: str) -> list[Path]:
 def _link(target: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(target)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
