@@ -91,7 +91,9 @@ class SegmentationTrainer(Trainer):
     def _iteration(self, engine: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         device = self.state.device
         torch.manual_seed((self.seed * 1_000_003 + self.state.iteration) % 2**63)  # dropout
-        batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+        # The samples' numbers are read by this process only: on a GPU it would have to wait for them.
+        moved = {k: v.to(device, non_blocking=True) for k, v in batch.items() if torch.is_tensor(v) and k != "sample"}
+        batch = batch | moved
         if self.augment is not None:
             batch = self.augment(batch)
         image = batch["image"].contiguous(memory_format=memory_format(batch["image"].ndim - 2))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import torch
@@ -131,7 +133,13 @@ def this_machine(memory_gib: float | None = None) -> Machine:
         cores=count_cores(),
         memory_gib=memory_gib or round(memory * share, 1),
         bytes_a_value=4 if precision == torch.float32 else 2,
+        compiles=device.type == "cuda" and can_compile(),
     )
+
+
+def can_compile() -> bool:
+    """Whether `torch.compile` finds what it makes a GPU's programs with."""
+    return find_spec("triton") is not None and any(which(name) for name in ("cc", "gcc", "clang"))
 
 
 def summary(made: Plan) -> str:

@@ -11,6 +11,7 @@ from medseg.data.fingerprint import Fingerprint
 from medseg.data.folds import Folds
 from medseg.workflows.plan_rules import (
     FEW_CASES,
+    GPU_EPOCH,
     VALIDATION,
     Choice,
     Machine,
@@ -19,9 +20,13 @@ from medseg.workflows.plan_rules import (
     choose_foreground,
     choose_normalization,
     choose_orientation,
+    epoch_steps,
     validation_interval,
 )
 
+COMPILED_MINUTES = 5  # in shorter trainings too much would be lost with translating the network
+# Adam's steps add up over the channels, of which a GPU's network has twice as many (Yang et al., arXiv 2203.03466).
+ADAM_RATES = {"cpu": (4e-3, ""), "cuda": (2e-3, "half of a CPU's, for twice the channels")}
 PATIENTS = (r"^sub-[A-Za-z0-9]+", r"(?i)(?:pat|patient)[-_]?[0-9]+")  # BIDS, and what many others write
 
 # What trained the hippocampus best of what was tried (docs/benchmarks.md); the defaults are about half as strong.
@@ -63,7 +68,8 @@ def choose_all(
     held_out = max(1, round(len(found.cases) * VALIDATION)) if len(found.cases) > 1 else 0
     flips, why_flips = choose_flips(found)
     mirrors = [] if machine.device == "cpu" else flips
-    interval, why_interval = validation_interval(sampling, len(found.cases) - held_out, held_out, len(mirrors))
+    epoch = epoch_steps(sampling, machine, len(found.cases) - held_out)
+    interval = validation_interval(sampling, epoch, held_out, len(mirrors))
     return [
         *_data(found, folds, pattern, root),
         choose_orientation(found),
@@ -72,7 +78,7 @@ def choose_all(
         *choose_normalization(found, sampling.crop),
         *_network(found, machine, sampling),
         *_augmentation(found, flips, why_flips),
-        *_training(found, machine, sampling, minutes, (interval, why_interval)),
+        *_training(found, machine, sampling, minutes, epoch, interval),
         Choice("inference.overlap", 0.5, "half a window, weighted by a Gaussian"),
         Choice("inference.window_batch", sampling.batch_size, "as many windows at once as a training step has patches"),
         Choice(
@@ -137,23 +143,30 @@ def _augmentation(found: Fingerprint, flips: list[int], why_flips: str) -> list[
 
 
 def _training(
-    found: Fingerprint, machine: Machine, sampling: Sampling, minutes: float | None, interval: tuple[int, str]
+    found: Fingerprint,
+    machine: Machine,
+    sampling: Sampling,
+    minutes: float | None,
+    epoch: int,
+    interval: tuple[int, str],
 ) -> list[Choice]:
-    short = minutes is not None or machine.device == "cpu"
+    cpu = machine.device == "cpu"
+    short = minutes is not None or cpu
     if minutes is not None:
-        speed = "this machine" if machine.device == "cpu" else "a GPU as fast as an A100"
+        speed = "this machine" if cpu else "a GPU as fast as an A100"
         budget = [Choice("training.max_minutes", minutes, f"about {sampling.steps} steps, by the speed of {speed}")]
-    elif short:
-        budget = [Choice("training.max_epochs", 100, "no time budget was given (--minutes)")]
     else:
-        budget = [
-            Choice("training.max_epochs", 300, "no time budget was given (--minutes)"),
-            Choice("training.iterations_per_epoch", 250, "as nnU-Net"),
-        ]
+        budget = [Choice("training.max_epochs", 100 if cpu else 300, "no time budget was given (--minutes)")]
+    if not cpu:
+        why = "as nnU-Net" if epoch == GPU_EPOCH else "about 20 epochs"
+        budget.append(Choice("training.iterations_per_epoch", epoch, why))
+    if machine.compiles and (minutes is None or minutes >= COMPILED_MINUTES):
+        why = "the first step takes half a minute, the others two fifths to three quarters of their time (on an H100)"
+        budget.append(Choice("training.compile", True, why))
     if short:
         optimizer: list[tuple[str, Any, str]] = [
             ("name", "adamw", "few steps: it learns faster than SGD"),
-            ("learning_rate", 4e-3, ""),
+            ("learning_rate", *ADAM_RATES[machine.device]),
         ]
     else:
         optimizer = [

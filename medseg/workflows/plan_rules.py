@@ -21,6 +21,7 @@ LEAST_STEPS = 1000  # fewer steps than this teach less than a smaller patch cost
 CONTEXT = 64  # voxels along an axis that a patch is not made shorter than to save time
 CPU_BATCH_VOXELS = 64**3
 ALIKE = 0.01  # spacings that differ by less, relative, are the same
+GPU_EPOCH = 250  # steps, as nnU-Net's: an epoch's checkpoint and table take as long as many steps of a GPU
 
 # Multiply-accumulates a second of a training step (three times the forward pass), in 10^9: of one CPU core in bfloat16
 # (AVX512-BF16) from the times in docs/benchmarks.md, half of it in float32; of a GPU from the published throughput of
@@ -30,12 +31,17 @@ GMAC_A_CORE, GMAC_A_GPU = 60.0, 8000.0
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan is made for: the memory of a training, and 2 or 4 bytes a value."""
+    """What a plan is made for: the memory of a training, and 2 or 4 bytes a value.
+
+    Args:
+        compiles: whether `torch.compile` finds here what it needs to speed a training up.
+    """
 
     device: str
     cores: int
     memory_gib: float
     bytes_a_value: int
+    compiles: bool = False
 
     @property
     def gmac_a_second(self) -> float:
@@ -246,20 +252,24 @@ def choose_flips(found: Fingerprint) -> tuple[list[int], str]:
     return allowed, "no order of the classes along any axis was found, so mirror images are possible ones"
 
 
-def validation_interval(
-    sampling: Sampling, training_cases: int, validation_cases: int, mirrors: int
-) -> tuple[int, str]:
-    """Epochs between validations, so that they cost about a tenth of the training."""
+def epoch_steps(sampling: Sampling, machine: Machine, training_cases: int) -> int:
+    """Training steps of an epoch: all cases once on a CPU, at least 20; on a GPU a number, at least 20 epochs."""
+    if machine.device == "cpu":
+        return max(-(-training_cases // sampling.batch_size), 20)
+    return GPU_EPOCH if sampling.steps is None else max(20, min(GPU_EPOCH, sampling.steps // 20))
+
+
+def validation_interval(sampling: Sampling, epoch: int, validation_cases: int, mirrors: int) -> tuple[int, str]:
+    """Epochs of so many steps between validations, so that they cost about a tenth of the training."""
     patch, middle = sampling.network.patch_size, np.median(sampling.shapes, axis=0)
     windows = math.prod(
         math.ceil(max(size - length, 0) / max(length // 2, 1)) + 1 for size, length in zip(middle, patch, strict=True)
     )
-    epoch_steps = max(-(-training_cases // sampling.batch_size), 20)
-    share = windows * 2**mirrors * validation_cases / (3 * sampling.batch_size * epoch_steps)
+    share = windows * 2**mirrors * validation_cases / (3 * sampling.batch_size * epoch)
     interval = max(1, round(10 * share))
     reason = f"validating costs {share:.2g} of an epoch ({windows} windows a case): about a tenth of the training"
     if sampling.steps is not None:
-        most = max(1, sampling.steps // epoch_steps // 5)
+        most = max(1, sampling.steps // epoch // 5)
         if interval > most:
             return most, f"about five times in the {sampling.steps} steps that are expected; the last epoch always"
     return interval, reason

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from medseg.config.augmentation import OF_CROPS
 from medseg.config.labels import Labels
 from medseg.config.schema import AugmentationConfig
 from medseg.data.augment import Augment
@@ -110,7 +111,7 @@ def measure(setting: Setting, device: torch.device, name: str, steps: int, worke
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
     loss_function, encode = DeepSupervision(DiceCrossEntropy()), LabelEncoder(LABELS)
     precision = choose_precision("auto", device)
-    augment = Augment(0, **AugmentationConfig().model_dump(exclude={"enabled"}))
+    augment = Augment(0, **AugmentationConfig().model_dump(exclude=OF_CROPS))
 
     def step(batch: dict) -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -58,6 +58,20 @@ def test_a_sample_knows_nothing_of_its_batch(shape: tuple[int, ...]) -> None:
     assert torch.isfinite(whole["image"]).all()
 
 
+@pytest.mark.parametrize("shape", [(18, 21, 16), (18, 21)])
+@pytest.mark.parametrize("size", [None, 11])
+def test_all_at_once_as_on_a_gpu_is_one_by_one(shape: tuple[int, ...], size: int | None) -> None:
+    patch = None if size is None else (size,) * len(shape)
+    chances = {f"{name}_probability": 0.3 for name in NAMES}
+    data, augment = batch(shape, count=12), Augment(seed=5, patch_size=patch, flip_axes=(0, 1), **chances)
+    draws = [augment._draw(sample, 2, len(shape)) for sample in data["sample"].tolist()]
+    assert any(draw.matrix is None for draw in draws)
+    image, label = module._spatial(data["image"], data["label"], draws, patch)
+    expected = augment(data)
+    assert torch.equal(label, expected["label"])
+    torch.testing.assert_close(module._intensity(image, draws), expected["image"], atol=1e-5, rtol=1e-5)
+
+
 def test_channels_last_changes_no_bit() -> None:
     data, augment = batch(), Augment(seed=5, **ALL)
     strided = data | {"image": data["image"].to(memory_format=torch.channels_last_3d)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medseg.data.fingerprint import CasePrint, Fingerprint, Intensities
 from medseg.networks import build_network
 from medseg.networks.summary import count_gmac, count_parameters
 from medseg.workflows.plan import plan
+from medseg.workflows.plan_config import choose_all
 from medseg.workflows.plan_network import topology
 from medseg.workflows.plan_rules import (
     Machine,
@@ -167,9 +169,9 @@ def test_rare_classes_are_looked_for_more() -> None:
 
 def test_validation_costs_a_tenth_of_training() -> None:
     chosen = sampled(made_up([(40, 50, 40)] * 100, [(1, 1, 1)] * 100), CPU)
-    cheap, _ = validation_interval(chosen, 1000, 10, mirrors=0)
-    dear, _ = validation_interval(chosen, 80, 20, mirrors=0)
-    mirrored, _ = validation_interval(chosen, 80, 20, mirrors=3)
+    cheap, _ = validation_interval(chosen, 250, 10, mirrors=0)
+    dear, _ = validation_interval(chosen, 20, 20, mirrors=0)
+    mirrored, _ = validation_interval(chosen, 20, 20, mirrors=3)
     assert cheap == 1 < dear < mirrored
 
 
@@ -265,6 +267,25 @@ def test_pictures_as_nnunet_lays_them_out_plan_train_and_predict(tmp_path: Path,
     (mask,) = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
     assert np.asarray(Pillow.open(mask)).shape == (48, 40)
     assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 1
+
+
+def test_a_gpu_has_long_epochs_and_a_compiled_network_where_it_pays() -> None:
+    found = made_up([(36, 50, 35)] * 20, [(1.0, 1.0, 1.0)] * 20)
+    compiling = replace(GPU, compiles=True)
+
+    def chosen(machine: Machine, minutes: float | None) -> dict[str, Any]:
+        choices = choose_all(found, machine, sampled(found, machine, minutes), minutes, None, None, Path("data"))
+        return {choice.key: choice.value for choice in choices}
+
+    assert chosen(compiling, None)["training.iterations_per_epoch"] == 250
+    assert chosen(compiling, None)["training.compile"]
+    short = chosen(compiling, 1)
+    assert "training.compile" not in short
+    steps = sampled(found, GPU, 1).steps
+    assert 20 <= short["training.iterations_per_epoch"] <= max(20, steps / 20)
+    assert "training.compile" not in chosen(GPU, None)
+    assert not {"training.iterations_per_epoch", "training.compile"} & set(chosen(CPU, 10))
+    assert chosen(GPU, 10)["training.optimizer.learning_rate"] < chosen(CPU, 10)["training.optimizer.learning_rate"]
 
 
 @pytest.mark.slow
