@@ -224,6 +224,8 @@ def sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[i
 class LogitsToMaskd(MapTransform):
     """Replace the logits `(K, *spatial)` of a case by its mask `(1, *native_shape)` on the grid of its file.
 
+    The mask is on the CPU, whatever the logits are on: what cleans, writes and scores it is NumPy.
+
     A list of MetaTensors (of an ensemble whose members see the case on different grids) is averaged on the file's grid.
 
     Reads the preprocessed grid from the logits' own affine (a `MetaTensor`) or else the image's, and the file's grid
@@ -254,7 +256,7 @@ class LogitsToMaskd(MapTransform):
             else:
                 grid = logits if isinstance(logits, MetaTensor) else case[self.image_key]
                 mask = to_native(_plain(logits), grid.affine, *native)
-            case[key] = MetaTensor(mask[None], affine=native_affine)
+            case[key] = MetaTensor(mask[None].cpu(), affine=native_affine)
         return case
 
 

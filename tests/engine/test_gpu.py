@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -26,3 +28,11 @@ def test_training_and_prediction_on_a_gpu(tiny_msd, tmp_path: Path, changes: dic
     [on_cpu] = predict(run, input=root / "imagesTs", output=tmp_path / "cpu")
     one, other = (np.asarray(nib.load(path).dataobj) for path in (on_gpu, on_cpu))
     assert (one == other).mean() > 0.95
+
+
+def test_the_benchmark_of_a_gpu_runs_where_there_is_none() -> None:
+    """So that it works on the day on which there is one."""
+    script = Path(__file__).parents[1] / "bench" / "gpu.py"
+    done = subprocess.run([sys.executable, str(script), "--tiny"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| 16^3, 1 channel | 2 |" in done.stdout
