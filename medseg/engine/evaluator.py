@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medseg.config.errors import MedsegError, mistake_in
 from medseg.engine.device import autocast, choose_precision, memory_format
+from medseg.engine.memory import enough_memory
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +109,10 @@ class SegmentationEvaluator(Evaluator):
         if isinstance(batch, Failure):
             return self._fail(batch)
         try:
-            output = {**batch, "pred": self.predict(batch)}
-            return output if self.postprocess is None else self.postprocess(output)
-        except (MedsegError, RuntimeError, OSError, ValueError) as error:  # RuntimeError: out of memory, too
+            with enough_memory("lower inference.window_batch, or end what else uses the GPU"):
+                output = {**batch, "pred": self.predict(batch)}
+                return output if self.postprocess is None else self.postprocess(output)
+        except (MedsegError, RuntimeError, OSError, ValueError) as error:
             return self._fail(Failure(batch["case"], _root_cause(error)))
 
     def predict(self, batch: dict) -> Any:

@@ -1,15 +1,33 @@
-"""Memory that a step frees stays with the process, for the next step; and how much the process has taken at most."""
+"""Memory: freed blocks stay with the process, for the next step; how much it has taken at most; a GPU that is full."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from medseg.config.errors import RunError
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+
+
+class OutOfMemory(RunError):
+    """A GPU has no room for what was asked of it."""
+
+
+@contextmanager
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Inside it, a GPU that is full is an `OutOfMemory` with that remedy, in the place of PyTorch's long advice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = ". ".join(str(error).split(". ")[:3])  # how much was wanted, of what, and how much is free
+        raise OutOfMemory(" ".join(said.split()), remedy) from None
 
 
 def keep_freed_memory() -> bool:

@@ -19,6 +19,12 @@ from torch.utils.data import DataLoader
 from medseg.config.errors import RunError
 from medseg.engine.budget import Budget
 from medseg.engine.device import autocast, choose_precision, memory_format, world_size
+from medseg.engine.memory import enough_memory
+
+SMALLER_STEPS = (
+    "make training.batch_size or training.patch_size smaller, as `medseg plan --memory-gib` does; "
+    "or end what else uses the GPU (nvidia-smi lists it)"
+)
 
 
 class SegmentationTrainer(Trainer):
@@ -44,6 +50,7 @@ class SegmentationTrainer(Trainer):
 
     Raises:
         RunError: at the end of an epoch whose loss is not finite.
+        OutOfMemory: a step does not fit the GPU.
     """
 
     def __init__(
@@ -89,6 +96,10 @@ class SegmentationTrainer(Trainer):
         self._steps = 0
 
     def _iteration(self, engine: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        with enough_memory(SMALLER_STEPS):
+            return self._step(batch)
+
+    def _step(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         device = self.state.device
         torch.manual_seed((self.seed * 1_000_003 + self.state.iteration) % 2**63)  # dropout
         # The samples' numbers are read by this process only: on a GPU it would have to wait for them.

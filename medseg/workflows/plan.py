@@ -28,6 +28,7 @@ from medseg.data.fingerprint import Fingerprint, fingerprint
 from medseg.data.folds import Folds, find_patients, make_folds
 from medseg.data.unnamed import found_classes
 from medseg.engine.device import choose_device, choose_precision
+from medseg.engine.memory import OutOfMemory
 from medseg.workflows.check_report import machine_memory
 from medseg.workflows.doctor import count_cores
 from medseg.workflows.plan_config import choose_all, patient_pattern
@@ -95,7 +96,7 @@ def plan(
     if people > 1:
         folds = make_folds(measured.presence(), patients, 5 if people >= 10 else max(2, people // 2), seed=0)
     machine = this_machine(memory_gib)
-    factor, text, taken = 1.0, "", 0.0
+    factor, text, taken, full = 1.0, "", 0.0, None
     for _ in range(ATTEMPTS):
         sampling = choose_sampling(measured, machine, minutes, len(facts.labels.channels), factor)
         if sampling is None:
@@ -107,14 +108,19 @@ def plan(
         choices = _override([choices[0], *own, *choices[1:], *others], overrides)
         text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
         config = _validated(text, output)
-        step = measure_step(config, facts, count=False)
+        try:
+            step = measure_step(config, facts, count=False)
+        except OutOfMemory as error:
+            full = error
+            factor *= 1.5
+            continue
         fixed = sampling.memory_gib - sampling.activations_gib
         taken = fixed + step.kept_gib
         if taken <= machine.memory_gib:
             break
         factor *= 1.05 * step.kept_gib / sampling.activations_gib
     else:
-        raise ConfigError(f"a step takes {taken:.3g} GiB of {machine.memory_gib:.3g}", "give --memory-gib more")
+        raise full or ConfigError(f"a step takes {taken:.3g} GiB of {machine.memory_gib:.3g}", "give --memory-gib more")
     replace_file(output, text.replace("{measured}", f"{taken:.2g}"))
     return Plan(output, load_config(output), measured, sampling, step, folds)
 

@@ -13,7 +13,8 @@ from medseg.bundle.facts import DataFacts
 from medseg.config.errors import unwrapped
 from medseg.config.schema import Config
 from medseg.engine.device import autocast, choose_precision, memory_format
-from medseg.engine.memory import peak_memory_mib
+from medseg.engine.memory import enough_memory, peak_memory_mib
+from medseg.engine.trainer import SMALLER_STEPS
 from medseg.networks.summary import count_gmac, count_parameters
 
 
@@ -42,6 +43,9 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 
     Args:
         count: count the multiply-accumulates too (one more forward pass).
+
+    Raises:
+        OutOfMemory: the step does not fit the GPU.
     """
     training = config.training
     unweighted = config.loss.model_copy(update={"class_weights": None})  # counting classes would read every label
@@ -76,10 +80,11 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
         return time.perf_counter() - started
 
     network.train()
-    step()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds = step()
+    with enough_memory(SMALLER_STEPS):
+        step()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = step()
     parameters = count_parameters(network)
     peak = peak_memory_mib().get("gpu" if device.type == "cuda" else "process", 0.0) * 2**20
     used = peak - 8 * parameters if device.type == "cuda" else sum(kept.values()) + 2 * max(kept.values(), default=0)

@@ -1,11 +1,30 @@
-"""Freed memory is used again without new pages from the system."""
+"""Freed memory is used again without new pages from the system; a full GPU is an error that says what to do."""
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from medseg.config.errors import PartialFailure, RunError
+from medseg.engine.memory import OutOfMemory
+from medseg.engine.trainer import SegmentationTrainer
+from medseg.networks.decoders.unet import UNet
+from medseg.workflows.predict import predict
+from medseg.workflows.train import train
+from tests.tiny import tiny_config
+
+FULL = (  # PyTorch's words
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.18 GiB of which 11.50 GiB is "
+    "free. Including non-PyTorch memory, this process has 67.67 GiB memory in use. Of the allocated memory 64.00 GiB "
+    "is allocated by PyTorch, and 2.87 GiB is reserved by PyTorch but unallocated. If reserved but unallocated memory "
+    "is large try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
+)
 
 # Page faults of filling 64 MiB twenty times, each time in a block of its own.
 COUNT = """
@@ -31,3 +50,35 @@ def test_fewer_page_faults() -> None:
     if done == "False":
         pytest.skip("no glibc")
     assert int(kept) < int(usual) / 4
+
+
+def fill_the_gpu(*_: Any, **__: Any) -> None:
+    raise torch.OutOfMemoryError(FULL)
+
+
+def test_a_step_that_does_not_fit_says_what_to_make_smaller(tiny_msd, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(SegmentationTrainer, "_step", fill_the_gpu)
+    with pytest.raises(OutOfMemory) as caught:
+        train(tiny_config(tiny_msd(cases=4)), run=tmp_path / "run")
+    assert caught.value.exit_code == 2
+    message = str(caught.value)
+    assert "79.18 GiB of which 11.50 GiB is free" in message
+    assert "training.batch_size" in message
+    assert "PYTORCH_CUDA_ALLOC_CONF" not in message
+
+
+def test_a_case_that_does_not_fit_fails_alone_and_says_why(tiny_msd, tmp_path: Path, monkeypatch) -> None:
+    root = tiny_msd(cases=4)
+    run = train(tiny_config(root), run=tmp_path / "run")
+    forward, calls = UNet.forward, []
+
+    def once(self: UNet, x: torch.Tensor) -> Any:
+        calls.append(len(x))
+        return fill_the_gpu() if len(calls) == 1 else forward(self, x)
+
+    monkeypatch.setattr(UNet, "forward", once)
+    with pytest.raises((PartialFailure, RunError)):
+        predict(run, input=root / "imagesTr", output=tmp_path / "masks")
+    [failed] = csv.DictReader((tmp_path / "masks" / "failed.csv").open())
+    assert "inference.window_batch" in failed["reason"]
+    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 3

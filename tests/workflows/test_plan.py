@@ -18,8 +18,10 @@ from PIL import Image as Pillow
 from medseg.config.errors import ConfigError
 from medseg.config.load import load_config
 from medseg.data.fingerprint import CasePrint, Fingerprint, Intensities
+from medseg.engine.memory import OutOfMemory
 from medseg.networks import build_network
 from medseg.networks.summary import count_gmac, count_parameters
+from medseg.workflows import plan as planning
 from medseg.workflows.plan import plan
 from medseg.workflows.plan_config import choose_all
 from medseg.workflows.plan_network import topology
@@ -33,6 +35,7 @@ from medseg.workflows.plan_rules import (
     validation_interval,
 )
 from medseg.workflows.predict import predict
+from medseg.workflows.step import measure_step
 from medseg.workflows.train import train
 
 CPU = Machine("cpu", 2, 12.0, 2)
@@ -133,6 +136,26 @@ def test_memory_and_time_make_the_patch_smaller() -> None:
     assert math.prod(short.network.patch_size) < math.prod(long.network.patch_size)
     assert min(short.network.patch_size) >= 64
     assert choose_sampling(large, Machine("cuda", 8, 0.9, 2), None, 2) is None
+
+
+def test_a_gpu_with_less_room_than_it_says(tiny_msd, tmp_path: Path, monkeypatch) -> None:
+    root, sizes = tiny_msd(cases=4), []
+
+    def full(config: Any, facts: Any, **options: Any) -> Any:
+        sizes.append(math.prod(config.training.patch_size) * config.training.batch_size)
+        if len(sizes) < 3:
+            raise OutOfMemory("CUDA out of memory", "end what else uses the GPU")
+        return measure_step(config, facts, **options)
+
+    monkeypatch.setattr(planning, "measure_step", full)
+    made = plan(root, output=tmp_path / "plan.yaml", memory_gib=0.71)
+    assert sizes[0] > sizes[2]
+    assert math.prod(made.config.training.patch_size) * made.config.training.batch_size == sizes[2]
+    sizes.clear()
+    monkeypatch.setattr(planning, "ATTEMPTS", 2)
+    with pytest.raises(OutOfMemory, match="end what else"):
+        plan(root, output=tmp_path / "other.yaml", memory_gib=0.71)
+    assert not (tmp_path / "other.yaml").exists()
 
 
 def test_a_small_patch_is_never_made_smaller_for_time() -> None:
