@@ -1,14 +1,14 @@
 """Random changes of a training batch, computed on the batch's device.
 
 Every draw derives from `(seed, sample number)`, and no sample knows of another: the batch it is in, the number of
-loader workers and a restart change nothing. On a CPU this is some 8 times faster than `affine_grid` and `grid_sample`
-(measured on 40 x 56 x 40 voxels), because an affine map's coordinates are sums of three short vectors, and because blur
-and low resolution are products with small matrices.
+loader workers and a restart change nothing (on a GPU: but for rounding). On a CPU this is some 8 times faster than
+`affine_grid` and `grid_sample` (measured on 40 x 56 x 40 voxels), because an affine map's coordinates are sums of three
+short vectors, and because blur and low resolution are products with small matrices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -269,50 +269,65 @@ def _sample_numbers(image: torch.Tensor) -> torch.Tensor:
 
 def _intensity(image: torch.Tensor, draws: Sequence[_Draw]) -> torch.Tensor:
     """Images `(B, C, *spatial)` after blur, low resolution, noise, brightness, contrast and gamma, each its own."""
-
-    def factors(values: Sequence[np.ndarray | None]) -> torch.Tensor:
-        """Of each sample and channel; 1 where a sample has none."""
-        known = np.stack([np.ones(image.shape[1]) if value is None else value for value in values])
-        return _on_device(known, image.device).view(*known.shape, *[1] * (image.ndim - 2))
-
-    def only(wanted: Sequence[bool], changed: torch.Tensor) -> torch.Tensor:
-        """The changed image of those samples, the image of the others."""
-        if all(wanted):
-            return changed
-        mask = _on_device(np.array(wanted), image.device) > 0
-        return torch.where(mask.view(-1, *[1] * (image.ndim - 1)), changed, image)
-
-    if any(smooth := [draw.sigma is not None or draw.zoom is not None for draw in draws]):
-        changed = image
-        for axis, n in enumerate(image.shape[2:], start=2):
-            weights = _on_device(np.stack([_smoothing(n, draw) for draw in draws]), image.device)  # (B, n, n)
-            moved = changed.movedim(axis, -1)
-            changed = (moved.flatten(1, -2) @ weights.mT).view(moved.shape).movedim(-1, axis)
-        image = only(smooth, changed.contiguous())
-    if any(draw.noise_std is not None for draw in draws):
-        image = torch.stack([_noisy(one, draw) for one, draw in zip(image, draws, strict=True)])
-    if any(draw.brightness is not None for draw in draws):
-        image = image * factors([draw.brightness for draw in draws])
-    if any(draw.contrast is not None for draw in draws):
-        low, high = _range(image)
-        weights = factors([draw.contrast for draw in draws])
-        image = torch.clamp(torch.lerp(_mean(image), image, weights), low, high)
-    if any(bright := [draw.gamma is not None for draw in draws]):
-        low, high = _range(image)
-        mean, std = _mean(image), _mean((image - _mean(image)).square_()).sqrt()
-        changed = ((image - low) / (high - low).clamp_min(1e-8)).pow_(factors([draw.gamma for draw in draws]))
-        # back to the mean and deviation it had: only the histogram's shape changes (nnU-Net's "retain stats")
-        changed = changed - _mean(changed)
-        changed = changed * (std / _mean(changed.square()).sqrt().clamp_min(1e-8)) + mean
-        image = only(bright, changed)
-    return image
+    image = _some(image, draws, lambda draw: draw.sigma is not None or draw.zoom is not None, _smoothed)
+    image = _some(image, draws, lambda draw: draw.noise_std is not None, _noisy)
+    image = _some(image, draws, lambda draw: draw.brightness is not None, _brighter)
+    image = _some(image, draws, lambda draw: draw.contrast is not None, _contrasted)
+    return _some(image, draws, lambda draw: draw.gamma is not None, _gamma_corrected)
 
 
-def _noisy(image: torch.Tensor, draw: _Draw) -> torch.Tensor:
-    if draw.noise_std is None:
+def _some(
+    image: torch.Tensor,
+    draws: Sequence[_Draw],
+    wants: Callable[[_Draw], bool],
+    change: Callable[[torch.Tensor, Sequence[_Draw]], torch.Tensor],
+) -> torch.Tensor:
+    """The images, those changed whose draw wants it, all of them at once."""
+    chosen = [number for number, draw in enumerate(draws) if wants(draw)]
+    if not chosen:
         return image
-    generator = torch.Generator(image.device).manual_seed(draw.noise_seed)
-    return image.add(torch.randn(image.shape, generator=generator, device=image.device), alpha=draw.noise_std)
+    if len(chosen) == len(draws):
+        return change(image, draws)
+    samples = list(image.unbind())
+    changed = change(torch.stack([samples[n] for n in chosen]), [draws[n] for n in chosen])
+    for number, sample in zip(chosen, changed, strict=True):
+        samples[number] = sample
+    return torch.stack(samples)
+
+
+def _smoothed(image: torch.Tensor, draws: Sequence[_Draw]) -> torch.Tensor:
+    for axis, n in enumerate(image.shape[2:], start=2):
+        weights = _on_device(np.stack([_smoothing(n, draw) for draw in draws]), image.device)  # (B, n, n)
+        moved = image.movedim(axis, -1)
+        image = (moved.flatten(1, -2) @ weights.mT).view(moved.shape).movedim(-1, axis)
+    return image.contiguous()
+
+
+def _noisy(image: torch.Tensor, draws: Sequence[_Draw]) -> torch.Tensor:
+    noisy = []
+    for sample, draw in zip(image, draws, strict=True):
+        generator = torch.Generator(image.device).manual_seed(draw.noise_seed)
+        noise = torch.randn(sample.shape, generator=generator, device=image.device)
+        noisy.append(sample.add(noise, alpha=draw.noise_std or 0.0))
+    return torch.stack(noisy)
+
+
+def _brighter(image: torch.Tensor, draws: Sequence[_Draw]) -> torch.Tensor:
+    return image * _factors("brightness", draws, image)
+
+
+def _contrasted(image: torch.Tensor, draws: Sequence[_Draw]) -> torch.Tensor:
+    low, high = _range(image)
+    return torch.lerp(_mean(image), image, _factors("contrast", draws, image)).clamp_(low, high)
+
+
+def _gamma_corrected(image: torch.Tensor, draws: Sequence[_Draw]) -> torch.Tensor:
+    low, high = _range(image)
+    mean, std = _mean(image), _mean((image - _mean(image)).square_()).sqrt()
+    image = ((image - low) / (high - low).clamp_min(1e-8)).pow_(_factors("gamma", draws, image))
+    # back to the mean and deviation it had: only the histogram's shape changes (nnU-Net's "retain stats")
+    image = image - _mean(image)
+    return image * (std / _mean(image.square()).sqrt().clamp_min(1e-8)) + mean
 
 
 def _mean(image: torch.Tensor) -> torch.Tensor:
@@ -325,6 +340,12 @@ def _range(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return low.view(shape), high.view(shape)
 
 
+def _factors(name: str, draws: Sequence[_Draw], image: torch.Tensor) -> torch.Tensor:
+    """What was drawn by that name for each sample and channel, `(B, C, 1, ...)`."""
+    drawn = np.stack([getattr(draw, name) for draw in draws])
+    return _on_device(drawn, image.device).view(*image.shape[:2], *[1] * (image.ndim - 2))
+
+
 def _on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
     """As float32; from pinned memory, so that nobody waits until a GPU has done what it was told before."""
     tensor = torch.from_numpy(values.astype(np.float32))
@@ -332,7 +353,7 @@ def _on_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _smoothing(n: int, draw: _Draw) -> np.ndarray:
-    """`(n, n)`: blur, then low resolution, along an axis; the identity where a sample has neither."""
+    """`(n, n)`: blur, then low resolution, along an axis."""
     weights = np.eye(n) if draw.sigma is None else _blur_matrix(n, draw.sigma)
     if draw.zoom is not None:
         coarse = max(1, round(n * draw.zoom))

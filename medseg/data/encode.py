@@ -32,5 +32,6 @@ class LabelEncoder:
         self.table = table
 
     def __call__(self, label: torch.Tensor) -> torch.Tensor:
-        encoded = self.table.to(label.device)[label.long()]  # (B, 1, *spatial) or (B, 1, *spatial, R)
+        self.table = self.table.to(label.device)  # once: a GPU would have to be waited for
+        encoded = self.table[label.long()]  # (B, 1, *spatial) or (B, 1, *spatial, R)
         return encoded.movedim(-1, 1).squeeze(2) if self.table.ndim == 2 else encoded

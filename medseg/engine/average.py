@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch.optim.swa_utils import AveragedModel
-
-Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
 def average_weights(network: torch.nn.Module, decay: float) -> AveragedModel:
@@ -14,13 +14,26 @@ def average_weights(network: torch.nn.Module, decay: float) -> AveragedModel:
     The decay rises as (1 + n) / (10 + n) in the first steps n, so that the initial weights are soon forgotten
     (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
     """
+    return WeightAverage(network, decay)
+
+
+class WeightAverage(AveragedModel):
+    """See `average_weights`. PyTorch's own update asks a GPU for the number of steps, and so waits for every step."""
+
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
 
     @torch.no_grad()
-    def follow(averaged: Tensors, current: Tensors, steps: torch.Tensor | int) -> None:
-        ramped = min(decay, (1 + int(steps)) / (10 + int(steps)))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - ramped)
-        else:  # counters, as BatchNorm's num_batches_tracked
-            torch._foreach_copy_(averaged, current)
-
-    return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        """Follow the network by one step; the first one is copied."""
+        steps = int(self.n_averaged)  # which lies on the CPU
+        ramped = min(self.decay, (1 + steps) / (10 + steps)) if steps else 0.0
+        own = chain(self.module.parameters(), self.module.buffers())
+        pairs = list(zip(own, chain(model.parameters(), model.buffers()), strict=True))
+        weights = [(mine, new) for mine, new in pairs if mine.is_floating_point()]
+        torch._foreach_lerp_([mine for mine, _ in weights], [new for _, new in weights], 1 - ramped)
+        for mine, new in pairs:
+            if not mine.is_floating_point():  # counters, as BatchNorm's num_batches_tracked
+                mine.copy_(new)
+        self.n_averaged += 1

@@ -73,7 +73,7 @@ class CleanMaskd(MapTransform):
         self.labels, self.steps = labels, dict(steps)
 
     def __call__(self, data: Mapping) -> dict:
-        mask, affine = np.asarray(data["pred"].cpu())[0], torch.as_tensor(data["native_affine"]).cpu()
+        mask, affine = np.asarray(data["pred"])[0], torch.as_tensor(data["native_affine"]).cpu()
         voxel_ml = float(torch.linalg.det(affine[:3, :3].double()).abs()) / 1000 if mask.ndim == 3 else None
         cleaned = clean_mask(mask, self.labels, voxel_ml=voxel_ml, **self.steps)
         done = {**self.steps, "changed_voxels": int((cleaned != mask).sum())}

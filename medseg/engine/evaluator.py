@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from medseg.config.errors import MedsegError, mistake_in
 from medseg.engine.device import autocast, choose_precision, memory_format
-from medseg.engine.memory import enough_memory
+from medseg.engine.memory import OutOfMemory, enough_memory
+
+LESS_AT_ONCE = "lower inference.window_batch, end what else uses the GPU, or set training.device to cpu"
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +111,12 @@ class SegmentationEvaluator(Evaluator):
         if isinstance(batch, Failure):
             return self._fail(batch)
         try:
-            with enough_memory("lower inference.window_batch, or end what else uses the GPU"):
+            with enough_memory(LESS_AT_ONCE):
                 output = {**batch, "pred": self.predict(batch)}
                 return output if self.postprocess is None else self.postprocess(output)
         except (MedsegError, RuntimeError, OSError, ValueError) as error:
+            if isinstance(error, OutOfMemory) and self.postprocess is None:  # validation, whose metric needs all cases
+                raise
             return self._fail(Failure(batch["case"], _root_cause(error)))
 
     def predict(self, batch: dict) -> Any:

@@ -25,8 +25,13 @@ def enough_memory(remedy: str) -> Iterator[None]:
     """Inside it, a GPU that is full is an `OutOfMemory` with that remedy, in the place of PyTorch's long advice."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        said = ". ".join(str(error).split(". ")[:3])  # how much was wanted, of what, and how much is free
+    except Exception as error:
+        full: BaseException | None = error  # perhaps inside what MONAI wraps around every error
+        while full is not None and not isinstance(full, torch.OutOfMemoryError):
+            full = full.__cause__ or full.__context__
+        if full is None:
+            raise
+        said = ". ".join(str(full).split(". ")[:3])  # how much was wanted, of what, and how much is free
         raise OutOfMemory(" ".join(said.split()), remedy) from None
 
 

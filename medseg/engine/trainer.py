@@ -103,8 +103,9 @@ class SegmentationTrainer(Trainer):
         device = self.state.device
         torch.manual_seed((self.seed * 1_000_003 + self.state.iteration) % 2**63)  # dropout
         # The samples' numbers are read by this process only: on a GPU it would have to wait for them.
-        moved = {k: v.to(device, non_blocking=True) for k, v in batch.items() if torch.is_tensor(v) and k != "sample"}
-        batch = batch | moved
+        batch = {
+            k: v.to(device, non_blocking=True) if torch.is_tensor(v) and k != "sample" else v for k, v in batch.items()
+        }
         if self.augment is not None:
             batch = self.augment(batch)
         image = batch["image"].contiguous(memory_format=memory_format(batch["image"].ndim - 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -202,9 +203,10 @@ def sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[i
     """Logits `(K, *size)` at `matrix @ index + offset`, linear, and where that lies outside `(*size)`."""
     device = logits.device
     axes = [torch.arange(length, dtype=torch.float32, device=device) for length in size]
-    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (*size, dims)
-    linear = torch.as_tensor(matrix.T, dtype=torch.float32, device=device)
-    position = index @ linear + torch.as_tensor(offset, dtype=torch.float32, device=device)
+    # Sums, not a product of matrices: a GPU may compute that in TF32, a tenth of a voxel off.
+    position = torch.stack(
+        [_weighted_sum(axes, row) + float(start) for row, start in zip(matrix, offset, strict=True)], -1
+    )
     shape = torch.tensor(logits.shape[1:], dtype=torch.float32, device=device)
     outside = ((position < -0.5) | (position > shape - 0.5)).any(-1)
     for axis in range(len(size)):  # look only at the part of the logits that this slab needs
@@ -219,6 +221,16 @@ def sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[i
     images = logits.float()[None].expand(size[0], *logits.shape)
     values = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return values.squeeze(2).movedim(0, 1), outside
+
+
+def _weighted_sum(axes: Sequence[Tensor], weights: np.ndarray) -> Tensor:
+    """Of vectors, one along each axis: `(*size)`."""
+    dims = len(axes)
+    terms = [
+        (axis * float(weight)).view([-1 if k == number else 1 for k in range(dims)])
+        for number, (axis, weight) in enumerate(zip(axes, weights, strict=True))
+    ]
+    return reduce(torch.add, terms)
 
 
 class LogitsToMaskd(MapTransform):

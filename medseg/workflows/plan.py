@@ -6,7 +6,9 @@ levels, strides); what is written, in `plan_write`. The memory that the rules es
 
 from __future__ import annotations
 
+import os
 import re
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -96,25 +98,26 @@ def plan(
     if people > 1:
         folds = make_folds(measured.presence(), patients, 5 if people >= 10 else max(2, people // 2), seed=0)
     machine = this_machine(memory_gib)
-    factor, text, taken, full = 1.0, "", 0.0, None
+    factor, text, taken = 1.0, "", 0.0
+    full: OutOfMemory | None = None
     for _ in range(ATTEMPTS):
         sampling = choose_sampling(measured, machine, minutes, len(facts.labels.channels), factor)
         if sampling is None:
             what = f"{machine.memory_gib:.3g} GiB hold not even a step on the smallest patch"
-            raise ConfigError(what, "give --memory-gib more, or resample the images to larger voxels")
+            raise full or ConfigError(what, "give --memory-gib more, or resample the images to larger voxels")
         choices = choose_all(measured, machine, sampling, minutes, folds, pattern, root)
         own = [choice for choice in named if choice.key.startswith("data.")]
         others = [choice for choice in named if choice not in own]
         choices = _override([choices[0], *own, *choices[1:], *others], overrides)
         text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
         config = _validated(text, output)
-        try:
-            step = measure_step(config, facts, count=False)
-        except OutOfMemory as error:
-            full = error
-            factor *= 1.5
-            continue
         fixed = sampling.memory_gib - sampling.activations_gib
+        try:
+            step, full = measure_step(config, facts, count=False), None
+        except OutOfMemory as error:
+            full = OutOfMemory(error.problems)  # without the frames, which hold the step's tensors
+            factor *= 1.5 * max(1.0, (machine.memory_gib - fixed) / sampling.activations_gib)  # two thirds of this one
+            continue
         taken = fixed + step.kept_gib
         if taken <= machine.memory_gib:
             break
@@ -144,8 +147,11 @@ def this_machine(memory_gib: float | None = None) -> Machine:
 
 
 def can_compile() -> bool:
-    """Whether `torch.compile` finds what it makes a GPU's programs with."""
-    return find_spec("triton") is not None and any(which(name) for name in ("cc", "gcc", "clang"))
+    """Whether `torch.compile` finds what it makes a GPU's programs with: Triton, a C compiler, Python's C headers."""
+    compiler = os.environ.get("CC") or which("gcc") or which("clang")
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    is_recent = torch.cuda.get_device_capability() >= (7, 0)
+    return is_recent and find_spec("triton") is not None and compiler is not None and headers.exists()
 
 
 def summary(made: Plan) -> str:

@@ -158,7 +158,7 @@ def _training(
     else:
         budget = [Choice("training.max_epochs", 100 if cpu else 300, "no time budget was given (--minutes)")]
     if not cpu:
-        why = "as nnU-Net" if epoch == GPU_EPOCH else "about 20 epochs"
+        why = "as nnU-Net" if epoch == GPU_EPOCH else "a twentieth of the training, at least 20"
         budget.append(Choice("training.iterations_per_epoch", epoch, why))
     if machine.compiles and (minutes is None or minutes >= COMPILED_MINUTES):
         why = "the first step takes half a minute, the others two fifths to three quarters of their time (on an H100)"

@@ -125,7 +125,12 @@ def choose_sampling(
     voxels = math.prod(network.patch_size)
     per_batch = CPU_BATCH_VOXELS if cpu else 0.05 * float(shapes.prod(1).sum())
     most = 4 if cpu else 32
-    while batch < min(most, per_batch // voxels) and memory(network, batch + 1) <= room:
+
+    def is_worth_it(batch: int) -> bool:
+        """Whether so many patches leave enough steps; on a CPU, small patches together are cheaper."""
+        return cpu or minutes is None or 60 * minutes / seconds(network, batch) >= LEAST_STEPS
+
+    while batch < min(most, per_batch // voxels) and memory(network, batch + 1) <= room and is_worth_it(batch + 1):
         batch += 1
     step = seconds(network, batch)
     quartile = " x ".join(f"{n:.0f}" for n in np.floor(np.percentile(shapes, 25, axis=0)))
@@ -253,7 +258,7 @@ def choose_flips(found: Fingerprint) -> tuple[list[int], str]:
 
 
 def epoch_steps(sampling: Sampling, machine: Machine, training_cases: int) -> int:
-    """Training steps of an epoch: all cases once on a CPU, at least 20; on a GPU a number, at least 20 epochs."""
+    """Training steps of an epoch, at least 20: all cases once on a CPU; on a GPU 250, or a twentieth of all steps."""
     if machine.device == "cpu":
         return max(-(-training_cases // sampling.batch_size), 20)
     return GPU_EPOCH if sampling.steps is None else max(20, min(GPU_EPOCH, sampling.steps // 20))

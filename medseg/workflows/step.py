@@ -47,6 +47,11 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
     Raises:
         OutOfMemory: the step does not fit the GPU.
     """
+    with enough_memory(SMALLER_STEPS):
+        return _measured(config, facts, count)
+
+
+def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
     unweighted = config.loss.model_copy(update={"class_weights": None})  # counting classes would read every label
     config = config.model_copy(update={"loss": unweighted})
@@ -80,11 +85,10 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
         return time.perf_counter() - started
 
     network.train()
-    with enough_memory(SMALLER_STEPS):
-        step()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        seconds = step()
+    step()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = step()
     parameters = count_parameters(network)
     peak = peak_memory_mib().get("gpu" if device.type == "cuda" else "process", 0.0) * 2**20
     used = peak - 8 * parameters if device.type == "cuda" else sum(kept.values()) + 2 * max(kept.values(), default=0)

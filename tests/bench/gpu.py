@@ -132,7 +132,9 @@ def measure(setting: Setting, device: torch.device, name: str, steps: int, worke
     )
 
     def moved(batch: dict) -> dict:
-        return {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+        return {
+            k: v.to(device, non_blocking=True) if torch.is_tensor(v) and k != "sample" else v for k, v in batch.items()
+        }
 
     fixed = moved(next(iter(loader)))
     alone = rate(setting.batch, ((lambda: step(fixed)) for _ in range(steps + 5)))

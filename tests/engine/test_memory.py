@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from medseg.config.errors import PartialFailure, RunError
+from medseg.config.errors import PartialFailure
+from medseg.engine.evaluator import SegmentationEvaluator
 from medseg.engine.memory import OutOfMemory
 from medseg.engine.trainer import SegmentationTrainer
+from medseg.inference import postprocess
 from medseg.networks.decoders.unet import UNet
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
@@ -77,8 +79,29 @@ def test_a_case_that_does_not_fit_fails_alone_and_says_why(tiny_msd, tmp_path: P
         return fill_the_gpu() if len(calls) == 1 else forward(self, x)
 
     monkeypatch.setattr(UNet, "forward", once)
-    with pytest.raises((PartialFailure, RunError)):
-        predict(run, input=root / "imagesTr", output=tmp_path / "masks")
-    [failed] = csv.DictReader((tmp_path / "masks" / "failed.csv").open())
+    check_one_failed(run, root / "imagesTr", tmp_path / "masks")
+    monkeypatch.undo()
+
+    to_native, calls[:] = postprocess.to_native, []
+
+    def once_more(*arguments: Any) -> Any:  # inside MONAI's Compose, which wraps every error
+        calls.append(1)
+        return fill_the_gpu() if len(calls) == 1 else to_native(*arguments)
+
+    monkeypatch.setattr(postprocess, "to_native", once_more)
+    check_one_failed(run, root / "imagesTr", tmp_path / "others")
+
+
+def check_one_failed(run: Path, images: Path, output: Path) -> None:
+    with pytest.raises(PartialFailure):
+        predict(run, input=images, output=output)
+    [failed] = csv.DictReader((output / "failed.csv").open())
     assert "inference.window_batch" in failed["reason"]
-    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 3
+    assert "PYTORCH_CUDA_ALLOC_CONF" not in failed["reason"]
+    assert len(list(output.glob("*.nii.gz"))) == 3
+
+
+def test_a_validation_that_does_not_fit_ends_the_training(tiny_msd, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(SegmentationEvaluator, "predict", fill_the_gpu)
+    with pytest.raises(OutOfMemory, match=r"inference\.window_batch"):
+        train(tiny_config(tiny_msd(cases=4)), run=tmp_path / "run")

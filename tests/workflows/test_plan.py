@@ -138,7 +138,9 @@ def test_memory_and_time_make_the_patch_smaller() -> None:
     assert choose_sampling(large, Machine("cuda", 8, 0.9, 2), None, 2) is None
 
 
-def test_a_gpu_with_less_room_than_it_says(tiny_msd, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("memory_gib", [0.71, 60.0])
+def test_a_gpu_with_less_room_than_it_says(tiny_msd, tmp_path: Path, monkeypatch, memory_gib: float) -> None:
+    """Whether the plan was limited by the memory, or the GPU is full of something else."""
     root, sizes = tiny_msd(cases=4), []
 
     def full(config: Any, facts: Any, **options: Any) -> Any:
@@ -148,13 +150,13 @@ def test_a_gpu_with_less_room_than_it_says(tiny_msd, tmp_path: Path, monkeypatch
         return measure_step(config, facts, **options)
 
     monkeypatch.setattr(planning, "measure_step", full)
-    made = plan(root, output=tmp_path / "plan.yaml", memory_gib=0.71)
-    assert sizes[0] > sizes[2]
+    made = plan(root, output=tmp_path / "plan.yaml", memory_gib=memory_gib)
+    assert sizes[0] > sizes[2], sizes
     assert math.prod(made.config.training.patch_size) * made.config.training.batch_size == sizes[2]
     sizes.clear()
     monkeypatch.setattr(planning, "ATTEMPTS", 2)
     with pytest.raises(OutOfMemory, match="end what else"):
-        plan(root, output=tmp_path / "other.yaml", memory_gib=0.71)
+        plan(root, output=tmp_path / "other.yaml", memory_gib=memory_gib)
     assert not (tmp_path / "other.yaml").exists()
 
 
@@ -307,6 +309,10 @@ def test_a_gpu_has_long_epochs_and_a_compiled_network_where_it_pays() -> None:
     steps = sampled(found, GPU, 1).steps
     assert 20 <= short["training.iterations_per_epoch"] <= max(20, steps / 20)
     assert "training.compile" not in chosen(GPU, None)
+    large = made_up([(150, 200, 150)] * 400, [(1.0, 1.0, 1.0)] * 400, channels=("FLAIR", "T1"))
+    roomy = replace(GPU, memory_gib=60.0)
+    assert sampled(large, roomy, 5).steps >= 1000, "neither the patch nor the batch takes more than the minutes hold"
+    assert sampled(large, roomy, 5).batch_size < sampled(large, roomy).batch_size
     assert not {"training.iterations_per_epoch", "training.compile"} & set(chosen(CPU, 10))
     assert chosen(GPU, 10)["training.optimizer.learning_rate"] < chosen(CPU, 10)["training.optimizer.learning_rate"]
 
