@@ -10,7 +10,7 @@ of 1000 epochs, without its pauses to validate; once as it is (float32) and once
 channels last. medseg: by `medseg plan --minutes` and `medseg train`, nothing edited but that no epoch is chosen by the
 held-out cases. Both are predicted by their own commands, whole processes, nnU-Net with mirroring and medseg without,
 as are their defaults, and scored by `medseg score`; `--no-mirroring` is for large volumes, one of which takes nnU-Net
-half an hour of two cores with mirroring.
+some twenty minutes of two cores with mirroring.
 
 nnU-Net is looked for in this Python, or in the one that `--peer-python` or MEDSEG_PEER_PYTHON names. What the folder
 holds is not trained again; the figures stand in its `results.json`.
