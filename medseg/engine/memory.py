@@ -26,10 +26,10 @@ def enough_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full: BaseException | None = error  # perhaps inside what MONAI wraps around every error
-        while full is not None and not isinstance(full, torch.OutOfMemoryError):
-            full = full.__cause__ or full.__context__
-        if full is None:
+        full: BaseException | None = error
+        while isinstance(full, RuntimeError) and not isinstance(full, torch.OutOfMemoryError):
+            full = full.__cause__  # MONAI wraps an error, in RuntimeErrors that name it as their cause
+        if not isinstance(full, torch.OutOfMemoryError):
             raise
         said = ". ".join(str(full).split(". ")[:3])  # how much was wanted, of what, and how much is free
         raise OutOfMemory(" ".join(said.split()), remedy) from None
