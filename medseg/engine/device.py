@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,6 +126,14 @@ def shard(cases: Sequence) -> list:
 def place(network: torch.nn.Module, device: torch.device, spatial_dims: int) -> torch.nn.Module:
     """The network on the device, its weights in channels-last order."""
     return network.to(device, memory_format=memory_format(spatial_dims))  # type: ignore[call-overload]
+
+
+def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch, its tensors on the device; `sample` stays: this process reads it, and would wait for a GPU."""
+    return {
+        key: value.to(device, non_blocking=True) if torch.is_tensor(value) and key != "sample" else value
+        for key, value in batch.items()
+    }
 
 
 def first_process_first(work: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from medseg.config.errors import RunError
 from medseg.engine.budget import Budget
-from medseg.engine.device import autocast, choose_precision, memory_format, world_size
+from medseg.engine.device import autocast, choose_precision, memory_format, to_device, world_size
 from medseg.engine.memory import enough_memory
 
 SMALLER_STEPS = (
@@ -102,10 +102,7 @@ class SegmentationTrainer(Trainer):
     def _step(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         device = self.state.device
         torch.manual_seed((self.seed * 1_000_003 + self.state.iteration) % 2**63)  # dropout
-        # The samples' numbers are read by this process only: on a GPU it would have to wait for them.
-        batch = {
-            k: v.to(device, non_blocking=True) if torch.is_tensor(v) and k != "sample" else v for k, v in batch.items()
-        }
+        batch = to_device(batch, device)
         if self.augment is not None:
             batch = self.augment(batch)
         image = batch["image"].contiguous(memory_format=memory_format(batch["image"].ndim - 2))

@@ -23,7 +23,7 @@ from medseg.config.schema import AugmentationConfig
 from medseg.data.augment import Augment
 from medseg.data.encode import LabelEncoder
 from medseg.data.patches import PatchDataset, SampleSequence
-from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place, prepare
+from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place, prepare, to_device
 from medseg.losses import DeepSupervision, DiceCrossEntropy
 from medseg.networks import build_network
 from medseg.networks.summary import count_gmac
@@ -131,14 +131,9 @@ def measure(setting: Setting, device: torch.device, name: str, steps: int, worke
         pin_memory=device.type == "cuda",
     )
 
-    def moved(batch: dict) -> dict:
-        return {
-            k: v.to(device, non_blocking=True) if torch.is_tensor(v) and k != "sample" else v for k, v in batch.items()
-        }
-
-    fixed = moved(next(iter(loader)))
+    fixed = to_device(next(iter(loader)), device)
     alone = rate(setting.batch, ((lambda: step(fixed)) for _ in range(steps + 5)))
-    included = rate(setting.batch, ((lambda b=batch: step(augment(moved(b)))) for batch in loader))
+    included = rate(setting.batch, ((lambda b=batch: step(augment(to_device(b, device)))) for batch in loader))
     peak = next((flops for chip, flops in PEAKS.items() if chip in name), None)
     share = f"{alone * 3 * 2 * gmac * 1e9 / peak:.1%}" if peak else "unknown"
     kind = str(precision).removeprefix("torch.")
