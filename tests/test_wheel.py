@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.config.resources import resource_names
+from medseg.core.resources import resource_names
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,8 +7,8 @@ from medseg.bundle.components import network
 from medseg.bundle.facts import DataFacts
 from medseg.config.schema import Config
 from medseg.networks import build_network
-from medseg.networks.pretended import Pretended
-from medseg.networks.summary import count_parameters
+from medseg.networks.analysis.pretended import Pretended
+from medseg.networks.analysis.summary import count_parameters
 
 CARD = """\
 # {name}

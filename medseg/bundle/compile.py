@@ -17,9 +17,9 @@ from medseg.bundle.components import Component, target
 from medseg.bundle.facts import DataFacts
 from medseg.config.coding import recode
 from medseg.config.schema import Config
-from medseg.data.cases import list_inputs
-from medseg.data.encode import LabelEncoder
-from medseg.data.patches import SampleSequence
+from medseg.data.cases.dataset import list_inputs
+from medseg.data.training.encode import LabelEncoder
+from medseg.data.training.patches import SampleSequence
 from medseg.engine import device as hardware
 from medseg.engine.average import average_weights
 from medseg.engine.budget import Budget, samples_per_epoch

@@ -1,7 +1,7 @@
 """The components that the bundles share, as data in MONAI's bundle language.
 
 A component is written `target(UNet, spatial_dims=3)` with the class imported and becomes
-`{"_target_": "medseg.networks.decoders.unet.UNet", "spatial_dims": 3}`; `"@id"` refers to another component and
+`{"_target_": "medseg.networks.unet.UNet", "spatial_dims": 3}`; `"@id"` refers to another component and
 `"$..."` is an expression that MONAI evaluates.
 """
 
@@ -18,16 +18,16 @@ from monai.transforms import Compose
 
 from medseg.bundle.facts import DataFacts
 from medseg.config.cards import load_card
-from medseg.config.labels import Labels
 from medseg.config.schema import Config
-from medseg.data.augment import Augment, margin
-from medseg.data.cache import CachedDataset
-from medseg.data.cases import load_cases
-from medseg.data.crops import CropDataset
-from medseg.data.frequency import class_weights
-from medseg.data.patches import PatchDataset
-from medseg.data.photometric import Photometric
-from medseg.data.transforms import preprocessing_steps
+from medseg.core.labels import Labels
+from medseg.data.cases.dataset import load_cases
+from medseg.data.training.augment import Augment, margin
+from medseg.data.training.cache import CachedDataset
+from medseg.data.training.crops import CropDataset
+from medseg.data.training.frequency import class_weights
+from medseg.data.training.patches import PatchDataset
+from medseg.data.training.photometric import Photometric
+from medseg.data.training.transforms import preprocessing_steps
 from medseg.engine import device as hardware
 from medseg.engine.groups import parameter_groups
 from medseg.inference.colour import COLOUR_SCALES, ColourInferer

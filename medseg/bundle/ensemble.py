@@ -15,10 +15,10 @@ from medseg.bundle.compile import compile_evaluation, compile_inference
 from medseg.bundle.components import Component, target
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.write import LOGGING, to_yaml
-from medseg.config.errors import Problem, RunError
-from medseg.config.files import replace_file
 from medseg.config.schema import Config
-from medseg.data.cases import named_cases
+from medseg.core.errors import Problem, RunError
+from medseg.core.files import replace_file
+from medseg.data.cases.dataset import named_cases
 from medseg.engine import device as hardware
 from medseg.engine.ensemble import EnsembleEvaluator, MemberWeights, SeveralPreprocessings
 from medseg.engine.maps import SaveMapsd, SplitMomentsd

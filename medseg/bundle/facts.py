@@ -8,11 +8,11 @@ from pathlib import Path
 
 from medseg.config.cards import load_card
 from medseg.config.coding import recode
-from medseg.config.errors import ConfigError, Problem
-from medseg.config.labels import Labels, merge_classes
 from medseg.config.schema import Config
-from medseg.data.cases import Dataset, read_dataset
-from medseg.data.unnamed import channel_names
+from medseg.core.errors import ConfigError, Problem
+from medseg.core.labels import Labels, merge_classes
+from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.unnamed import channel_names
 from medseg.inference.colour import COLOUR_SCALES
 
 

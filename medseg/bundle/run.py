@@ -7,7 +7,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from medseg.config.errors import unwrapped
+from medseg.core.errors import unwrapped
 
 
 def run_bundle(folder: Path, name: str, **overrides: Any) -> ConfigWorkflow:

@@ -14,8 +14,8 @@ from medseg.bundle.card import data_license, model_card
 from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
 from medseg.bundle.facts import DataFacts, describe_data
 from medseg.bundle.metadata import compile_metadata
-from medseg.config.files import replace_file
 from medseg.config.schema import Config
+from medseg.core.files import replace_file
 
 TITLES = {
     "train": "Train the network; the best weights are in models/model.pt.",

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medseg.config.document import read_document
-from medseg.config.labels import Labels
-from medseg.config.plain import refusal
-from medseg.config.resources import resource_file
 from medseg.config.schema import Finding, Section
 from medseg.config.validate import validated
+from medseg.core.labels import Labels
+from medseg.core.plain import refusal
+from medseg.core.resources import resource_file
 
 Convention = Literal["medical", "voc", "cityscapes", "ade20k"]
 """Whose rules of evaluation."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from medseg.config.errors import ConfigError, Problem
-from medseg.config.labels import Labels
+from medseg.core.errors import ConfigError, Problem
+from medseg.core.labels import Labels
 
 BRATS = (2, 1, 4)  # oedema: whole tumour without core; necrosis and non-enhancing core; enhancing tumour
 WAYS = "own, brats, or {target: value}"

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
-from medseg.config.errors import ConfigError, Problem
-from medseg.config.plain import refusal
+from medseg.core.errors import ConfigError, Problem
+from medseg.core.plain import refusal
 
 Keys = tuple[str | int, ...]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from medseg.config.cards import load_card
 from medseg.config.document import Document, read_document, write_document
-from medseg.config.errors import ConfigError, Problem, did_you_mean
 from medseg.config.network import OPTIONS, NetworkConfig, options_of
 from medseg.config.postprocess import WORDS
-from medseg.config.resources import resource_file, resource_names
 from medseg.config.schema import Config
 from medseg.config.section import all_sections, key_docstrings
 from medseg.config.validate import validated
+from medseg.core.errors import ConfigError, Problem, did_you_mean
+from medseg.core.resources import resource_file, resource_names
 
 
 def find_config(name: str | Path) -> Path:

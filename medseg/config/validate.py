@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medseg.config.document import Document, Keys, dotted
-from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.core.errors import ConfigError, Problem, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 

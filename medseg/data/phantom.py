@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from medseg.config.errors import DataError
+from medseg.core.errors import DataError
 
 NAME = "Synthetic brain tumour phantom"
 MODALITIES = ("FLAIR", "T1w", "T1gd", "T2w")

@@ -19,10 +19,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
-from medseg.config.errors import DataError, Problem
-from medseg.config.labels import Labels
-from medseg.data.images import label_values, read_image, write_mask
-from medseg.data.pictures import is_picture
+from medseg.core.errors import DataError, Problem
+from medseg.core.labels import Labels
+from medseg.data.files.images import label_values, read_image, write_mask
+from medseg.data.files.pictures import is_picture
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.engine.maps import map_path

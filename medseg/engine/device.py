@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.engine.memory import keep_freed_memory
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

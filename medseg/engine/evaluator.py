@@ -14,7 +14,7 @@ from monai.engines import Evaluator
 from monai.inferers import Inferer
 from torch.utils.data import DataLoader, Dataset
 
-from medseg.config.errors import MedsegError, mistake_in
+from medseg.core.errors import MedsegError, mistake_in
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
 

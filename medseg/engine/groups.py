@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 
 
 def parameter_groups(network: nn.Module, learning_rate: float, encoder_factor: float) -> list[dict[str, Any]]:

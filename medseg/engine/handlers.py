@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.handlers import ValidationHandler
 
-from medseg.config.files import replacing
+from medseg.core.files import replacing
 from medseg.engine.device import rank
 from medseg.review.tensorboard import Board
 

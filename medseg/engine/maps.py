@@ -10,9 +10,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from medseg.config.labels import Labels
-from medseg.data.images import write_map
-from medseg.data.pictures import is_picture
+from medseg.core.labels import Labels
+from medseg.data.files.images import write_map
+from medseg.data.files.pictures import is_picture
 from medseg.inference.maps import LEVELS, GridLogits, native_maps
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from medseg.config.errors import RunError
+from medseg.core.errors import RunError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 

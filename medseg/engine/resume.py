@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from medseg.config.errors import RunError
+from medseg.core.errors import RunError
 from medseg.engine.device import rank
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"

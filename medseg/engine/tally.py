@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from monai.transforms import MapTransform
 
-from medseg.config.files import replace_file, replacing
-from medseg.data.images import label_values, read_image
+from medseg.core.files import replace_file, replacing
+from medseg.data.files.images import label_values, read_image
 from medseg.metrics.benchmarks import Benchmark, Tally
 from medseg.metrics.summary import BenchmarkTable
 

@@ -16,7 +16,7 @@ from monai.inferers import Inferer
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from medseg.config.errors import RunError
+from medseg.core.errors import RunError
 from medseg.engine.budget import Budget
 from medseg.engine.device import autocast, choose_precision, memory_format, to_device, world_size
 from medseg.engine.memory import enough_memory

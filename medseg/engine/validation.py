@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from ignite.metrics import Metric
 
-from medseg.config.labels import Labels
-from medseg.data.encode import LabelEncoder
+from medseg.core.labels import Labels
+from medseg.data.training.encode import LabelEncoder
 from medseg.engine.device import gather
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from medseg.config.errors import ConfigError, Problem, did_you_mean
-from medseg.config.labels import Labels
+from medseg.core.errors import ConfigError, Problem, did_you_mean
+from medseg.core.labels import Labels
 
 ROUNDING = 1e-6  # of a voxel: a component of exactly the least volume stays
 

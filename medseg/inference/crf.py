@@ -14,7 +14,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.core.errors import ConfigError, Problem, did_you_mean
 from medseg.inference.permutohedral import PermutohedralLattice
 
 

@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.maps import Moments
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.postprocess import MIB, covered, index_map, rearrange, sample, slice_bytes, whole_voxels
 
 LEVELS = 32767  # a map holds 0 to 1 in int16, half the size of float32: steps of 0.00003

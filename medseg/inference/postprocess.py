@@ -14,7 +14,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 from torch.nn import functional as F
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 
 # Headers store affines as float32: a grid that is nowhere further off than this many voxels is the same grid.
 SAME_GRID_VOXELS = 0.01

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.crf import CRFParameters, dense_crf
 
 GUIDES = ("stretched", "picture")

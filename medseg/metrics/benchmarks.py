@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 
 from medseg.config.cards import Card
-from medseg.config.errors import DataError, Problem, did_you_mean
-from medseg.config.labels import Labels
+from medseg.core.errors import DataError, Problem, did_you_mean
+from medseg.core.labels import Labels
 from medseg.metrics.confusion import confusion, value_counts
 from medseg.metrics.instances import FIRST, Instance, count_instances
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from medseg.config.files import replace_file
-from medseg.config.labels import Labels
+from medseg.core.files import replace_file
+from medseg.core.labels import Labels
 from medseg.metrics.confusion import bounding_box, where_values
 
 SCHEMA = "medseg-lesions/1"

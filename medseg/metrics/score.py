@@ -20,8 +20,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from medseg.config.errors import DataError, Problem
-from medseg.config.labels import Labels
+from medseg.core.errors import DataError, Problem
+from medseg.core.labels import Labels
 from medseg.metrics.confusion import Counts, bounding_box, count, where_values
 from medseg.metrics.surface import surface_distances
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from medseg.config.errors import DataError, Problem, did_you_mean
-from medseg.config.files import replace_file, replacing
 from medseg.config.postprocess import in_words
+from medseg.core.errors import DataError, Problem, did_you_mean
+from medseg.core.files import replace_file, replacing
 from medseg.metrics.confusion import Counts
 from medseg.metrics.score import METRICS, STATES, VOLUMES, CaseScore, State, score_case
 

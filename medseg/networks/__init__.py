@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from medseg.config.errors import ConfigError, Problem, did_you_mean
-from medseg.networks.decoders.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
-from medseg.networks.decoders.deeplabv3 import DeepLabV3, DeepLabV3Plus
-from medseg.networks.decoders.efficientfcn import EfficientFCN
-from medseg.networks.decoders.encnet import EncNet
-from medseg.networks.decoders.fcn import FCN, FCN8s, FCN16s, FCN32s
-from medseg.networks.decoders.fpn import FPN
-from medseg.networks.decoders.hrnet import HRNet
-from medseg.networks.decoders.monai import AttentionUNet, DynUNet, SegResNet, SwinUNETR
-from medseg.networks.decoders.pspnet import PSPNet
-from medseg.networks.decoders.unet import UNet
-from medseg.networks.decoders.unet_encoder import EncoderUNet
+from medseg.core.errors import ConfigError, Problem, did_you_mean
+from medseg.networks.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
+from medseg.networks.deeplabv3 import DeepLabV3, DeepLabV3Plus
+from medseg.networks.efficientfcn import EfficientFCN
+from medseg.networks.encnet import EncNet
+from medseg.networks.fcn import FCN, FCN8s, FCN16s, FCN32s
+from medseg.networks.fpn import FPN
+from medseg.networks.hrnet import HRNet
+from medseg.networks.monai import AttentionUNet, DynUNet, SegResNet, SwinUNETR
+from medseg.networks.pspnet import PSPNet
+from medseg.networks.unet import UNet
+from medseg.networks.unet_encoder import EncoderUNet
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "attentionunet": AttentionUNet,

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-from medseg.config.errors import ConfigError, Problem
-from medseg.networks.decoders.fcn import FCN32s
+from medseg.core.errors import ConfigError, Problem
+from medseg.networks.fcn import FCN32s
 
 INFLATIONS = ("mean", "centre")
 # Installed packages that hold weights: name -> distribution, module, file.

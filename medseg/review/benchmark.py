@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import __version__
-from medseg.config.files import replace_file
+from medseg.core.files import replace_file
 from medseg.metrics.summary import NAMES, BenchmarkTable
 from medseg.review.charts import curves
 from medseg.review.html import STATE_WORDS, number, stylesheet

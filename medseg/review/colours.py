@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 
 # Okabe & Ito (2008), "Color universal design", the ones that stand out on grey tissue first.
 PALETTE = (

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg import __version__
-from medseg.config.files import replace_file
-from medseg.config.labels import Labels
+from medseg.core.files import replace_file
+from medseg.core.labels import Labels
 from medseg.metrics.table import MetricsTable
 from medseg.review.charts import agreement, curves
 from medseg.review.colours import target_colours

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.config.labels import Labels
-from medseg.data.images import Image
+from medseg.core.labels import Labels
+from medseg.data.files.images import Image
 from medseg.metrics.confusion import bounding_box, where_values
 from medseg.metrics.score import CaseScore
 from medseg.review.colours import target_colours

@@ -6,8 +6,8 @@ from io import BytesIO
 
 import numpy as np
 
-from medseg.config.labels import Labels
-from medseg.data.pictures import palette
+from medseg.core.labels import Labels
+from medseg.data.files.pictures import palette
 
 SHOWN_SIDE = 640  # pixels of the longer side of a panel at most
 OPACITY = 0.65

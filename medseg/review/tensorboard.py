@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.config.errors import MedsegError
+from medseg.core.errors import MedsegError
 
 HOW_TO_READ = """
 # How to read this board

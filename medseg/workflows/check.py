@@ -14,13 +14,13 @@ from typing import Any
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
-from medseg.config.errors import ConfigError, Problem
-from medseg.config.labels import Labels
-from medseg.data.cases import Dataset, find_dataset
-from medseg.data.inspection import CaseFacts, Finding, inspect_case
-from medseg.data.unnamed import channel_names, found_classes
-from medseg.workflows.check_report import CheckReport, count_of
-from medseg.workflows.official import wrong_sizes
+from medseg.core.errors import ConfigError, Problem
+from medseg.core.labels import Labels
+from medseg.data.cases.dataset import Dataset, find_dataset
+from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
+from medseg.data.cases.unnamed import channel_names, found_classes
+from medseg.review.check_report import CheckReport, count_of
+from medseg.runs.official import wrong_sizes
 
 FEW_CASES = 5  # with a fifth held out, fewer than this and a class may be missing from either part
 

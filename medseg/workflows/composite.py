@@ -17,16 +17,16 @@ from torch.nn import functional as F
 
 from medseg.bundle.compile import compile_inference
 from medseg.bundle.facts import DataFacts
-from medseg.config.errors import ConfigError, DataError, MedsegError, PartialFailure, Problem, RunError, did_you_mean
-from medseg.config.labels import Labels
 from medseg.config.schema import Config
-from medseg.data.frames import cover, list_frames, read_background, read_frame, write_frame
+from medseg.core.errors import ConfigError, DataError, MedsegError, PartialFailure, Problem, RunError, did_you_mean
+from medseg.core.labels import Labels
+from medseg.data.files.frames import cover, list_frames, read_background, read_frame, write_frame
 from medseg.engine.device import autocast, choose_precision, memory_format, prepare
+from medseg.engine.machine import count_cores
 from medseg.engine.resume import load_weights
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.inference.matte import guided_matte, ramp
-from medseg.workflows.doctor import count_cores
-from medseg.workflows.run_folder import read_run
+from medseg.runs.folder import read_run
 
 SIZE = 192  # of the longer side, by default: most of the time goes into the network, and grows with its square
 WINDOW = 64  # the guided filter's radius is a 64th of the size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.config.load import load_config
-from medseg.config.resources import resource_file
+from medseg.core.resources import resource_file
 from medseg.data.phantom import write_phantom
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train, with_root

@@ -11,16 +11,16 @@ from typing import Any
 from medseg.bundle.components import FOLDS_FILE
 from medseg.bundle.ensemble import Member, write_ensemble
 from medseg.bundle.run import run_bundle
-from medseg.config.errors import PartialFailure, Problem, RunError
-from medseg.config.files import replace_file
-from medseg.data.cases import load_cases, named_cases
-from medseg.data.folds import read_folds
+from medseg.core.errors import PartialFailure, Problem, RunError
+from medseg.core.files import replace_file
+from medseg.data.cases.dataset import load_cases, named_cases
+from medseg.data.cases.folds import read_folds
 from medseg.engine.cohort import CohortReport
 from medseg.engine.device import process_group, rank
+from medseg.engine.machine import doctor
 from medseg.metrics.lesions import lesion_text, write_lesions
 from medseg.metrics.table import MetricsTable
-from medseg.workflows.decision import read_decided, say_cleaning
-from medseg.workflows.doctor import doctor
+from medseg.runs.decision import read_decided, say_cleaning
 from medseg.workflows.evaluate import Review
 from medseg.workflows.folds import evaluate_folds, fold_runs
 from medseg.workflows.predict import run_inference, wished

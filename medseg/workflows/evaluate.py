@@ -11,11 +11,11 @@ from typing import Any
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.run import run_bundle
 from medseg.bundle.write import write_bundle
-from medseg.config.errors import PartialFailure, Problem, RunError
 from medseg.config.load import dump_config
 from medseg.config.schema import Config
-from medseg.data.cases import load_cases
-from medseg.data.images import Image, label_values, read_image
+from medseg.core.errors import PartialFailure, Problem, RunError
+from medseg.data.cases.dataset import load_cases
+from medseg.data.files.images import Image, label_values, read_image
 from medseg.engine.cohort import CohortReport, mask_path
 from medseg.engine.device import first_process_first, process_group, rank
 from medseg.engine.tally import mean_iou_of_cases
@@ -28,7 +28,7 @@ from medseg.review.html import write_report
 from medseg.review.overlay import overlay_figure
 from medseg.review.picture import picture_figure
 from medseg.review.tensorboard import Board
-from medseg.workflows.decision import read_decided, say_cleaning
+from medseg.runs.decision import read_decided, say_cleaning
 
 
 def evaluate(

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.components import FOLDS_FILE
-from medseg.config.errors import ConfigError, PartialFailure, Problem, RunError
-from medseg.config.files import replace_file
 from medseg.config.schema import Config
-from medseg.data.cases import load_cases
+from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
+from medseg.core.files import replace_file
+from medseg.data.cases.dataset import load_cases
 from medseg.engine.device import process_group, rank
+from medseg.engine.machine import doctor
 from medseg.metrics.lesions import lesion_text, read_lesions, write_lesions
 from medseg.metrics.table import MetricsTable
-from medseg.workflows.decision import DECISION_FILE, read_decided
-from medseg.workflows.doctor import doctor
+from medseg.runs.decision import DECISION_FILE, read_decided
+from medseg.runs.folder import read_run
+from medseg.runs.folds import find_folds, keep_folds
 from medseg.workflows.evaluate import Review, evaluate
-from medseg.workflows.run_folder import read_run
-from medseg.workflows.splits import find_folds, keep_folds
 from medseg.workflows.train import train, with_root
 
 

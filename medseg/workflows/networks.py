@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from medseg.config.document import Document
-from medseg.config.errors import ConfigError, MedsegError, Problem
 from medseg.config.network import OPTIONS, NetworkConfig
 from medseg.config.section import Section
 from medseg.config.validate import validated
+from medseg.core.errors import ConfigError, MedsegError, Problem
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place
+from medseg.engine.machine import memory_info
 from medseg.networks import build_network
-from medseg.networks.pretended import Pretended
+from medseg.networks.analysis.pretended import Pretended
+from medseg.networks.analysis.receptive_field import Stage, effective_field, survey
+from medseg.networks.analysis.summary import count_activation_bytes, count_gmac, count_parameters
 from medseg.networks.pretrained import with_pretrained
-from medseg.networks.receptive_field import Stage, effective_field, survey
-from medseg.networks.summary import count_activation_bytes, count_gmac, count_parameters
-from medseg.workflows.doctor import memory_info
 
 SIZES = {2: (512, 512), 3: (96, 96, 96)}
 CHANNELS = {2: 3, 3: 1}

@@ -20,23 +20,23 @@ import torch
 
 from medseg.bundle.facts import describe_data
 from medseg.config.document import Document, dotted
-from medseg.config.errors import ConfigError
-from medseg.config.files import replace_file
 from medseg.config.load import load_config
 from medseg.config.schema import Config
 from medseg.config.validate import validated
-from medseg.data.cases import Dataset, read_dataset
-from medseg.data.fingerprint import Fingerprint, fingerprint
-from medseg.data.folds import Folds, find_patients, make_folds
-from medseg.data.unnamed import found_classes
+from medseg.core.errors import ConfigError
+from medseg.core.files import replace_file
+from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.folds import Folds, find_patients, make_folds
+from medseg.data.cases.unnamed import found_classes
 from medseg.engine.device import choose_device, choose_precision
+from medseg.engine.machine import count_cores
 from medseg.engine.memory import OutOfMemory
-from medseg.workflows.check_report import machine_memory
-from medseg.workflows.doctor import count_cores
-from medseg.workflows.plan_config import choose_all, patient_pattern
-from medseg.workflows.plan_rules import Choice, Machine, Sampling, choose_sampling
-from medseg.workflows.plan_write import config_text
-from medseg.workflows.step import Step, measure_step
+from medseg.planning.config import choose_all, patient_pattern
+from medseg.planning.fingerprint import Fingerprint, fingerprint
+from medseg.planning.rules import Choice, Machine, Sampling, choose_sampling
+from medseg.planning.step import Step, measure_step
+from medseg.planning.write import config_text
+from medseg.review.check_report import machine_memory
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 ATTEMPTS = 3

@@ -20,18 +20,18 @@ from medseg.bundle.compile import RAW_MASKS
 from medseg.bundle.ensemble import Member
 from medseg.bundle.facts import DataFacts
 from medseg.config.crf import CRFConfig, CRFName
-from medseg.config.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
-from medseg.config.labels import Labels
 from medseg.config.postprocess import PostprocessConfig, Step
 from medseg.config.schema import Config
+from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
+from medseg.core.labels import Labels
 from medseg.engine.cohort import mask_path
-from medseg.workflows.decision import SCHEMA, Decision
+from medseg.runs.decision import SCHEMA, Decision
+from medseg.runs.folder import read_run
+from medseg.selection.evidence import RULE, Trials, choose, judge, plain, thresholds
+from medseg.selection.trial import Part, TrialCase, attempt, survey
 from medseg.workflows.ensemble import score_members
-from medseg.workflows.evidence import RULE, Trials, choose, judge, plain, thresholds
 from medseg.workflows.folds import fold_runs, held_out_cases
-from medseg.workflows.run_folder import read_run
 from medseg.workflows.score import in_parallel
-from medseg.workflows.trial import Part, TrialCase, attempt, survey
 
 SHOWN = 5
 AGAIN = "medseg evaluate --run FOLDS --no-postprocess"

@@ -11,13 +11,13 @@ from medseg.bundle.facts import DataFacts
 from medseg.bundle.run import run_bundle
 from medseg.bundle.write import write_bundle
 from medseg.config.coding import recode
-from medseg.config.errors import PartialFailure, Problem
-from medseg.data.cases import list_inputs
+from medseg.core.errors import PartialFailure, Problem
+from medseg.data.cases.dataset import list_inputs
 from medseg.engine.cohort import CohortReport, mask_path
 from medseg.engine.device import first_process_first, process_group, rank
 from medseg.engine.memory import peak_memory_text
-from medseg.workflows.decision import read_decided, say_cleaning
-from medseg.workflows.volumes import read_volumes, volume_text, write_volumes
+from medseg.runs.decision import read_decided, say_cleaning
+from medseg.runs.volumes import read_volumes, volume_text, write_volumes
 
 
 def predict(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from medseg.config.errors import RunError
+from medseg.core.errors import RunError
 
 
 def review(run: Path, *, port: int = 6006) -> None:

@@ -14,17 +14,17 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
-from medseg.config.errors import ConfigError, DataError, Problem, did_you_mean
-from medseg.config.labels import Labels
-from medseg.data.images import Image, case_name, grid_difference, label_values, read_image
-from medseg.data.masks import MaskPair, match_masks
-from medseg.data.pictures import is_picture
+from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
+from medseg.core.labels import Labels
+from medseg.data.cases.masks import MaskPair, match_masks
+from medseg.data.files.images import Image, case_name, grid_difference, label_values, read_image
+from medseg.data.files.pictures import is_picture
+from medseg.engine.machine import count_cores
 from medseg.metrics.benchmarks import CONVENTIONS, Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
-from medseg.workflows.doctor import count_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
-from medseg.config.errors import ConfigError, DataError, PartialFailure, Problem
-from medseg.config.files import replacing
-from medseg.data.images import label_values, read_image
-from medseg.data.masks import find_masks
-from medseg.data.pictures import palette
+from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem
+from medseg.core.files import replacing
+from medseg.data.cases.masks import find_masks
+from medseg.data.files.images import label_values, read_image
+from medseg.data.files.pictures import palette
 from medseg.metrics.benchmarks import Benchmark, from_train_ids, unknown_values
 from medseg.metrics.confusion import value_counts
 

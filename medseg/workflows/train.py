@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 from medseg.bundle.run import run_bundle
-from medseg.config.errors import ConfigError
 from medseg.config.schema import Config
 from medseg.config.weights import absolute_weights
+from medseg.core.errors import ConfigError
 from medseg.engine.device import first_process_first, process_group, rank
+from medseg.planning.rehearse import rehearse
+from medseg.runs.folder import open_run
+from medseg.runs.official import check_official
 from medseg.workflows.evaluate import evaluate
-from medseg.workflows.official import check_official
-from medseg.workflows.rehearse import rehearse
-from medseg.workflows.run_folder import open_run
 
 
 def train(config: Config, *, run: Path, restart: bool = False, dry_run: bool = False) -> Path:

@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 
 from medseg.config.load import load_config
 from medseg.networks import build_network
-from medseg.workflows.run_folder import open_run, read_run
+from medseg.runs.folder import open_run, read_run
 
 SIDE = 512
 OWN = (

@@ -18,15 +18,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from medseg.config.augmentation import OF_CROPS
-from medseg.config.labels import Labels
 from medseg.config.schema import AugmentationConfig
-from medseg.data.augment import Augment
-from medseg.data.encode import LabelEncoder
-from medseg.data.patches import PatchDataset, SampleSequence
+from medseg.core.labels import Labels
+from medseg.data.training.augment import Augment
+from medseg.data.training.encode import LabelEncoder
+from medseg.data.training.patches import PatchDataset, SampleSequence
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place, prepare, to_device
 from medseg.losses import DeepSupervision, DiceCrossEntropy
 from medseg.networks import build_network
-from medseg.networks.summary import count_gmac
+from medseg.networks.analysis.summary import count_gmac
 
 # Dense bf16 FLOP/s by the vendors' datasheets; of other chips no share is printed.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12}

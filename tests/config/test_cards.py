@@ -11,8 +11,8 @@ from PIL import Image
 
 from medseg.config import cards
 from medseg.config.cards import load_card
-from medseg.config.errors import ConfigError
-from medseg.config.resources import resource_names
+from medseg.core.errors import ConfigError
+from medseg.core.resources import resource_names
 from medseg.data import phantom
 
 

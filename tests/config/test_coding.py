@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from medseg.config.coding import recode
-from medseg.config.errors import ConfigError
-from medseg.config.labels import Labels
+from medseg.core.errors import ConfigError
+from medseg.core.labels import Labels
 from medseg.engine.cohort import SaveMaskd
 from medseg.inference.postprocess import logits_to_mask
 

@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from medseg.config.crf import CRFConfig, CRFName
-from medseg.config.errors import ConfigError
 from medseg.config.load import load_config
+from medseg.core.errors import ConfigError
 from medseg.inference.crf import PUBLISHED, CRFParameters
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.config.document import Document, read_document, write_document
-from medseg.config.errors import ConfigError
-from medseg.config.plain import refusal
+from medseg.core.errors import ConfigError
+from medseg.core.plain import refusal
 
 
 def read(tmp_path: Path, text: str, *overrides: str) -> Document:

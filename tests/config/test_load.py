@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from medseg.config.errors import ConfigError, Problem
 from medseg.config.load import config_schema, dump_config, find_config, load_config
 from medseg.config.network import OPTIONS
-from medseg.config.resources import resource_names
 from medseg.config.schema import Config
+from medseg.core.errors import ConfigError, Problem
+from medseg.core.resources import resource_names
 
 
 def problems_of(tmp_path: Path, text: str, *overrides: str) -> dict[str, Problem]:

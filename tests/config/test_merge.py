@@ -9,9 +9,9 @@ import pytest
 
 from medseg.bundle.facts import DataFacts, describe_data
 from medseg.config.cards import load_card
-from medseg.config.errors import ConfigError, DataError
-from medseg.config.labels import Labels, merge_classes
 from medseg.config.load import dump_config, load_config
+from medseg.core.errors import ConfigError, DataError
+from medseg.core.labels import Labels, merge_classes
 
 LABELS = Labels(
     {"background": 0, "cat": 7, "dog": 2, "person": 5},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from medseg.config.errors import ConfigError
 from medseg.config.load import load_config
+from medseg.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(

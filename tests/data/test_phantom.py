@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medseg.config.errors import DataError
+from medseg.core.errors import DataError
 from medseg.data.phantom import CLASSES, MODALITIES, NON_ENHANCING_EVERY, write_phantom
 
 

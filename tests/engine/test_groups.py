@@ -7,7 +7,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.engine.budget import Budget
 from medseg.engine.groups import parameter_groups
 

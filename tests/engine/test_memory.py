@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from medseg.config.errors import PartialFailure
+from medseg.core.errors import PartialFailure
 from medseg.engine.evaluator import SegmentationEvaluator
 from medseg.engine.memory import OutOfMemory
 from medseg.engine.trainer import SegmentationTrainer
 from medseg.inference import postprocess
-from medseg.networks.decoders.unet import UNet
+from medseg.networks.unet import UNet
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 from tests.tiny import tiny_config

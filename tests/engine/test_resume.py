@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg.config.errors import RunError
 from medseg.config.load import load_config
+from medseg.core.errors import RunError
 from medseg.engine.resume import load_safely, load_weights, save_atomically
 from tests.pictures import LIGHT, pairs_overrides, write_pairs
 from tests.tiny import finish, medseg, same_weights, train_arguments

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.engine.validation import ValidationIoU
 
 LABELS = Labels({"sky": 4, "road": 0, "car": 9, "ghost": 2}, ignore_index=255, also_ignored=(7,), background=None)

@@ -10,8 +10,8 @@ from monai.transforms import FillHoles, KeepLargestConnectedComponent
 from scipy import ndimage
 from skimage.measure import label as connected
 
-from medseg.config.errors import ConfigError
-from medseg.config.labels import Labels
+from medseg.core.errors import ConfigError
+from medseg.core.labels import Labels
 from medseg.engine.cohort import CleanMaskd
 from medseg.inference.cleaning import clean_mask
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.inference import permutohedral
 from medseg.inference.crf import PUBLISHED, CRFParameters, dense_crf, published_parameters
 from medseg.inference.permutohedral import PermutohedralLattice

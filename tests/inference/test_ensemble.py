@@ -7,7 +7,7 @@ import torch
 from monai.inferers import SimpleInferer
 from torch import nn
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.ensemble import EnsembleInferer
 from medseg.inference.postprocess import mean_to_native, to_native
 

@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from scipy.stats import entropy as scipy_entropy
 from torch import nn
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.ensemble import EnsembleInferer
 from medseg.inference.maps import LEVELS, GridLogits, map_names, native_maps
 from medseg.inference.postprocess import mean_to_native, to_native

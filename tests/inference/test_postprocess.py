@@ -10,7 +10,7 @@ import SimpleITK
 import torch
 from monai.data import MetaTensor
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.postprocess import (
     LogitsToMaskd,
     index_map,

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 from torch.nn import functional as F
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.inference.crf import CRFParameters, dense_crf, published_parameters
 from medseg.inference.postprocess import LogitsToMaskd
 from medseg.inference.refine import DenseCRFd, guide_image, voxel_edges
@@ -131,7 +131,7 @@ def test_the_guide_undoes_units_and_outliers() -> None:
 
 
 def test_the_picture_is_what_the_file_holds() -> None:
-    from medseg.data.transforms import Normalized
+    from medseg.data.training.transforms import Normalized
 
     picture = torch.randint(0, 256, (3, 12, 13), generator=torch.Generator().manual_seed(0)).float()
     every = (slice(None), slice(None), slice(None))

@@ -12,8 +12,8 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as Offic
 from PIL import Image
 
 from medseg.config.cards import load_card
-from medseg.config.errors import DataError
-from medseg.config.labels import Labels
+from medseg.core.errors import DataError
+from medseg.core.labels import Labels
 from medseg.metrics.benchmarks import Benchmark, Tally
 from medseg.metrics.summary import BenchmarkTable
 

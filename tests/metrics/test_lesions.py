@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.metrics.lesions import LesionScore, lesion_summary, lesion_text, read_lesions, score_lesions, write_lesions
 
 LABELS = Labels({"background": 0, "lesion": 1, "organ": 2}, ignore_index=9)

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from medseg.config.errors import DataError
-from medseg.config.labels import Labels
+from medseg.core.errors import DataError
+from medseg.core.labels import Labels
 from medseg.metrics.score import METRICS, CaseScore, score_case
 
 CLASSES = Labels(classes={"background": 0, "anterior": 1, "posterior": 2})

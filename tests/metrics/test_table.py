@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.config.errors import DataError
-from medseg.config.labels import Labels
+from medseg.core.errors import DataError
+from medseg.core.labels import Labels
 from medseg.metrics.table import CaseScore, MetricsTable, score_case
 
 LABELS = Labels(classes={"background": 0, "anterior": 1, "posterior": 2})

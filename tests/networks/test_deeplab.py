@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.networks.decoders.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
-from medseg.networks.decoders.deeplabv3 import DeepLabV3, DeepLabV3Plus
+from medseg.networks.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
+from medseg.networks.deeplabv3 import DeepLabV3, DeepLabV3Plus
 from tests.networks.oracles import copy_weights, largest_difference, oracle
 
 SMALL = {"encoder_options": {"width": 0.125}}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medseg.networks.decoders.efficientfcn import EfficientFCN, HolisticDecoder
+from medseg.networks.efficientfcn import EfficientFCN, HolisticDecoder
 
 SMALL = {
     "encoder": "resnet18",

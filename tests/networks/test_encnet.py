@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medseg.networks.decoders.encnet import EncNet, Encoding
+from medseg.networks.encnet import EncNet, Encoding
 
 SMALL = {"encoder": "resnet18", "encoder_options": {"width": 0.125, "stem": "7x7"}, "channels": 16, "codes": 4}
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.networks.decoders.fcn import FCN, FCN8s, FCN16s, FCN32s
-from medseg.networks.layers import resize
-from medseg.networks.upsampling import linear_transposed, take
+from medseg.networks.blocks.layers import resize
+from medseg.networks.blocks.upsampling import linear_transposed, take
+from medseg.networks.fcn import FCN, FCN8s, FCN16s, FCN32s
 from tests.networks.oracles import copy_weights, largest_difference, oracle
 
 SMALL = {"fc_channels": 8, "encoder_options": {"width": 0.125}}

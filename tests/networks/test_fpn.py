@@ -7,9 +7,9 @@ import re
 import pytest
 import torch
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.networks import build_network
-from medseg.networks.decoders.fpn import FPN
+from medseg.networks.fpn import FPN
 from tests.networks.oracles import segmentation_models
 
 SMP_FORM = {

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.networks.decoders.hrnet import HRNet
 from medseg.networks.encoders.hrnet import HRNetEncoder
+from medseg.networks.hrnet import HRNet
 from tests.networks.oracles import torchvision
 
 SMALL = {"encoder": "hrnet_w18s", "encoder_options": {"width": 4, "stem_width": 4}}

@@ -10,10 +10,10 @@ from monai.networks import nets
 from torch import nn
 from torch.nn import functional as F
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.networks import NETWORKS, build_network
-from medseg.networks.convolution import Conv3d
-from medseg.networks.decoders.monai import padded
+from medseg.networks.blocks.convolution import Conv3d
+from medseg.networks.monai import padded
 
 AFFINE = ("instance", {"affine": True})
 # Name of the network, our options, MONAI's class and its arguments.

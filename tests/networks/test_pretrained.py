@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.networks import build_network
 from medseg.networks.encoders import build_encoder
 from medseg.networks.pretrained import PACKAGES, load_pretrained

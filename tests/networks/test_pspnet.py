@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.networks.decoders.pspnet import PSPNet, PyramidPooling
+from medseg.networks.pspnet import PSPNet, PyramidPooling
 
 
 def count(network: nn.Module) -> int:

@@ -7,10 +7,10 @@ import importlib
 import pytest
 import torch
 
-from medseg.config.errors import ConfigError
-from medseg.networks.decoders.fpn import FPN
+from medseg.core.errors import ConfigError
+from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.encoders.timm import TimmEncoder
-from medseg.networks.pretended import Pretended
+from medseg.networks.fpn import FPN
 from tests.networks.oracles import torchvision
 
 

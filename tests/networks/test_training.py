@@ -12,7 +12,7 @@ import torch
 
 from medseg.bundle.run import run_bundle
 from medseg.config.schema import Config
-from medseg.workflows.run_folder import open_run
+from medseg.runs.folder import open_run
 from medseg.workflows.train import train
 from tests.conftest import write_msd
 from tests.networks.test_contract import SMALL

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.networks import NETWORKS, build_network
 
 

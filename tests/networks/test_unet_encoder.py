@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.networks import build_network
-from medseg.networks.decoders.unet_encoder import EncoderUNet
 from medseg.networks.encoders import build_encoder
 from medseg.networks.pretrained import load_pretrained
+from medseg.networks.unet_encoder import EncoderUNet
 from tests.networks.oracles import copy_weights, largest_difference, segmentation_models, timm
 
 SMALL = {"encoder_options": {"width": 0.125}}

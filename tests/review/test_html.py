@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from medseg.config.labels import Labels
+from medseg.core.labels import Labels
 from medseg.metrics.table import MetricsTable, score_case
 from medseg.review.html import write_report
 

@@ -11,8 +11,8 @@ import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from PIL import Image as Picture
 
-from medseg.config.labels import Labels
-from medseg.data.images import Image
+from medseg.core.labels import Labels
+from medseg.data.files.images import Image
 from medseg.metrics.score import score_case
 from medseg.review.overlay import overlay_figure
 

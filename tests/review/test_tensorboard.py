@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medseg.config.errors import MedsegError
+from medseg.core.errors import MedsegError
 from medseg.review.tensorboard import Board
 
 

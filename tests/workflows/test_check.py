@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.config.errors import DataError
+from medseg.core.errors import DataError
 from medseg.data.phantom import write_phantom
 from medseg.workflows.check import check
 

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.workflows.ensemble import predict_ensemble
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train

@@ -12,9 +12,9 @@ import torch
 from PIL import Image as Pillow
 
 from medseg.cli import main
-from medseg.config.errors import ConfigError, DataError, PartialFailure, RunError
-from medseg.config.labels import Labels
 from medseg.config.load import load_config
+from medseg.core.errors import ConfigError, DataError, PartialFailure, RunError
+from medseg.core.labels import Labels
 from medseg.workflows.composite import choose_targets, composite
 from medseg.workflows.train import train
 
@@ -141,7 +141,7 @@ def test_files_of_every_kind_are_one_picture(run: Path, tmp_path: Path) -> None:
 
 
 def test_grey_of_16_bits_is_read_as_8(tmp_path: Path) -> None:
-    from medseg.data.frames import read_frame
+    from medseg.data.files.frames import read_frame
 
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     Pillow.fromarray(grey.astype(np.uint16) * 256 + 99).save(tmp_path / "deep.png")

@@ -13,12 +13,12 @@ import torch
 from monai.bundle import ConfigParser
 
 from medseg.bundle.compile import compile_inference
-from medseg.config.errors import RunError
+from medseg.core.errors import RunError
 from medseg.engine.resume import load_weights
 from medseg.inference.postprocess import to_native
+from medseg.runs.folder import read_run
 from medseg.workflows.ensemble import evaluate_ensemble, is_ensemble, predict_ensemble
 from medseg.workflows.predict import predict
-from medseg.workflows.run_folder import read_run
 
 
 def masks(folder: Path) -> dict[str, np.ndarray]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medseg.config.errors import ConfigError, DataError, RunError
+from medseg.core.errors import ConfigError, DataError, RunError
+from medseg.runs.folder import read_run
 from medseg.workflows.folds import evaluate_folds, fold_runs, train_folds
-from medseg.workflows.run_folder import read_run
 from tests.tiny import same_weights, tiny_config
 
 

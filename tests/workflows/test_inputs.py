@@ -14,9 +14,9 @@ import tifffile
 from PIL import Image as Pillow
 
 from medseg.bundle.facts import describe_data
-from medseg.config.errors import ConfigError
 from medseg.config.load import load_config
-from medseg.data.images import read_image
+from medseg.core.errors import ConfigError
+from medseg.data.files.images import read_image
 from medseg.workflows.check import check
 from medseg.workflows.plan import plan
 from medseg.workflows.predict import predict

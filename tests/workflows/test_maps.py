@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medseg.config.errors import DataError
-from medseg.data.images import write_map
-from medseg.data.masks import find_masks
+from medseg.core.errors import DataError
+from medseg.data.cases.masks import find_masks
+from medseg.data.files.images import write_map
 from medseg.engine.cohort import pending_cases
 from medseg.workflows.ensemble import predict_ensemble
 from medseg.workflows.predict import predict

@@ -15,19 +15,19 @@ from PIL import Image as Pillow
 
 from medseg.bundle.facts import describe_data
 from medseg.bundle.write import write_bundle
-from medseg.config.errors import ConfigError, DataError, RunError
 from medseg.config.load import load_config
 from medseg.config.schema import Config
-from medseg.data.cases import read_dataset
-from medseg.data.fingerprint import fingerprint
+from medseg.core.errors import ConfigError, DataError, RunError
+from medseg.data.cases.dataset import read_dataset
+from medseg.planning.fingerprint import fingerprint
+from medseg.runs.folder import open_run
+from medseg.runs.folds import class_presence
+from medseg.selection.trial import TrialCase, attempt
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.plan import plan
 from medseg.workflows.predict import predict
-from medseg.workflows.run_folder import open_run
 from medseg.workflows.score import score
-from medseg.workflows.splits import class_presence
 from medseg.workflows.train import train
-from medseg.workflows.trial import TrialCase, attempt
 from tests.tiny import finish, medseg, tiny_config
 
 OLD = "{sky: 0, tree: 2, road: 3, car: 7, bus: 9}"

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from medseg.config.errors import ConfigError
+from medseg.core.errors import ConfigError
 from medseg.networks import NETWORKS
-from medseg.networks.reach import NORM, POOLING
+from medseg.networks.analysis.reach import NORM, POOLING
+from medseg.review import networks_text
+from medseg.review.networks_text import as_text
 from medseg.workflows import networks as module
-from medseg.workflows import networks_text
 from medseg.workflows.networks import networks
-from medseg.workflows.networks_text import as_text
 
 TINY = ["network.widths=[4, 8]"]
 

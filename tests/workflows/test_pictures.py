@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from medseg.config.errors import ConfigError, DataError
 from medseg.config.load import load_config
+from medseg.core.errors import ConfigError, DataError
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from medseg.workflows.score import score

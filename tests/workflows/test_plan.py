@@ -15,17 +15,15 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from medseg.config.errors import ConfigError
 from medseg.config.load import load_config
-from medseg.data.fingerprint import CasePrint, Fingerprint, Intensities
+from medseg.core.errors import ConfigError
 from medseg.engine.memory import OutOfMemory
 from medseg.networks import build_network
-from medseg.networks.summary import count_gmac, count_parameters
-from medseg.workflows import plan as planning
-from medseg.workflows.plan import plan
-from medseg.workflows.plan_config import choose_all
-from medseg.workflows.plan_network import topology
-from medseg.workflows.plan_rules import (
+from medseg.networks.analysis.summary import count_gmac, count_parameters
+from medseg.planning.config import choose_all
+from medseg.planning.fingerprint import CasePrint, Fingerprint, Intensities
+from medseg.planning.network import topology
+from medseg.planning.rules import (
     Machine,
     choose_flips,
     choose_foreground,
@@ -34,8 +32,10 @@ from medseg.workflows.plan_rules import (
     parameters,
     validation_interval,
 )
+from medseg.planning.step import measure_step
+from medseg.workflows import plan as planning
+from medseg.workflows.plan import plan
 from medseg.workflows.predict import predict
-from medseg.workflows.step import measure_step
 from medseg.workflows.train import train
 
 CPU = Machine("cpu", 2, 12.0, 2)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from medseg.bundle.facts import describe_data
-from medseg.config.errors import ConfigError, PartialFailure, RunError
 from medseg.config.load import dump_config
 from medseg.config.postprocess import PostprocessConfig
+from medseg.core.errors import ConfigError, PartialFailure, RunError
 from medseg.metrics.table import MetricsTable
-from medseg.workflows.decision import SCHEMA, Decision, read_decided
+from medseg.runs.decision import SCHEMA, Decision, read_decided
 from medseg.workflows.ensemble import predict_ensemble
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.folds import evaluate_folds

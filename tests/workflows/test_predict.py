@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.runs.volumes import SHOWN, volume_text
 from medseg.workflows.predict import predict
-from medseg.workflows.volumes import SHOWN, volume_text
 from tests.tiny import finish, medseg
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.config.errors import RunError
+from medseg.core.errors import RunError
 from medseg.workflows.review import review
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.config.errors import ConfigError, DataError, PartialFailure, RunError
+from medseg.core.errors import ConfigError, DataError, PartialFailure, RunError
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train

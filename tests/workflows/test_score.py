@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from medseg.cli import app
 from medseg.config.cards import load_card
-from medseg.config.errors import ConfigError, DataError, PartialFailure
+from medseg.core.errors import ConfigError, DataError, PartialFailure
 from medseg.workflows.score import score
 from medseg.workflows.submission import write_submission
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from medseg.config.errors import did_you_mean
+from medseg.core.errors import did_you_mean
 from medseg.networks.encoders.efficientnet import EfficientNetLite0Encoder
 from medseg.networks.encoders.hrnet import HRNetEncoder
 from medseg.networks.encoders.plain import PlainEncoder

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.checkpointing import checkpointed
-from medseg.networks.convolution import convolution
-from medseg.networks.layers import make_norm, per_axis
+from medseg.networks.blocks.checkpointing import checkpointed
+from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.layers import make_norm, per_axis
 
 # repeats, kernel, whether the stage down-samples, expansion, channels
 STAGES = (

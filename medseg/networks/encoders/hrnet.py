@@ -9,10 +9,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.checkpointing import checkpointed
+from medseg.networks.blocks.checkpointing import checkpointed
+from medseg.networks.blocks.layers import make_norm, per_axis, resize
+from medseg.networks.blocks.relu import relu_after
 from medseg.networks.encoders.resnet import BasicBlock, Bottleneck, conv
-from medseg.networks.layers import make_norm, per_axis, resize
-from medseg.networks.relu import relu_after
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.networks.layers import ConvStack, per_axis
+from medseg.networks.blocks.layers import ConvStack, per_axis
 
 DOWNSAMPLES = ("stride", "pool")
 

@@ -11,10 +11,10 @@ import torch
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.networks.checkpointing import checkpointed
-from medseg.networks.convolution import convolution
-from medseg.networks.layers import make_norm, per_axis
-from medseg.networks.relu import add_to, relu_after
+from medseg.networks.blocks.checkpointing import checkpointed
+from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.layers import make_norm, per_axis
+from medseg.networks.blocks.relu import add_to, relu_after
 
 STEMS = ("7x7", "deep", "deep_wide")
 WIDTHS = (64, 128, 256, 512)

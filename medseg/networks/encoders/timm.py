@@ -7,7 +7,7 @@ import importlib
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
-from medseg.config.errors import ConfigError, Problem, did_you_mean
+from medseg.core.errors import ConfigError, Problem, did_you_mean
 
 
 class TimmEncoder(nn.Module):

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.networks.convolution import convolution
+from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.layers import make_norm, per_axis
+from medseg.networks.blocks.relu import relu_after
 from medseg.networks.encoders.resnet import scaled
-from medseg.networks.layers import make_norm, per_axis
-from medseg.networks.relu import relu_after
 
 VGG16_LAYERS = (2, 2, 3, 3, 3)
 VGG16_WIDTHS = (64, 128, 256, 512, 512)

@@ -1,0 +1,90 @@
+"""The verbs of the command line about pictures and their benchmarks; `cli.py` puts them among the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.options import Json, json_result
+from medseg.core.errors import PartialFailure
+
+
+def score(
+    prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
+    truth: Annotated[Path, typer.Option("--truth", metavar="DIR", help="Folder of their labels.")],
+    dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="What the values mean: cityscapes, ...")],
+    convention: Annotated[
+        str,
+        typer.Option("--convention", metavar="medical|voc|cityscapes|ade20k", help="Whose rules; default the card's."),
+    ] = "",
+    cases: Annotated[
+        Path | None, typer.Option("--cases", metavar="FILE", help="Score only the cases that this text file lists.")
+    ] = None,
+    train_ids: Annotated[
+        bool, typer.Option("--train-ids", metavar="", help="The masks hold trainIds instead of label values.")
+    ] = False,
+    tolerance_mm: Annotated[
+        float, typer.Option("--tolerance-mm", help="Tolerance of the surface Dice (medical).", min=0.0)
+    ] = 1.0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; default one a core.", min=1, show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score any method's masks, 2D or 3D, by the rules of a benchmark. Needs no model."""
+    from medseg.workflows.score import score
+
+    report = score(
+        prediction,
+        truth,
+        dataset=dataset,
+        convention=convention or None,
+        cases=cases,
+        train_ids=train_ids,
+        tolerance_mm=tolerance_mm,
+        workers=workers,
+    )
+    typer.echo(json.dumps(report.as_dict(), indent=2, allow_nan=False) if as_json else report.text())
+    if report.problems:
+        raise PartialFailure(report.shown_problems())
+
+
+def submission(
+    prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
+    dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="cityscapes, voc2012 or ade20k.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of what is to be submitted.")],
+    train_ids: Annotated[
+        bool, typer.Option("--train-ids", metavar="", help="The masks hold trainIds instead of label values.")
+    ] = False,
+) -> None:
+    """Write masks as a benchmark's server takes them: Cityscapes' labelIds, VOC's palette PNGs."""
+    from medseg.workflows.submission import write_submission
+
+    written = write_submission(prediction, dataset=dataset, output=output, train_ids=train_ids)
+    typer.echo(f"{len(written)} masks: {output}")
+
+
+def composite(
+    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a run on colour pictures.")],
+    source: Annotated[Path, typer.Option("--input", metavar="PATH", help="A picture, or a folder of frames.")],
+    background: Annotated[str, typer.Option("--background", metavar="PICTURE|COLOUR", help="What is put behind.")],
+    output: Annotated[Path, typer.Option("--output", metavar="PATH", help="Folder of the results, or one PNG.")],
+    target: Annotated[
+        list[str], typer.Option("--target", metavar="CLASS", help="What is kept; may be repeated. Default: person.")
+    ] = [],  # noqa: B006  (Typer copies it)
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=16, help="Longer side at which the network sees a frame; default 192."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replace the background of pictures, soft at the border; say how many frames a second."""
+    from medseg.workflows.composite import composite
+
+    with json_result(as_json) as result:
+        done = composite(run, input=source, background=background, output=output, target=target, size=size)
+        typer.echo(done.text())
+        result.update(done.as_dict())

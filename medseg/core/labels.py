@@ -1,0 +1,126 @@
+"""What the integers of a label mean, and what the channels of a network's output mean: pure data, no torch.
+
+A label is a map of integers. Its *classes* exclude one another (softmax over background and classes); its *regions* are
+unions of classes and may overlap (one sigmoid each), as whole tumour / tumour core / enhancing tumour in BraTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
+from medseg.core.plain import refusal
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names and values of a label map.
+
+    Args:
+        classes: name -> integer value in the label file; a background included, first.
+        regions: name -> values of the label file that belong to it; empty where classes are exclusive.
+        region_values: for each region, in order, the value written into a mask; later ones overwrite earlier ones
+            (nnU-Net's `regions_class_order`).
+        ignore_index: value of voxels that count nowhere (neither in a loss nor in a metric), or None.
+        colours: name of a class or region -> (red, green, blue), 0 to 255.
+        also_ignored: further values that count nowhere (Cityscapes has 15 labels that are not evaluated).
+        background: value of the class that is not scored; None where every class is (a natural image has no such class,
+            and VOC scores its background like any other).
+        merged: name of a class -> further values of the label file that count as it.
+
+    Raises:
+        DataError: a name would be code in a MONAI bundle (a `dataset.json` comes from anywhere).
+    """
+
+    classes: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    region_values: tuple[int, ...] = ()
+    ignore_index: int | None = None
+    colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    also_ignored: tuple[int, ...] = ()
+    background: int | None = 0
+    merged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        reasons = [reason for name in (*self.classes, *self.regions, *self.merged) if (reason := refusal(name))]
+        if reasons:
+            raise DataError([Problem("label names", reason, "rename the label") for reason in reasons])
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The value of every class in the label file, background first: channel k of a softmax means `values[k]`."""
+        return tuple(self.classes.values())
+
+    @property
+    def counts_as(self) -> dict[int, int]:
+        """Value of the label file -> value of the class that it counts as, where that is another one."""
+        return {value: self.classes[name] for name, values in self.merged.items() for value in values}
+
+    @property
+    def ignored(self) -> tuple[int, ...]:
+        """Every value whose voxels count nowhere."""
+        return self.also_ignored if self.ignore_index is None else (self.ignore_index, *self.also_ignored)
+
+    @property
+    def targets(self) -> dict[str, tuple[int, ...]]:
+        """What is scored: name -> label values, one entry a region, or a class (without the background)."""
+        if self.regions:
+            return dict(self.regions)
+        return {name: (value,) for name, value in self.classes.items() if value != self.background}
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The name of every output channel of a network."""
+        return tuple(self.regions) if self.regions else tuple(self.classes)
+
+
+REST = "rest"
+
+
+def merge_classes(labels: Labels, groups: Mapping[str, Sequence[str]]) -> Labels:
+    """The labels with one class in the place of every group of classes.
+
+    It takes value and colour of the one with the smallest value, so the background stays the background. Regions,
+    which are unions of the old classes, are gone.
+
+    Args:
+        groups: new name -> names of old classes; `rest` stands for all that no other group names.
+
+    Raises:
+        ConfigError: a name that is no class, a class in two groups or in none, or all of them in one.
+    """
+    problems: list[Problem] = []
+    owner: dict[str, str] = {}
+    for name, members in groups.items():
+        for member in members:
+            key = f"data.merge.{name}"
+            if member != REST and member not in labels.classes:
+                problems.append(Problem(key, f"no class {member!r}", did_you_mean(member, [*labels.classes, REST])))
+            elif member in owner:
+                problems.append(Problem(key, f"{member!r} is in {owner[member]!r} as well", "name it once"))
+            owner.setdefault(member, name)
+    left = [name for name in labels.classes if name not in owner]
+    if not problems and left and REST not in owner:
+        some = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        remedy = f"name them too, or give one class [{REST}]: all that is left"
+        problems.append(Problem("data.merge", f"leaves out {some}", remedy))
+    elif not problems and not left and REST in owner and REST not in labels.classes:
+        problems.append(Problem(f"data.merge.{owner[REST]}", f"nothing is left for {REST!r}", "leave it out"))
+    elif not problems and len(groups) == 1:
+        problems.append(Problem("data.merge", "makes one class of all", "name two classes or more"))
+    if problems:
+        raise ConfigError(problems)
+    values: dict[str, list[int]] = {}
+    for member, value in labels.classes.items():
+        values.setdefault(owner.get(member) or owner[REST], []).append(value)
+    values = {name: sorted(found) for name, found in sorted(values.items(), key=lambda item: min(item[1]))}
+    colour_of = {value: labels.colours[name] for name, value in labels.classes.items() if name in labels.colours}
+    return replace(
+        labels,
+        classes={name: found[0] for name, found in values.items()},
+        merged={name: tuple(found[1:]) for name, found in values.items() if len(found) > 1},
+        colours={name: colour_of[found[0]] for name, found in values.items() if found[0] in colour_of},
+        regions={},
+        region_values=(),
+    )

@@ -1,0 +1,93 @@
+"""`dataset.json` of a Medical Segmentation Decathlon or nnU-Net raw data set: layout, channels, labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.core.errors import DataError, Problem
+from medseg.core.labels import Labels
+
+
+def read_description(root: Path, file: Path) -> dict[str, Any]:
+    """The file as plain data; raises DataError if there is none, or it has no labels."""
+    if not root.is_dir():
+        raise DataError(Problem(str(root), "no such folder", "check data.root"))
+    try:
+        description = json.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        remedy = (
+            "data.root is the folder of a Medical Segmentation Decathlon or nnU-Net raw data set, or of pictures with"
+        )
+        remedy += " masks (images/ and labels/, or the layout of VOC, Cityscapes, ADE20K or CamVid)"
+        raise DataError(Problem(str(root), "has no dataset.json", remedy)) from None
+    except ValueError as error:
+        raise DataError(Problem(str(file), f"is not JSON: {error}")) from None
+    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
+        raise DataError(Problem(str(file), 'has no "labels"', 'expected {"labels": {"0": "background", ...}, ...}'))
+    return description
+
+
+def layout_of(description: Mapping[str, Any]) -> str:
+    """ "msd" (index -> name) or "nnunet" (name -> index or indices), by the direction in which labels are named."""
+    return "msd" if all(str(key).isdigit() for key in description["labels"]) else "nnunet"
+
+
+def channels_of(description: Mapping[str, Any], file: str, problems: list[Problem]) -> tuple[str, ...]:
+    """The names of the channels, in order; what is wrong is added to `problems`."""
+    channels = description.get("channel_names") or description.get("modality")
+    if not isinstance(channels, dict) or sorted(channels) != sorted(str(i) for i in range(len(channels))):
+        remedy = 'expected "channel_names" (or "modality"): {"0": "T1", "1": ...}'
+        problems.append(Problem(file, f"channels named as {channels!r}", remedy))
+        return ("0",)
+    return tuple(str(channels[str(i)]) for i in range(len(channels)))
+
+
+def labels_of(description: Mapping[str, Any], layout: str, file: str, problems: list[Problem]) -> Labels:
+    """What the labels mean; what is wrong is added to `problems`."""
+
+    def complain(what: str, remedy: str = "") -> None:
+        problems.append(Problem(file, what, remedy))
+
+    named: dict[str, tuple[int, ...]] = {}
+    for key, entry in description["labels"].items():
+        name, values = (entry, key) if layout == "msd" else (key, entry)
+        try:
+            numbers = tuple(int(value) for value in (values if isinstance(values, list) else [values]))
+        except (TypeError, ValueError):
+            complain(f"labels: {key!r} is {entry!r}", "expected a whole number, or a list of them")
+            continue
+        if not numbers or min(numbers) < 0 or max(numbers) > 255:
+            complain(f"labels: {key!r} is {entry!r}", "label values lie between 0 and 255")
+        elif str(name) in named:
+            complain(f"labels: the name {name!r} is there twice", "give each label its own name")
+        else:
+            named[str(name)] = numbers
+    ignored = named.pop("ignore", None)
+    background = [name for name, values in named.items() if values == (0,)]
+    if len(background) != 1:
+        complain("labels: no background", "the value 0 is the background")
+    for name in background:
+        named.pop(name)
+    zero = {background[0] if background else "background": 0}
+    ignore_index = ignored[0] if ignored else None
+
+    if all(len(values) == 1 for values in named.values()) and "regions_class_order" not in description:
+        classes = zero | {name: values[0] for name, values in sorted(named.items(), key=lambda item: item[1])}
+        if len(set(classes.values())) < len(classes):
+            complain(f"labels: two names for one value in {classes}")
+        return Labels(classes, ignore_index=ignore_index)
+
+    order = description.get("regions_class_order")
+    if not isinstance(order, list) or len(order) != len(named) or not all(isinstance(v, int) for v in order):
+        what = f"regions_class_order is {order!r}, but there are {len(named)} regions"
+        complain(what, "give the value that each region writes into a mask, in the order of the labels")
+        order = [values[0] for values in named.values()]
+    every = sorted({value for values in named.values() for value in values})
+    if unknown := sorted(set(order) - set(every)):
+        complain(f"regions_class_order writes {unknown}, which no region holds", f"known values: {every}")
+    alone = {values[0]: name for name, values in named.items() if len(values) == 1}
+    classes = zero | {alone.get(value, f"label_{value}"): value for value in every}
+    return Labels(classes, named, tuple(order), ignore_index)

@@ -1,0 +1,217 @@
+"""Folds of a cross-validation: stratified by class presence, grouped by patient, kept in a file.
+
+`splits.json` lists, for each fold, the cases to train on and those held out, as nnU-Net's `splits_final.json` does,
+with the seed, the patients where they were given, and what a reader should know of the folds.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.core.errors import DataError, Problem, did_you_mean
+
+SCHEMA = "medseg-splits/1"
+SHOWN = 5  # of many wrong cases, so many are named
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Names of cases."""
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """All folds; `patients` (case -> patient) is empty where every case is a patient of its own."""
+
+    folds: tuple[Fold, ...]
+    seed: int | None = None
+    patients: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """As `splits.json` keeps it."""
+        folds = [{"train": list(fold.training), "val": list(fold.validation)} for fold in self.folds]
+        content = {"schema": SCHEMA, "seed": self.seed, "notes": list(self.notes), "folds": folds}
+        return json.dumps(content | ({"patients": dict(self.patients)} if self.patients else {}), indent=1) + "\n"
+
+    def fold(self, number: int, source: str = "data.fold") -> Fold:
+        """Raises DataError when there is no such fold."""
+        if not 0 <= number < len(self.folds):
+            what = f"there is no fold {number}: {len(self.folds)} folds, counted from 0"
+            raise DataError(Problem(source, what, f"give a number from 0 to {len(self.folds) - 1}"))
+        return self.folds[number]
+
+
+def make_folds(presence: Mapping[str, AbstractSet[str]], patients: Mapping[str, str], count: int, seed: int) -> Folds:
+    """Divide the cases so that every fold has its share of every class, and no patient stands in two.
+
+    Greedily, the rarest class first (iterative stratification: Sechidis et al. 2011, ECML PKDD, 145-158).
+
+    Args:
+        presence: case -> the classes that it has.
+        patients: case -> patient; a case that is not named is a patient of its own.
+
+    Raises:
+        DataError: fewer patients than folds.
+    """
+    members: dict[str, list[str]] = {}
+    for case in sorted(presence):
+        members.setdefault(patients.get(case, case), []).append(case)
+    if len(members) < count:
+        remedy = f"set data.folds to {len(members)} or fewer" if len(members) > 1 else "add cases of other patients"
+        raise DataError(Problem("data.folds", f"{count} folds of {len(members)} patient(s)", remedy))
+    names = list(members)
+    random.Random(seed).shuffle(names)
+    has = {name: frozenset().union(*(presence[case] for case in members[name])) for name in names}
+    classes = sorted(frozenset().union(*has.values()))
+    wanted = {one: [sum(one in has[name] for name in names) / count] * count for one in classes}
+    room = [len(presence) / count] * count
+    held_out: list[list[str]] = [[] for _ in range(count)]
+    remaining = list(names)
+    while remaining:
+        left = {one: sum(one in has[name] for name in remaining) for one in classes}
+        rarest = min((one for one in classes if left[one]), key=lambda one: left[one], default=None)
+        name = next(name for name in remaining if rarest is None or rarest in has[name])
+        need = wanted[rarest] if rarest is not None else [0.0] * count
+        fold = max(range(count), key=lambda number: (need[number], room[number], -number))
+        held_out[fold] += members[name]
+        room[fold] -= len(members[name])
+        for one in has[name]:
+            wanted[one][fold] -= 1
+        remaining.remove(name)
+    folds = tuple(
+        Fold(tuple(sorted(set(presence) - set(out))), tuple(sorted(out)))
+        for out in held_out  # an empty fold is impossible: the fold with the most room comes first
+    )
+    grouped = {case: patients[case] for case in sorted(presence) if case in patients}
+    return Folds(folds, seed, grouped, tuple(_notes(folds, presence, patients)))
+
+
+def _notes(folds: Sequence[Fold], presence: Mapping[str, AbstractSet[str]], patients: Mapping[str, str]) -> list[str]:
+    """What is wanting: a class that a fold does not train on, or cannot be scored on, and why."""
+    notes = []
+    for name in sorted(frozenset().union(*presence.values())):
+        who = {patients.get(case, case) for case, classes in presence.items() if name in classes}
+        without = [n for n, fold in enumerate(folds) if not any(name in presence[case] for case in fold.training)]
+        unscored = [n for n, fold in enumerate(folds) if not any(name in presence[case] for case in fold.validation)]
+        if without:
+            notes.append(f"fold {_listed(without)} trains without the class {name!r}: only {len(who)} patient has it")
+        if unscored:
+            notes.append(f"fold {_listed(unscored)} holds out no case with {name!r}: {len(who)} patient(s) have it")
+    return notes
+
+
+def read_folds(
+    path: str | Path, cases: Sequence[str], patients: Mapping[str, str] | None = None, presence: Any = None
+) -> Folds:
+    """Folds of a file in our or nnU-Net's format, checked against the cases of the data set.
+
+    Args:
+        cases: names of all labelled cases.
+        patients: case -> patient; default: those that the file names.
+        presence: case -> its classes, for notes on classes that a fold lacks; None: not looked at.
+
+    Raises:
+        DataError: no such file, another format, a case that the data set does not have, a case or a patient in both
+            parts of a fold, a part without any case.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        listed = content["folds"] if isinstance(content, dict) else content
+        folds = tuple(Fold(tuple(map(str, entry["train"])), tuple(map(str, entry["val"]))) for entry in listed)
+    except FileNotFoundError:
+        raise DataError(Problem(str(path), "no such file", "data.folds_file names a splits.json")) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = 'expected [{"train": [case, ...], "val": [case, ...]}, ...], as nnU-Net writes it'
+        raise DataError(Problem(str(path), f"holds no folds: {type(error).__name__}: {error}", remedy)) from None
+    document: dict[str, Any] = content if isinstance(content, dict) else {}
+    who = dict(document.get("patients") or {}) if patients is None or not patients else dict(patients)
+    problems = [] if folds else [Problem(str(path), "has no fold")]
+    for number, fold in enumerate(folds):
+        problems += _faults(f"{path}: fold {number}", fold, cases, who)
+    if problems:
+        raise DataError(problems)
+    notes = list(_notes(folds, presence, who)) if presence is not None else list(document.get("notes") or [])
+    if left := sorted(set(cases) - {case for fold in folds for case in fold.validation}):
+        notes.append(f"{len(left)} cases are held out in no fold: {', '.join(left[:SHOWN])}" + _more(left))
+    return Folds(folds, document.get("seed"), who, tuple(dict.fromkeys(notes)))
+
+
+def _faults(where: str, fold: Fold, cases: Sequence[str], patients: Mapping[str, str]) -> list[Problem]:
+    found = []
+    unknown = sorted({*fold.training, *fold.validation} - set(cases))
+    for case in unknown[:SHOWN]:
+        found.append(Problem(where, f"no case {case!r} in the data set", did_you_mean(case, list(cases)[:200])))
+    if unknown[SHOWN:]:
+        found.append(Problem(where, f"and {len(unknown) - SHOWN} more cases that the data set does not have"))
+    for part, names in (("train", fold.training), ("val", fold.validation)):
+        if not names:
+            found.append(Problem(where, f"{part} is empty"))
+        if repeated := [name for name, times in Counter(names).items() if times > 1]:
+            found.append(Problem(where, f"{part} names {', '.join(repeated[:SHOWN])} twice{_more(repeated)}"))
+    if both := sorted(set(fold.training) & set(fold.validation)):
+        found.append(Problem(where, f"trains on cases that it holds out: {', '.join(both[:SHOWN])}{_more(both)}"))
+    elif shared := sorted(
+        {patients.get(case, case) for case in fold.training} & {patients.get(case, case) for case in fold.validation}
+    ):
+        what = f"the same patients in both parts: {', '.join(shared[:SHOWN])}{_more(shared)}"
+        found.append(Problem(where, what, "results would look better than they are: hold a patient out with all cases"))
+    return found
+
+
+def find_patients(
+    cases: Sequence[str], pattern: str | None, table: str | None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Case -> patient by a pattern or a table, else as the data set says (`known`); empty where nothing says so.
+
+    Raises:
+        DataError: cases whose name the pattern does not match, or that the table does not list.
+    """
+    if pattern is not None:
+        found = {case: re.search(pattern, case) for case in cases}
+        missing = [case for case, match in found.items() if match is None or not match[min(1, len(match.groups()))]]
+        where, who = "data.patient_pattern", {c: m[min(1, len(m.groups()))] for c, m in found.items() if m is not None}
+    elif table is not None:
+        where, who = table, _read_table(Path(table))
+        missing = [case for case in cases if case not in who]
+    else:
+        return {case: known[case] for case in cases if case in known} if known else {}
+    if missing:
+        what = f"says of {len(missing)} cases no patient: {', '.join(missing[:SHOWN])}{_more(missing)}"
+        raise DataError(Problem(where, what, "every case needs a patient, so that none stands in two folds"))
+    return {case: str(who[case]) for case in cases}
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter="\t" if "\t" in first else ";" if ";" in first else ","))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(Problem(str(path), f"cannot be read: {error}", "data.patient_table is a CSV file")) from None
+    if not rows or not {"case", "patient"} <= set(rows[0]):
+        got = ", ".join(map(str, rows[0])) if rows else "nothing"
+        raise DataError(Problem(str(path), f"has the columns {got}", "expected the columns case and patient"))
+    return {row["case"]: row["patient"] for row in rows if row["case"] and row["patient"]}
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _more(names: Sequence[str]) -> str:
+    return f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

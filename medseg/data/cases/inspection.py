@@ -1,0 +1,192 @@
+"""Look at one case before training: what it measures, and everything that is wrong with it, all at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from medseg.core.errors import DataError, Problem
+from medseg.core.labels import Labels
+from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
+
+COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
+RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong (`error`) or odd (`warning`). Findings of one `kind` are shown together."""
+
+    level: Literal["error", "warning"]
+    kind: str
+    case: str
+    file: str
+    detail: str
+    remedy: str = ""
+
+    def problem(self) -> Problem:
+        """The same, as an error shows it."""
+        where = ": ".join(part for part in (self.case, self.file) if part)
+        return Problem(where, f"{self.kind}: {self.detail}" if self.detail else self.kind, self.remedy)
+
+
+@dataclass
+class CaseFacts:
+    """What one case measures; what could not be read stays empty.
+
+    `voxels` and `components` go from the name of a class or region to the number of its voxels and of its connected
+    components (face neighbours); both are None without a readable label.
+    """
+
+    case: str
+    labelled: bool
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    orientation: str = ""
+    channels: int = 0
+    voxels: dict[str, int] | None = None
+    components: dict[str, int] | None = None
+    digest: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size as float32 image and uint8 label on the file's own grid: what the cache stores and a loader holds."""
+        return int(np.prod(self.shape, dtype=np.int64)) * (4 * self.channels + self.labelled) if self.shape else 0
+
+
+def counted(labels: Labels) -> dict[str, tuple[int, ...]]:
+    """What is counted: name -> label values, every class but the background, then every region."""
+    classes = {name: (value,) for name, value in labels.classes.items() if value != labels.background}
+    return {**classes, **labels.regions}
+
+
+def inspect_case(case: dict[str, Any], channels: Sequence[str], labels: Labels) -> CaseFacts:
+    """Read the files of one case (as in `data.cases`) and judge them. Never raises for what is wrong with a file.
+
+    Files that do not exist are passed over in silence: whoever listed the case has reported them.
+    """
+    facts = CaseFacts(str(case["case"]), labelled="label" in case)
+    paths = [case["image"]] if isinstance(case["image"], str) else list(case["image"])
+    try:
+        image = _inspect_image(facts, [Path(path) for path in paths], channels)
+        if "label" in case and Path(case["label"]).is_file():
+            _inspect_label(facts, Path(case["label"]), image, labels)
+    except Exception as error:  # one strange case must not hide the findings in all the others
+        what = f"{type(error).__name__}: {error}"
+        facts.findings.append(Finding("error", "case that could not be checked", facts.case, "", what[:200]))
+    return facts
+
+
+def _inspect_image(facts: CaseFacts, paths: list[Path], channels: Sequence[str]) -> Image | None:
+    """The first readable file of the image, for the label to be compared with."""
+    images = []
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        if not path.exists():
+            continue
+        try:
+            one = read_image(path, channel_axis=len(paths) == 1)
+        except DataError as error:
+            _report(facts, "unreadable image", error, path)
+            continue
+        images.append(one)
+        digest.update(np.ascontiguousarray(one.array).data)
+        _inspect_voxels(facts, one, path)
+    if not images:
+        return None
+    first = images[0]
+    for other in images[1:]:
+        _compare(facts, "channels on different grids", first, other)
+    facts.shape, facts.spacing_mm = first.shape, first.spacing_mm
+    facts.orientation = "".join(str(code) for code in nib.aff2axcodes(first.affine)[: len(first.shape)])
+    facts.channels = len(paths) if len(paths) > 1 else len(first.array)
+    facts.digest = digest.hexdigest()
+    if len(paths) == 1 and facts.channels != len(channels):
+        what = f"{facts.channels} in the file of shape {first.shape}, {len(channels)} in dataset.json"
+        turned = first.shape[0] == len(channels) > 1
+        remedy = "the channels seem to come first: write them last" if turned else f"expected {', '.join(channels)}"
+        _add(facts, "error", "wrong number of channels", first.path, what, remedy)
+    if is_nifti(first.path) and first.sform_code == first.qform_code == 0:
+        what = "sform and qform codes are 0"
+        remedy = "the orientation below is a guess: convert the scan again, or set the header's affine"
+        _add(facts, "warning", "header that does not say how the patient lies", first.path, what, remedy)
+    return first
+
+
+def _inspect_voxels(facts: CaseFacts, image: Image, path: Path) -> None:
+    for index, channel in enumerate(image.array):
+        name = f"channel {index}: " if len(image.array) > 1 else ""
+        low, high = float(channel.min()), float(channel.max())  # not finite if any voxel is not
+        if not (np.isfinite(low) and np.isfinite(high)):
+            nans, infinite = int(np.isnan(channel).sum()), int(np.isinf(channel).sum())
+            what = f"{name}{nans} NaN, {infinite} infinite of {channel.size}"
+            remedy = (
+                "find where they come from (a division in a preprocessing step?), or replace them by the background"
+            )
+            _add(facts, "error", "NaN or infinite voxels", path, what, remedy)
+        elif low == high:
+            what = f"{name}every voxel is {low:g}"
+            _add(facts, "warning", "image without contrast", path, what, "look at it: is the export damaged?")
+
+
+def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: Labels) -> None:
+    try:
+        label = read_image(path, channel_axis=False)
+    except DataError as error:
+        _report(facts, "unreadable label", error, path)
+        return
+    if image is not None:
+        _compare(facts, "label on another grid than its image", image, label)
+    try:
+        values = label_values(label)[0]
+    except DataError as error:
+        _report(facts, "label values that are no classes", error, path)
+        return
+    counts = np.bincount(values.ravel(), minlength=256)
+    known = {*labels.values, *(value for region in labels.regions.values() for value in region), *labels.ignored}
+    unknown = [int(value) for value in np.flatnonzero(counts) if int(value) not in known]
+    if unknown:
+        some = ", ".join(f"{value} ({counts[value]} voxels)" for value in unknown[:5]) + ", ..." * (len(unknown) > 5)
+        expected = ", ".join(f"{value} {name}" for name, value in labels.classes.items())
+        remedy = f"dataset.json names {expected}: add the value there, or recode the file"
+        _add(facts, "error", "unexpected label values", path, some, remedy)
+    facts.voxels = {name: int(counts[list(members)].sum()) for name, members in counted(labels).items()}
+    facts.components = {name: _components(values, members) for name, members in counted(labels).items()}
+    if not sum(facts.voxels.values()):
+        remedy = "right for a healthy subject; otherwise the annotation is lost or belongs to another file"
+        _add(facts, "error", "empty label", path, "no voxel of any class", remedy)
+
+
+def _components(values: np.ndarray, members: Sequence[int]) -> int:
+    mask = np.isin(values, members)
+    if not mask.any():
+        return 0
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return int(ndimage.label(mask[box])[1])
+
+
+def _compare(facts: CaseFacts, kind: str, image: Image, other: Image) -> None:
+    if difference := grid_difference(image, other):
+        remedy = COPY_HEADER if image.shape == other.shape else RESAMPLE_LABEL
+        remedy += f" (tolerance: {GRID_TOLERANCE_VOXELS:g} voxel)"
+        _add(facts, "error", kind, other.path, difference, remedy)
+
+
+def _report(facts: CaseFacts, kind: str, error: DataError, path: Path) -> None:
+    for problem in error.problems:
+        what = problem.what.removeprefix("unreadable image: ")
+        _add(facts, "error", kind, path, what, problem.remedy or "correct the file, or take the case out")
+
+
+def _add(
+    facts: CaseFacts, level: Literal["error", "warning"], kind: str, path: Path, detail: str, remedy: str = ""
+) -> None:
+    facts.findings.append(Finding(level, kind, facts.case, path.name, detail, remedy))

@@ -1,0 +1,87 @@
+"""A CSV or TSV file, one line a case: `case`, `patient`, `image` (or `image_T1w`, `image_FLAIR`, ...) and `label`.
+
+Paths are absolute or from the folder of the file; an image may be the folder of a DICOM series. Columns `image_NAME`
+are the channels, in their order. Without `case`, a case has its first image's name; without a `label` in its line, it
+has none. Other columns (age, centre) are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from medseg.core.errors import DataError, Problem, did_you_mean
+from medseg.data.cases.layouts.files import Found, case_of, existing, one_or_list
+
+LISTS = (".csv", ".tsv")
+EXPECTED = "expected image (or image_NAME, one a channel), label, and perhaps case and patient"
+
+
+def is_list(path: Path) -> bool:
+    """Whether the path is that of a list."""
+    return path.name.lower().endswith(LISTS) and path.is_file()
+
+
+def read_list(path: Path) -> Found:
+    """The cases of a list; what is wrong with a line is told with its number.
+
+    Raises:
+        DataError: the file cannot be read, or has no columns of images.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = "\t" if "\t" in first else ";" if ";" in first else ","
+            reader = csv.reader(file, delimiter=delimiter)
+            rows = [(reader.line_num, [entry.strip() for entry in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(Problem(str(path), f"cannot be read: {error}", "save it as CSV in UTF-8")) from None
+    header = rows[0][1] if rows else []
+    images = [name for name in header if name == "image" or name.startswith("image_")]
+    if not images or len(set(header)) < len(header) or ("image" in images and len(images) > 1):
+        raise DataError(Problem(f"{path}:1", f"has the columns {', '.join(header) or 'of nothing'}", EXPECTED))
+    named = tuple(name.removeprefix("image_") for name in images) if images != ["image"] else ()
+    found = Found(channels=named)
+    if "label" not in header and (guess := did_you_mean("label", header)).startswith("did you mean"):
+        found.problems.append(Problem(f"{path}:1", "has no column label", f"{guess} Call that column label"))
+    patients: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, entries in rows[1:]:
+        if not any(entries):
+            continue
+        where = f"{path}:{number}"
+        if len(entries) != len(header):
+            what = f"{len(entries)} entries under {len(header)} columns"
+            found.problems.append(Problem(where, what, "one entry a column; quote an entry that holds the separator"))
+            continue
+        row = dict(zip(header, entries, strict=True))
+        if missing := [name for name in images if not row[name]]:
+            found.problems.append(Problem(where, f"has no {', '.join(missing)}", "every case needs every channel"))
+            continue
+        case = row.get("case") or case_of(path.parent / row[images[0]])
+        if "/" in case or "\\" in case or case in (".", ".."):
+            found.problems.append(
+                Problem(where, f"the case is called {case!r}", "masks get its name: leave out slashes")
+            )
+            continue
+        if case in lines:
+            what = f"the case {case!r} is there twice, in line {lines[case]} too"
+            found.problems.append(Problem(where, what, "give each line its own name in a column case"))
+            continue
+        lines[case] = number
+        if "patient" in row:
+            if not row["patient"]:
+                remedy = "every case needs a patient, so that none stands in two folds"
+                found.problems.append(Problem(where, "names no patient", remedy))
+            patients[case] = row["patient"]
+        problems: list[Problem] = []
+        entry = {"case": case, "image": one_or_list([existing(path.parent / row[name], problems) for name in images])}
+        if row.get("label"):
+            entry["label"] = existing(path.parent / row["label"], problems)
+        (found.cases if "label" in entry else found.unlabelled).append(entry)
+        found.problems += [Problem(where, f"{problem.where}: {problem.what}", problem.remedy) for problem in problems]
+    if not found.cases and not found.unlabelled and not found.problems:
+        found.problems.append(Problem(str(path), "lists no case", "one line a case"))
+    found.patients = patients
+    return found

@@ -1,0 +1,60 @@
+"""nnU-Net raw: `imagesTr/{case}_0000.nii.gz`, one file a channel, and `labelsTr/{case}.nii.gz`; or a list of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.core.errors import Problem
+from medseg.data.cases.layouts.files import CHANNEL, Case, existing, image_files, one_or_list
+from medseg.data.files.images import ENDINGS, case_name
+from medseg.data.files.pictures import is_picture
+
+
+def nnunet_cases(
+    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
+) -> tuple[list[Case], list[Case]]:
+    """(labelled, unlabelled); what is wrong is added to `problems`."""
+    if isinstance(description.get("dataset"), dict):  # files listed one by one, with paths of any kind
+        listed = []
+        for name, entry in description["dataset"].items():
+            images = [existing(root / file, problems) for file in entry["images"]]
+            listed.append(
+                {"case": name, "image": one_or_list(images), "label": existing(root / entry["label"], problems)}
+            )
+        return listed, _folder(root / "imagesTs", None, "", channels, problems)
+    ending = description.get("file_ending", ".nii.gz")
+    if ending not in ENDINGS:
+        problems.append(Problem(str(root / "dataset.json"), f"file_ending {ending!r}", f"known: {', '.join(ENDINGS)}"))
+        return [], []
+    cases = _folder(root / "imagesTr", root / "labelsTr", ending, channels, problems)
+    return cases, _folder(root / "imagesTs", None, ending, channels, problems)
+
+
+def _folder(images: Path, labels: Path | None, ending: str, channels: int, problems: list[Problem]) -> list[Case]:
+    groups: dict[str, dict[int, Path]] = {}
+    for file in image_files(images):
+        if match := CHANNEL.match(case_name(file)):
+            if file.name.endswith(ending):
+                groups.setdefault(match["case"], {})[int(match["channel"])] = file
+        else:
+            remedy = "nnU-Net names images {case}_0000, {case}_0001, ..., one file a channel"
+            problems.append(Problem(str(file), "is named as no channel", remedy))
+    names = set(groups)
+    if labels is not None:
+        names |= {case_name(file) for file in image_files(labels)}
+    cases = []
+    for name in sorted(names):
+        files = groups.get(name, {})
+        for channel in set(files) - set(range(channels)):
+            problems.append(Problem(str(files[channel]), f"is one channel too many: dataset.json names {channels}"))
+        wanted = (
+            1 if set(files) == {0} and is_picture(files[0]) else channels
+        )  # a picture holds its colours in one file
+        paths = [existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(wanted)]
+        case: Case = {"case": name, "image": one_or_list(paths)}
+        if labels is not None:
+            case["label"] = existing(labels / f"{name}{ending}", problems)
+        cases.append(case)
+    return cases

@@ -1,0 +1,69 @@
+"""Two folders, images and labels, of volumes: `images/a.nii.gz` and `labels/a.nii.gz`.
+
+An image is one file, one file a channel (`a_0000.nii.gz`, `a_0001.nii.gz`), or a folder with a DICOM series. A label
+has its image's name, perhaps with `_mask`, `_label` or `_seg`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.core.errors import DataError, Problem
+from medseg.data.cases.layouts.files import CHANNEL, Found, grouped, image_files, stem
+from medseg.data.cases.pairs import IMAGES, LABELS, SUFFIXES
+from medseg.data.files.dicom import is_series
+from medseg.data.files.images import case_name
+from medseg.data.files.pictures import is_picture
+
+
+def find_folders(root: Path) -> tuple[Path, Path] | None:
+    """The folders of images and labels, if there are volumes in them."""
+    images = next((root / name for name in (*IMAGES, "imagesTr") if (root / name).is_dir()), None)
+    labels = next((root / name for name in (*LABELS, "labelsTr") if (root / name).is_dir()), None)
+    if images is None or labels is None:
+        return None
+    return (images, labels) if any(not is_picture(entry) for entry in image_entries(images)) else None
+
+
+def image_entries(folder: Path) -> list[Path]:
+    """Files of images and folders of DICOM series."""
+    series = [entry for entry in folder.iterdir() if entry.is_dir() and is_series(entry)]
+    return sorted([*image_files(folder), *series])
+
+
+def find_volumes(root: Path) -> Found:
+    """The cases of two folders that `find_folders` finds."""
+    folders = find_folders(root)
+    if folders is None:
+        raise ValueError(f"{root}: holds no folders of volumes")
+    images, labels = folders
+    found = Found()
+    entries = image_entries(images)
+    numbers = [int(match["channel"]) if (match := CHANNEL.match(stem(entry))) else -1 for entry in entries]
+    channels = max(numbers) + 1 if min(numbers) >= 0 else 1
+    if channels > 1:
+        found.channels = tuple(str(number) for number in range(channels))
+    masks: dict[str, list[Path]] = {}
+    for file in image_files(labels):
+        masks.setdefault(case_name(file), []).append(file)
+    try:
+        cases = grouped(entries, channels)
+    except DataError as error:
+        found.problems += error.problems
+        cases = []
+    taken: set[Path] = set()
+    names = [str(case["case"]) for case in cases]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        found.problems.append(Problem(str(images), f"several images are named {name!r}", "leave one of them"))
+    for case in cases:
+        own = next((masks[case["case"] + end] for end in SUFFIXES if case["case"] + end in masks), [])
+        taken.update(own)
+        if len(own) == 1:
+            found.cases.append(case | {"label": str(own[0])})
+            continue
+        what = f"has no label in {labels}" if not own else f"has {len(own)} labels in {labels}"
+        first = case["image"] if isinstance(case["image"], str) else case["image"][0]
+        found.problems.append(Problem(first, what, f"give it one named {case['case']}, or take the image out"))
+    for file in sorted({file for files in masks.values() for file in files} - taken):
+        found.problems.append(Problem(str(file), f"has no image in {images}", "add the image, or take the label out"))
+    return found

@@ -1,0 +1,65 @@
+"""What a data set does not say of itself, read from its files: what its channels are, and the values of its labels."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+
+import numpy as np
+
+from medseg.core.errors import DataError, Problem
+from medseg.data.cases.dataset import Case, Dataset
+from medseg.data.files.dicom import modality
+from medseg.data.files.images import label_values, read_image
+from medseg.data.files.pictures import is_picture
+
+MOST_CLASSES = 64  # more values than this are no classes: a grey picture, instance numbers
+VOID = 255  # beside other values, what many tools write where nothing is known
+
+
+def channel_names(dataset: Dataset) -> tuple[str, ...]:
+    """The data set's own; else red, green and blue, CT, MR or PT as a DICOM header says, or numbers.
+
+    Raises:
+        DataError: the first image cannot be read.
+    """
+    cases = dataset.cases or dataset.unlabelled
+    if not cases or (dataset.channels and not dataset.natural):
+        return dataset.channels
+    image = cases[0]["image"]
+    if isinstance(image, str) and Path(image).is_dir() and (code := modality(Path(image))):
+        return (code,)
+    count = len(read_image(image).array)
+    return ("red", "green", "blue") if count == 3 and is_picture(image) else tuple(map(str, range(count)))
+
+
+def found_classes(dataset: Dataset) -> tuple[dict[str, int], int | None]:
+    """(name -> value, value that is ignored) of all values in the labels: background, class_1, class_2, ...
+
+    255 beside other classes is ignored; alone, it is the foreground of a mask of black and white.
+
+    Raises:
+        DataError: of all labels that cannot be read, at once; there are too many values to be classes.
+    """
+
+    def look(case: Case) -> np.ndarray | list[Problem]:
+        try:
+            return np.bincount(label_values(read_image(case["label"], channel_axis=False)).ravel(), minlength=256) > 0
+        except DataError as error:
+            return list(error.problems)
+
+    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+        found = list(pool.map(look, dataset.cases))
+    if problems := [problem for result in found if isinstance(result, list) for problem in result]:
+        raise DataError(problems)
+    every = np.zeros(256, bool)
+    for result in found:
+        every |= np.asarray(result, bool)
+    present = [int(value) for value in np.flatnonzero(every) if value]
+    if not present or len(present) > MOST_CLASSES:
+        what = f"has {len(present)} different values above 0 in its labels"
+        raise DataError(Problem(str(dataset.root), what, "a label map holds one small whole number a class"))
+    ignored = VOID if VOID in present and len(present) > 1 else None
+    values = [value for value in present if value != ignored]
+    return {"background": 0} | {f"class_{value}": value for value in values}, ignored

@@ -1,0 +1,93 @@
+"""Photographs as people look at them: upright, red, green and blue of 8 bits, whatever the file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageColor, ImageOps
+
+from medseg.core.errors import ConfigError, DataError, Problem
+from medseg.data.files.pictures import PICTURES
+
+FAST = 1  # zlib's fastest: frames are many, and their files a little larger
+
+
+def list_frames(path: Path) -> list[Path]:
+    """The picture at `path`, or those in the folder, in the order of their names.
+
+    Raises:
+        DataError: there is nothing, or no picture, or two of one name that differ in their format only.
+    """
+    known = f"expected {', '.join(PICTURES)}"
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder", "give a picture, or a folder of pictures")
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    frames = [file for file in files if file.name.lower().endswith(PICTURES) and not file.name.startswith(".")]
+    if not frames:
+        raise DataError(f"{path}: {'no picture is in this folder' if path.is_dir() else 'this is no picture'}", known)
+    stems: dict[str, Path] = {}
+    for frame in frames:
+        if (other := stems.setdefault(frame.stem, frame)) != frame:
+            what = f"would be saved as {frame.stem}.png, as would {other.name}"
+            raise DataError(Problem(str(frame), what, "rename one of them"))
+    return frames
+
+
+def read_frame(path: Path) -> np.ndarray:
+    """`(rows, columns, 3)` uint8: turned as its EXIF says, grey, palette and CMYK as RGB, transparency left out.
+
+    Of 16 bits the upper 8 are kept. Nothing but the pixels is read.
+
+    Raises:
+        DataError: pixels of 32 bits.
+        OSError, SyntaxError: the file is damaged.
+    """
+    with Pillow.open(path) as picture:
+        return np.array(_as_rgb(ImageOps.exif_transpose(picture), path))
+
+
+def _as_rgb(picture: Any, path: Path) -> Any:
+    if picture.mode in ("I", "F"):
+        raise DataError(Problem(str(path), "pixels of 32 bits", "save it with 8 or 16 bits a channel"))
+    if picture.mode.startswith("I;16"):  # Pillow would cut off whatever is above 255
+        picture = Pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGB")
+
+
+def write_frame(path: Path, frame: np.ndarray) -> None:
+    """`(rows, columns, 3)` uint8 as PNG, pixels only; the place of an earlier file is taken when all is written."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        Pillow.fromarray(frame).save(part, format="PNG", compress_level=FAST)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_background(what: str) -> np.ndarray:
+    """A picture `(rows, columns, 3)` uint8, or a colour as a picture of one pixel.
+
+    Raises:
+        ConfigError: neither a file nor a colour, or a file that cannot be read.
+    """
+    if Path(what).is_file():
+        try:
+            return read_frame(Path(what))
+        except Exception as error:  # anything that a file can make a reader raise
+            raise ConfigError(
+                Problem("--background", f"{what} cannot be read: {error}", "give another file")
+            ) from error
+    try:
+        colour = ImageColor.getcolor(what, "RGB")
+    except ValueError:
+        remedy = "give a picture, or a colour such as white, '#00ff00' or 'rgb(0, 255, 0)'"
+        raise ConfigError(Problem("--background", f"{what!r} is neither a file nor a colour", remedy)) from None
+    return np.array(colour, np.uint8)[None, None]
+
+
+def cover(background: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The background `(rows, columns, 3)`: scaled until it covers that size, what is too much cut off on both sides."""
+    return np.array(ImageOps.fit(Pillow.fromarray(background), (columns, rows), Pillow.Resampling.BICUBIC))

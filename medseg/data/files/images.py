@@ -1,0 +1,224 @@
+"""Read images, write masks: arrays with their place in the patient (RAS+ millimetres), and pictures without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.core.errors import DataError, Problem
+from medseg.core.files import replacing
+from medseg.core.labels import Labels
+from medseg.data.files.dicom import read_series
+from medseg.data.files.formats import ENDINGS as MEDICAL
+from medseg.data.files.formats import ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
+from medseg.data.files.pictures import (
+    PICTURES,
+    TIFF,
+    is_picture,
+    read_picture,
+    read_tiff_volume,
+    write_grey,
+    write_picture,
+)
+
+__all__ = [
+    "ENDINGS",
+    "Image",
+    "case_name",
+    "grid_difference",
+    "is_nifti",
+    "label_values",
+    "read_image",
+    "write_map",
+    "write_mask",
+]
+
+ENDINGS = (*MEDICAL, *PICTURES)
+GRID_TOLERANCE_VOXELS = 0.05  # headers of one patient differ by float noise; a twentieth of a voxel is no shift
+INTEGER_TOLERANCE = 1e-4  # scaled integers come back as 1.0000001
+RESAMPLE = "resample one onto the other's grid, or correct the header that is wrong"
+
+
+def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = True) -> Image:
+    """Read one file (2D, 3D, or 4D with the channel last), or one file a channel, as `(C, *spatial)`.
+
+    The folder of a DICOM series counts as a file.
+
+    Args:
+        channel_axis: False (labels) refuses a file with more than one channel.
+
+    Raises:
+        DataError: a file is missing, unreadable, not a scalar image, or on another grid than the first channel.
+    """
+    if not isinstance(path, (str, Path)):
+        images = [_one_channel(_read_file(Path(one))) for one in path]
+        if not images:
+            raise DataError("an image needs at least one file")
+        for other in images[1:]:
+            if difference := grid_difference(images[0], other):
+                raise DataError(
+                    Problem(
+                        str(other.path), f"channels on different grids: {difference} of {images[0].path.name}", RESAMPLE
+                    )
+                )
+        if len(images) == 1:
+            return images[0]
+        first = images[0]
+        array = np.concatenate([image.array for image in images])
+        return Image(array, first.affine, first.path, first.sform_code, first.qform_code)
+
+    image = _read_file(Path(path), label=not channel_axis)
+    return image if channel_axis else _one_channel(image)
+
+
+def _read_file(path: Path, *, label: bool = False) -> Image:
+    try:
+        if path.is_dir():
+            return read_series(path)
+        if is_picture(path):
+            return read_picture(path, label=label)
+        if path.name.lower().endswith(TIFF):
+            return read_tiff_volume(path)
+        return read_nifti(path) if is_nifti(path) else read_itk(path)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(Problem(str(path), "no such file")) from None
+    except Exception as error:  # nibabel, zlib and ITK raise anything on a damaged file
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(
+            Problem(str(path), f"unreadable image: {what}", "replace the file, or remove the case")
+        ) from error
+
+
+def _one_channel(image: Image) -> Image:
+    if len(image.array) != 1:
+        what = f"has {len(image.array)} channels, expected one"
+        picture = "a label map holds one number a pixel: save it as grey PNG, or with a palette"
+        if image.path.name.lower().endswith(TIFF):
+            picture += '; if it is a volume, say so beside it: case.json with {"spacing": [z, y, x]}'
+        remedy = picture if is_picture(image.path) else "give one file a channel"
+        raise DataError(Problem(str(image.path), what, remedy))
+    return image
+
+
+def case_name(path: str | Path) -> str:
+    """The file's name without folder and ending (`.nii.gz` is one ending)."""
+    name = Path(path).name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return Path(name).stem
+
+
+def label_values(image: Image, counts_as: Mapping[int, int] | None = None) -> np.ndarray:
+    """The label map `(1, *spatial)` as uint8; floats that hold integers are accepted.
+
+    Args:
+        counts_as: value -> the one in whose place it stands (`Labels.counts_as`).
+
+    Raises:
+        DataError: values that are not whole numbers, not finite, or outside 0 to 255.
+    """
+    array = image.array
+    if array.dtype == np.uint8:
+        return _merged(array, counts_as)
+    if array.dtype.kind == "f":
+        rounded = np.round(array)
+        with np.errstate(invalid="ignore"):
+            bad = ~(np.abs(array - rounded) <= INTEGER_TOLERANCE)  # NaN and infinity are bad as well
+        if bad.any():
+            some = ", ".join(f"{value:g}" for value in np.unique(array[bad])[:3])
+            remedy = "a label holds one whole number a voxel: was it resampled linearly, or is it a probability map?"
+            raise DataError(
+                Problem(str(image.path), f"label with {int(bad.sum())} non-integer voxels ({some})", remedy)
+            )
+        array = rounded
+    low, high = array.min(initial=0), array.max(initial=0)
+    if low < 0 or high > 255:
+        raise DataError(Problem(str(image.path), f"label values from {low:g} to {high:g}, expected 0 to 255"))
+    return _merged(array.astype(np.uint8), counts_as)
+
+
+def _merged(array: np.ndarray, counts_as: Mapping[int, int] | None) -> np.ndarray:
+    if not counts_as:
+        return array
+    table = np.arange(256, dtype=np.uint8)
+    table[list(counts_as)] = list(counts_as.values())
+    return table[array]
+
+
+def grid_difference(one: Image, other: Image, tolerance_voxels: float = GRID_TOLERANCE_VOXELS) -> str | None:
+    """What differs between two grids (shape, spacing, origin, direction), or None if they are the same.
+
+    They are the same if no corner of the volume lies further apart than `tolerance_voxels` of the smallest voxel side.
+    """
+    if one.shape != other.shape:
+        return f"shape {other.shape} against {one.shape}"
+    ends = np.array([[0, size - 1] for size in (*one.shape, 1)[:3]])
+    corners = np.stack([*(mesh.ravel() for mesh in np.meshgrid(*ends)), np.ones(8)])
+    apart = np.linalg.norm(((other.affine - one.affine) @ corners)[:3], axis=0).max()
+    if apart <= tolerance_voxels * min(one.spacing_mm):
+        return None
+    spacing, other_spacing = np.array(one.spacing_mm), np.array(other.spacing_mm)
+    found = []
+    if not np.allclose(spacing, other_spacing, rtol=1e-3):
+        found.append(f"spacing {_numbers(other_spacing)} against {_numbers(spacing)} mm")
+    dims = len(spacing)
+    direction, other_direction = one.affine[:3, :dims] / spacing, other.affine[:3, :dims] / other_spacing
+    if not np.allclose(direction, other_direction, atol=1e-3):
+        found.append(f"direction {_axes(other.affine)} against {_axes(one.affine)}")
+    if not np.allclose(one.affine[:3, 3], other.affine[:3, 3], atol=tolerance_voxels * min(one.spacing_mm)):
+        found.append(f"origin {_numbers(other.affine[:3, 3])} against {_numbers(one.affine[:3, 3])} mm")
+    return (", ".join(found) or "affine") + f" (corners up to {apart:.3g} mm apart)"
+
+
+def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: Labels | None = None) -> None:
+    """Write `(*spatial)` integers on the grid of the file `like`: same shape, affine and form codes.
+
+    The smallest unsigned type is used; a NIfTI mask has the label intent and, with `labels`, a table of their names
+    (Caret XML, as TotalSegmentator writes); a PNG has the labels' colours as its palette. Free text of `like`
+    (description, names, extensions) is never copied, as it may name the patient. The file appears whole or not at all.
+    """
+    path, like = Path(path), Path(like)
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "bui" or mask.min(initial=0) < 0:
+        raise ValueError(f"a mask holds whole numbers from 0, got {mask.dtype} from {mask.min(initial=0)}")
+    mask = mask.astype(np.uint8 if mask.dtype == bool else np.min_scalar_type(int(mask.max(initial=0))))
+    ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+    if ending is None or ending == ".mhd" or (ending in PICTURES and ending != ".png"):  # .mhd is two files
+        raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2], '.png'))}, not {path.name}")
+    with replacing(path) as writing:
+        if ending in PICTURES:
+            write_picture(writing, mask, like, labels)
+        else:
+            (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels, _read_file)
+
+
+def write_map(path: str | Path, values: np.ndarray, levels: int, *, like: str | Path) -> None:
+    """Write integers `(*spatial)` from 0 to `levels`, which mean 0 to 1, on the grid of the file `like`.
+
+    A NIfTI keeps them and has the scale in its header, so that every program reads 0 to 1; a PNG is 8-bit grey, 255 for
+    1. No free text of `like` is copied. The file appears whole or not at all.
+    """
+    path, like = Path(path), Path(like)
+    with replacing(path) as writing:
+        if is_nifti(path):
+            write_nifti(writing, values, like, None, _read_file, levels)
+        elif path.name.lower().endswith(".png"):
+            write_grey(writing, np.rint(values * (255 / levels)).astype(np.uint8))
+        else:
+            raise ValueError(f"a map is written as {', '.join((*NIFTI, '.png'))}, not {path.name}")
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _axes(affine: np.ndarray) -> str:
+    import nibabel
+
+    codes = "".join(str(code) for code in nibabel.aff2axcodes(affine))
+    return f"{codes} {np.round(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0), 3).tolist()}"

@@ -1,0 +1,1 @@
+"""From cases to batches: preprocessing, cache, patches or crops, augmentation."""

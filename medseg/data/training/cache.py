@@ -1,0 +1,269 @@
+"""Preprocessed cases on disk: computed once, then memory-mapped.
+
+An entry is three uncompressed `.npy` files (image, label, voxels of each label value) and a small JSON file, written
+last, that makes it valid. Its name is a hash of the case's files (path, size, time of change) and of the transform's
+parameters: another config gets other entries, and the same one finds its own again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import local
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+import medseg
+from medseg.core.errors import DataError, Problem
+from medseg.core.files import replacing
+from medseg.data.training.transforms import apply
+
+FORMAT = 1  # raise it when what is stored changes
+VOXELS_A_VALUE = 200_000  # of each label value, so many voxels are listed at most, evenly spaced
+ARRAYS = ("image", "label", "voxels")
+DTYPES = {"float32": torch.float32, "uint8": torch.uint8, "int32": torch.int32}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case, mapped into memory.
+
+    Args:
+        image: `(C, *spatial)` float32, or uint8 where the transform leaves bytes.
+        label: `(1, *spatial)` uint8, or None.
+        voxels: label value -> (how many voxels have it, int32 flat indices of them or of an even sample).
+    """
+
+    case: str
+    image: torch.Tensor
+    label: torch.Tensor | None
+    affine: torch.Tensor
+    native_affine: torch.Tensor
+    native_shape: tuple[int, ...]
+    voxels: Mapping[int, tuple[int, torch.Tensor]]
+
+
+class CachedDataset(Dataset):
+    """The cases of `data` after `transform` (a deterministic one), kept in `folder`.
+
+    `dataset[i]` is a dict `case`, `image`, `label` (MetaTensors that share the memory map; writing to them changes
+    neither the file nor another process), `native_affine`, `native_shape`. A process holds no copy of the data: the
+    operating system keeps pages while memory is free, and drops them when it is not.
+
+    Args:
+        data: cases as `data.cases` lists them.
+        transform: as `data.transforms.preprocessing`.
+        workers: threads that fill the cache.
+        progress: show a bar while filling (in a terminal).
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable[[dict[str, Any]], Any],
+        folder: str | Path,
+        workers: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self.data = list(data)
+        self.transform = transform
+        self.folder = Path(folder)
+        self.workers = workers
+        self.progress = progress
+        self._parameters = json.dumps([FORMAT, medseg.__version__, monai.__version__, parameters(transform)])
+        self._open: dict[int, Entry] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}}  # a worker process maps the files itself
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        entry = self.entry(index)
+        path = self.data[index]["image"]
+        meta = {"filename_or_obj": path if isinstance(path, str) else path[0]}
+        case: dict[str, Any] = {"case": entry.case, "image": MetaTensor(entry.image, affine=entry.affine, meta=meta)}
+        if entry.label is not None:
+            case["label"] = MetaTensor(entry.label, affine=entry.affine)
+        return case | {"native_affine": entry.native_affine.clone(), "native_shape": entry.native_shape}
+
+    def entry(self, index: int) -> Entry:
+        """The case's plain tensors; computed and stored on first use, or if the stored files are damaged."""
+        if index not in self._open:
+            if not 0 <= index < len(self.data):
+                raise IndexError(index)
+            stem = self.folder / self._key(self.data[index])
+            entry = _read(stem)
+            if entry is None:
+                _write(stem, apply(self.transform, self.data[index]))
+                entry = _read(stem)
+                if entry is None:
+                    raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
+            self._open[index] = entry
+        return self._open[index]
+
+    def fill(self) -> None:
+        """Make every entry now.
+
+        Raises:
+            DataError: of all cases that failed, at once.
+        """
+
+        def attempt(index: int) -> list[Problem]:
+            try:
+                self.entry(index)
+            except DataError as error:
+                return list(error.problems)
+            return []
+
+        quiet = not (self.progress and sys.stderr.isatty())
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            found = list(
+                tqdm(
+                    pool.map(attempt, range(len(self))),
+                    "preprocess",
+                    len(self),
+                    unit="case",
+                    disable=quiet,
+                    leave=False,
+                )
+            )
+        if problems := [problem for problems in found for problem in problems]:
+            raise DataError(problems)
+
+    def _key(self, case: Mapping[str, Any]) -> str:
+        files = []
+        for key in ("image", "label"):
+            paths = case.get(key) or []
+            for path in [paths] if isinstance(paths, (str, Path)) else paths:
+                try:
+                    status = os.stat(path)
+                except OSError:
+                    raise DataError(Problem(str(path), "no such file")) from None
+                files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
+                if Path(path).is_dir():  # a DICOM series: each of its slices counts
+                    slices = sorted((file.name, file.stat()) for file in Path(path).iterdir())
+                    files += [[name, one.st_size, one.st_mtime_ns] for name, one in slices]
+        identity = json.dumps([self._parameters, case["case"], files])
+        return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def parameters(thing: Any) -> Any:
+    """Plain data (lists, dicts, text) that tell two transforms apart: their classes and all their attributes."""
+    if thing is None or isinstance(thing, (bool, int, float, str)):
+        return thing
+    if isinstance(thing, (list, tuple)):
+        return [parameters(one) for one in thing]
+    if isinstance(thing, (set, frozenset)):
+        return sorted(json.dumps(parameters(one)) for one in thing)
+    if isinstance(thing, Mapping):
+        return [[parameters(key), parameters(value)] for key, value in thing.items()]
+    if isinstance(thing, np.ndarray):
+        return ["array", str(thing.dtype), thing.tolist()]
+    if isinstance(thing, torch.Tensor):
+        return ["tensor", str(thing.dtype), thing.tolist()]
+    if isinstance(thing, np.random.RandomState):
+        return "random state"  # a deterministic transform does not use it
+    if isinstance(thing, (torch.dtype, torch.device, np.dtype, Path)):
+        return str(thing)
+    name = getattr(thing, "__qualname__", None)
+    if name is not None:  # a class or a function
+        return f"{thing.__module__}.{name}"
+    kind = type(thing)
+    slots = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ()) if hasattr(thing, slot)]
+    held = {slot: getattr(thing, slot) for slot in slots} | getattr(thing, "__dict__", {})
+    held = {key: value for key, value in held.items() if not isinstance(value, local)}  # come with the first use
+    if not held and " at 0x" not in repr(thing):  # an address would differ from run to run
+        held = {"": repr(thing)}
+    return [f"{kind.__module__}.{kind.__qualname__}", [[key, parameters(held[key])] for key in sorted(held)]]
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _write(stem: Path, case: Mapping[str, Any]) -> None:
+    image = np.ascontiguousarray(torch.as_tensor(case["image"]).numpy())
+    image = image if image.dtype == np.uint8 else image.astype(np.float32, copy=False)
+    label = np.ascontiguousarray(torch.as_tensor(case["label"]).numpy(), dtype=np.uint8) if "label" in case else None
+    counts, voxels = _voxels(label) if label is not None else ({}, np.zeros(0, np.int32))
+    sizes: dict[str, Any] = {}
+    for name, array in zip(ARRAYS, (image, label, voxels), strict=True):
+        if array is not None:
+            path = Path(f"{stem}.{name}.npy")
+            with replacing(path) as writing, writing.open("wb") as file:
+                np.save(file, array)
+                size = file.tell()
+            sizes[name] = {"shape": array.shape, "dtype": str(array.dtype), "bytes": size}
+    description = {
+        "case": case["case"],
+        "arrays": sizes,
+        "affine": torch.as_tensor(case["image"].affine, dtype=torch.float64).tolist(),
+        "native_affine": case["native_affine"].tolist(),
+        "native_shape": list(case["native_shape"]),
+        "voxels": [[value, *numbers] for value, numbers in counts.items()],
+    }
+    with replacing(Path(f"{stem}.json")) as writing:
+        writing.write_text(json.dumps(description))
+
+
+def _voxels(label: np.ndarray) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
+    """value -> (voxels, listed voxels), and the flat indices of all values one after the other."""
+    flat = label.reshape(-1)
+    where = np.flatnonzero(flat)
+    values = flat[where]
+    counts, listed = {}, []
+    for value in np.unique(values).tolist():
+        found = where[values == value]
+        some = found
+        if len(found) > VOXELS_A_VALUE:
+            some = found[np.linspace(0, len(found) - 1, VOXELS_A_VALUE).astype(np.int64)]
+        counts[value] = (len(found), len(some))
+        listed.append(some.astype(np.int32))
+    return counts, np.concatenate(listed) if listed else np.zeros(0, np.int32)
+
+
+def _read(stem: Path) -> Entry | None:
+    """The entry, or None if it is missing or damaged (truncated, emptied, another format)."""
+    try:
+        description = json.loads(Path(f"{stem}.json").read_text())
+        arrays = {
+            name: _mapped(Path(f"{stem}.{name}.npy"), about["shape"], DTYPES[about["dtype"]], about["bytes"])
+            for name, about in description["arrays"].items()
+        }
+        voxels, start = {}, 0
+        for value, count, listed in description["voxels"]:
+            voxels[value] = (count, arrays["voxels"][start : start + listed])
+            start += listed
+        return Entry(
+            description["case"],
+            arrays["image"],
+            arrays.get("label"),
+            torch.tensor(description["affine"], dtype=torch.float64),
+            torch.tensor(description["native_affine"], dtype=torch.float64),
+            tuple(description["native_shape"]),
+            voxels,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+def _mapped(path: Path, shape: Sequence[int], dtype: torch.dtype, size: int) -> torch.Tensor:
+    """A private (copy-on-write) map of an `.npy` file; unlike NumPy's, it keeps no file open."""
+    if path.stat().st_size != size:
+        raise ValueError(f"{path} has not the {size} bytes that were written")
+    content = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+    length = int(np.prod(shape)) * dtype.itemsize
+    return content[size - length :].view(dtype).view(*shape)  # the header fills a multiple of 64 bytes before the data

@@ -1,0 +1,170 @@
+"""Training patches: sample number n of a run is always the same patch, whoever reads it and in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import Dataset, Sampler
+
+from medseg.core.errors import DataError, Problem
+from medseg.data.training.cache import CachedDataset, Entry
+
+ORDER, PATCH = 1, 2  # keep the streams of random numbers apart
+
+
+class PatchDataset(Dataset):
+    """Patches of cached cases, some of them centred on a voxel of a target.
+
+    `dataset[sample]` takes the number of the sample since the start of the run (no upper bound) and returns `image`
+    `(C, *patch_size)` float32, `label` `(1, *patch_size)` uint8, `sample` and `case`. Every pass over the cases is a
+    fresh permutation. A volume smaller than the patch is padded evenly on both sides: the image with 0, which is what
+    MONAI's sliding window pads with at inference (after z-scoring, the mean, or the background where that is set to 0);
+    the label with 0, background, so that the network learns that nothing is out there.
+
+    With a `margin`, the patch comes with that many voxels a side around it, for an augmentation that turns and shrinks
+    it to cut it out of: so the border of the patch is real, and only that of the volume is repeated.
+
+    Args:
+        targets: name -> label values (`Labels.targets`).
+        foreground_probability: share of the patches that are centred on a target, every target of the case alike.
+        samples_per_epoch: `len(dataset)`; has no influence on a sample.
+        margin: voxels a side for each axis; default 0.
+    """
+
+    def __init__(
+        self,
+        cases: CachedDataset,
+        patch_size: Sequence[int],
+        targets: Mapping[str, Sequence[int]],
+        foreground_probability: float,
+        samples_per_epoch: int,
+        seed: int,
+        margin: Sequence[int] | None = None,
+    ) -> None:
+        if not len(cases):
+            raise DataError("no case to train on")
+        self.cases = cases
+        self.patch_size = tuple(patch_size)
+        self.targets = {name: tuple(values) for name, values in targets.items()}
+        self.foreground_probability = foreground_probability
+        self.samples_per_epoch = samples_per_epoch
+        self.seed = seed
+        self.margin = (0,) * len(self.patch_size) if margin is None else tuple(margin)
+        self._pass: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+
+    @property
+    def data(self) -> list[dict[str, Any]]:
+        """The cases as they are listed (MONAI's `train#dataset#data`)."""
+        return self.cases.data
+
+    def __len__(self) -> int:
+        return self.samples_per_epoch
+
+    def __getitem__(self, sample: int) -> dict[str, Any]:
+        index = self._case(sample)
+        entry = self.cases.entry(index)
+        if entry.label is None:
+            raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
+        shape = tuple(entry.image.shape[1:])
+        if len(shape) != len(self.patch_size):
+            raise DataError(Problem(entry.case, f"image of shape {shape}, but a patch of size {self.patch_size}"))
+        start = self._start(entry, shape, np.random.default_rng([self.seed, PATCH, sample]))
+        return {
+            "image": _crop(entry.image, start, self.patch_size, self.margin),
+            "label": _crop(entry.label, start, self.patch_size, self.margin),
+            "sample": sample,
+            "case": entry.case,
+        }
+
+    def _case(self, sample: int) -> int:
+        number, position = divmod(sample, len(self.cases))
+        if self._pass[0] != number:
+            self._pass = (number, np.random.default_rng([self.seed, ORDER, number]).permutation(len(self.cases)))
+        return int(self._pass[1][position])
+
+    def _start(self, entry: Entry, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
+        wanted = random.random() < self.foreground_probability
+        room = [size - patch for size, patch in zip(shape, self.patch_size, strict=True)]
+        centre = self._target_voxel(entry, shape, random) if wanted else None
+        if centre is None:
+            start = [int(random.integers(0, max(0, free) + 1)) for free in room]
+        else:  # as near to the middle of the patch as the border of the volume allows
+            start = [
+                min(max(0, middle - patch // 2), max(0, free))
+                for middle, patch, free in zip(centre, self.patch_size, room, strict=True)
+            ]
+        return [-(-free // 2) if free < 0 else first for first, free in zip(start, room, strict=True)]
+
+    def _target_voxel(
+        self, entry: Entry, shape: tuple[int, ...], random: np.random.Generator
+    ) -> tuple[int, ...] | None:
+        present = [
+            held for values in self.targets.values() if (held := [entry.voxels[v] for v in values if v in entry.voxels])
+        ]
+        if not present:
+            return None
+        held = present[int(random.integers(len(present)))]
+        number = int(random.integers(sum(count for count, _ in held)))
+        for count, listed in held:
+            if number < count:
+                return tuple(int(i) for i in np.unravel_index(int(listed[number * len(listed) // count]), shape))
+            number -= count
+        raise AssertionError("counts do not add up")
+
+
+class SampleSequence(Sampler[int]):
+    """The numbers of an epoch's samples, in order; with several ranks, each takes its own part of every batch.
+
+    Args:
+        samples_per_epoch: over all ranks; a multiple of `batch_size * world_size`.
+        batch_size: samples a rank takes at once.
+    """
+
+    def __init__(self, samples_per_epoch: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if samples_per_epoch % (batch_size * world_size):
+            raise ValueError(f"{samples_per_epoch} samples are no multiple of {batch_size} x {world_size} ranks")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of {world_size}")
+        self.samples_per_epoch = samples_per_epoch
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch (from 0) the next iteration is."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.samples_per_epoch // self.world_size
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.samples_per_epoch + self.rank * self.batch_size
+        for batch in range(first, first + self.samples_per_epoch, self.batch_size * self.world_size):
+            yield from range(batch, batch + self.batch_size)
+
+
+def _crop(volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin: Sequence[int]) -> torch.Tensor:
+    """A copy of the box from `start` on (below 0: outside, filled with 0) with its margin, the border repeated."""
+    inside, pads, indices = [slice(None)], [], []
+    for first, patch, extra, length in zip(start, size, margin, volume.shape[1:], strict=True):
+        if length < patch:  # the whole axis; `first` is not above 0
+            inside.append(slice(None))
+            pads.append((-first, patch - length + first))
+            indices.append(torch.arange(-extra, patch + extra).clamp_(0, patch - 1))
+        else:
+            low, high = max(0, first - extra), min(length, first + patch + extra)
+            inside.append(slice(low, high))
+            pads.append((0, 0))
+            indices.append(torch.arange(first - extra, first + patch + extra).clamp_(low, high - 1) - low)
+    box = volume[tuple(inside)]
+    if any(before or after for before, after in pads):
+        box = F.pad(box, [number for pair in reversed(pads) for number in pair])
+    for axis, index in enumerate(indices, start=1):
+        if len(index) != box.shape[axis]:
+            box = box.index_select(axis, index)
+    return box.clone(memory_format=torch.contiguous_format)

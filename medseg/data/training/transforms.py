@@ -1,0 +1,313 @@
+"""Deterministic preprocessing: from files to `(C, *spatial)` tensors on a common grid, as MONAI dict transforms.
+
+Every step is a class with plain keyword arguments, so a bundle can name it by `_target_`. After each step the `affine`
+of a tensor describes the grid it lies on, which is all that the way back to the native grid needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
+
+from medseg.core.errors import DataError, Problem, unwrapped
+from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
+from medseg.inference.colour import COLOUR_SCALES
+
+Step = tuple[type, dict[str, Any]]
+AXES = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's names of the ends of each axis, said aloud: its default changes
+
+
+def preprocessing(
+    *,
+    keys: Sequence[str] = ("image", "label"),
+    orientation: str = "RAS",
+    spacing_mm: Sequence[float] | None = None,
+    crop_to_foreground: bool = False,
+    normalization: str | Sequence[str] = "zscore",
+    window_hu: Sequence[float] = (-160.0, 240.0),
+    ct_mean_std: Sequence[float] | None = None,
+    spatial_dims: int = 3,
+    channels: int | None = None,
+    values: Sequence[int] | None = None,
+    counts_as: Mapping[int, int] | None = None,
+) -> Compose:
+    """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine."""
+    arguments = dict(locals())
+    return Compose([step(**options) for step, options in preprocessing_steps(**arguments)])
+
+
+def preprocessing_steps(
+    *,
+    keys: Sequence[str],
+    orientation: str,
+    spacing_mm: Sequence[float] | None,
+    crop_to_foreground: bool,
+    normalization: str | Sequence[str],
+    window_hu: Sequence[float],
+    ct_mean_std: Sequence[float] | None = None,
+    spatial_dims: int,
+    channels: int | None = None,
+    values: Sequence[int] | None = None,
+    counts_as: Mapping[int, int] | None = None,
+) -> list[Step]:
+    """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
+    keys = list(keys)
+    axcodes = orientation[:spatial_dims]
+    loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
+    if values is not None:
+        loading["values"] = list(values)
+    if counts_as:
+        loading["counts_as"] = dict(counts_as)
+    # bytes stay bytes, in the cache and on the way to the device
+    if isinstance(normalization, str) and normalization in COLOUR_SCALES:
+        return [(LoadCased, loading | {"keep_bytes": True})]
+    steps: list[Step] = [
+        (LoadCased, loading),
+        (
+            Orientationd,
+            {"keys": keys, "axcodes": axcodes, "labels": [list(ends) for ends in AXES], "allow_missing_keys": True},
+        ),
+    ]
+    if crop_to_foreground:
+        steps.append((CropToForegroundd, {"keys": keys, "source_key": "image"}))
+    # normalise before resampling, as nnU-Net: interpolation must not blur the background into the statistics
+    mode = normalization if isinstance(normalization, str) else list(normalization)
+    scaling: dict[str, Any] = {"keys": ["image"], "mode": mode, "window_hu": list(window_hu)}
+    if ct_mean_std is not None:
+        scaling["ct_mean_std"] = list(ct_mean_std)
+    steps.append((Normalized, scaling))
+    if spacing_mm is not None:
+        modes = ["nearest" if key == "label" else "bilinear" for key in keys]
+        options = {"keys": keys, "pixdim": list(spacing_mm), "mode": modes, "padding_mode": "border"}
+        steps.append((Spacingd, options | {"dtype": "float32", "allow_missing_keys": True}))
+    dtypes = ["uint8" if key == "label" else "float32" for key in keys]
+    steps.append((EnsureTyped, {"keys": keys, "dtype": dtypes, "allow_missing_keys": True}))
+    return steps
+
+
+def apply(transform: Callable[[dict[str, Any]], Any], case: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a transform on one case; a `MedsegError` inside comes out as itself, not wrapped by MONAI's `Compose`."""
+    with unwrapped():
+        return transform(dict(case))
+
+
+class LoadCased(MapTransform):
+    """Read a case's files into `MetaTensor`s: image `(C, *spatial)` float32, label `(1, *spatial)` uint8.
+
+    Adds `case` (the file's name, unless given), `native_affine` (4x4 float64) and `native_shape`: the grid of the file.
+    A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
+
+    Args:
+        channels: the number that an image must have.
+        counts_as: value of a label -> the one in whose place it stands.
+        values: all that a label may hold, after that; None: anything, and what is no class counts as background.
+        keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`); grey
+            ones, of which ADE20K has some, become red, green and blue, and transparency is dropped.
+
+    Raises:
+        DataError: unreadable files, voxels that are not finite, a label on another grid, wrong dimensions or channels.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str] = ("image", "label"),
+        spatial_dims: int = 3,
+        channels: int | None = None,
+        values: Sequence[int] | None = None,
+        keep_bytes: bool = False,
+        counts_as: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.spatial_dims = spatial_dims
+        self.channels = channels
+        self.values = None if values is None else tuple(values)
+        self.keep_bytes = keep_bytes
+        self.counts_as = dict(counts_as or {})
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        image = read_image(case["image"])
+        array, affine = self._on_grid(image)
+        if self.keep_bytes and self.channels == 3:
+            array = as_rgb(array)
+        if self.channels is not None and len(array) != self.channels:
+            what = f"image of {len(array)} channels, expected {self.channels}"
+            raise DataError(Problem(str(image.path), what, "the channels must be those the network was trained on"))
+        if self.keep_bytes and array.dtype != np.uint8:
+            what = f"image of type {array.dtype}, expected 8 bits a channel"
+            raise DataError(Problem(str(image.path), what, "set preprocessing.normalization to zscore"))
+        array = np.ascontiguousarray(array, dtype=np.uint8 if self.keep_bytes else np.float32)
+        if not np.isfinite(array).all():
+            count = int(array.size - np.isfinite(array).sum())
+            raise DataError(
+                Problem(str(image.path), f"{count} voxels are NaN or infinite", "repair or remove the image")
+            )
+        case.setdefault("case", case_name(image.path))
+        case["native_affine"] = torch.from_numpy(affine.copy())
+        case["native_shape"] = tuple(array.shape[1:])
+        case["image"] = _tensor(array, affine, image)
+        if "label" in self.keys and "label" in case:
+            label = read_image(case["label"], channel_axis=False)
+            if difference := grid_difference(image, label):
+                raise DataError(
+                    Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE)
+                )
+            values = label_values(label, self.counts_as).reshape(1, *array.shape[1:])
+            if self.values is not None:
+                known_values(values, self.values, label.path)
+            case["label"] = _tensor(np.ascontiguousarray(values), affine, label)  # the image's affine: one grid a case
+        return case
+
+    def _on_grid(self, image: Image) -> tuple[np.ndarray, np.ndarray]:
+        if self.spatial_dims == len(image.shape):
+            return image.array, in_plane(image) if self.spatial_dims == 2 else image.affine
+        if self.spatial_dims == 3:
+            return image.array[..., None], image.affine  # one slice is a volume of depth one
+        what = f"image of shape {image.shape}, expected two dimensions"
+        raise DataError(Problem(str(image.path), what, "set network.spatial_dims to 3, or cut the volume into slices"))
+
+
+class CropToForegroundd(MapTransform):
+    """Crop to the box of voxels that differ from the background in any channel of `source_key`.
+
+    The background of a channel is the value that at least half of its corners share; without one nothing is cropped.
+    """
+
+    def __init__(self, keys: Sequence[str], source_key: str = "image") -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.source_key = source_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        foreground = torch.zeros(case[self.source_key].shape[1:], dtype=torch.bool)
+        for channel in _plain(case[self.source_key]):
+            background = background_value(channel)
+            foreground |= torch.ones_like(foreground) if background is None else channel != background
+        if not foreground.any():
+            return case
+        start, end = [], []
+        for axis in range(foreground.ndim):
+            others = [other for other in range(foreground.ndim) if other != axis]
+            used = foreground.amax(dim=others).nonzero()
+            start.append(int(used[0]))
+            end.append(int(used[-1]) + 1)
+        crop = SpatialCrop(roi_start=start, roi_end=end)
+        return case | {key: crop(case[key]) for key in self.key_iterator(case)}
+
+
+class Normalized(MapTransform):
+    """Scale intensities, each channel alone.
+
+    Args:
+        mode: "zscore" (mean 0, standard deviation 1 of all voxels); "zscore_nonzero" (of the voxels that are not
+            background, see `CropToForegroundd`; the background becomes 0); "ct" (clip to `window_hu`, then z-score);
+            "none". Or a list, one of these for each channel.
+        window_hu: lowest and highest Hounsfield unit that is kept.
+        ct_mean_std: what "ct" takes out after clipping; None: the mean and deviation of the case.
+
+    The mean and standard deviation of each channel are left in `meta["normalised"]`, for whoever wants to undo it.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        mode: str | Sequence[str] = "zscore",
+        window_hu: Sequence[float] = (-160.0, 240.0),
+        ct_mean_std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        for one in [mode] if isinstance(mode, str) else mode:
+            if one not in ("zscore", "zscore_nonzero", "ct", "none"):
+                raise ValueError(f"normalization {one!r}: expected zscore, zscore_nonzero, ct or none")
+        self.mode = mode if isinstance(mode, str) else tuple(mode)
+        self.window_hu = tuple(window_hu)
+        self.ct_mean_std = None if ct_mean_std is None else tuple(ct_mean_std)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        for key in self.key_iterator(case):
+            if self.mode != "none":
+                image = case[key].clone()
+                channels = _plain(image)
+                modes = [self.mode] * len(channels) if isinstance(self.mode, str) else self.mode
+                scales = [self._normalise(*pair) for pair in zip(channels, modes, strict=True)]
+                if isinstance(image, MetaTensor):
+                    image.meta["normalised"] = scales
+                case[key] = image
+        return case
+
+    def _normalise(self, channel: torch.Tensor, mode: str) -> tuple[float, float]:
+        """In place; the mean and standard deviation that were taken out."""
+        foreground = None
+        if mode == "none":
+            return 0.0, 1.0
+        if mode == "ct":
+            channel.clamp_(*self.window_hu)
+            if self.ct_mean_std is not None:
+                mean, std = self.ct_mean_std
+                channel.sub_(mean).div_(std)
+                return mean, std
+        elif mode == "zscore_nonzero" and (background := background_value(channel)) is not None:
+            foreground = channel != background
+        voxels = (channel if foreground is None else channel[foreground]).numpy()
+        if not voxels.size:
+            voxels = np.zeros(1, np.float32)
+        # sums in float64: scanners' units reach millions
+        mean, std = float(voxels.mean(dtype=np.float64)), float(voxels.std(dtype=np.float64))
+        std = max(std, 1e-8)
+        channel.sub_(mean).div_(std)
+        if foreground is not None:
+            channel.mul_(foreground)
+        return mean, std
+
+
+def as_rgb(array: np.ndarray) -> np.ndarray:
+    """`(C, *spatial)` of grey (1), grey and transparency (2) or four channels, the last a transparency, as three."""
+    if len(array) in (1, 2):
+        return np.repeat(array[:1], 3, axis=0)
+    return array[:3] if len(array) == 4 else array
+
+
+def known_values(label: np.ndarray, known: Sequence[int], path: object) -> None:
+    """Raise a DataError that names the file and the values of a label map `(*spatial)` uint8 that mean nothing."""
+    counts = np.bincount(label.ravel(), minlength=256)
+    counts[list(known)] = 0
+    if counts.any():
+        unknown = np.flatnonzero(counts).tolist()
+        some = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        what = f"label values without a meaning: {some} ({int(counts.sum())} pixels)"
+        remedy = (
+            "each value must be a class of the card, or be ignored (data.ignore_index); is this another data set's?"
+        )
+        raise DataError(Problem(str(path), what, remedy))
+
+
+def background_value(channel: torch.Tensor) -> float | None:
+    """The value that at least half of a channel's corners `(*spatial)` share, or None."""
+    corners = channel[tuple(slice(None, None, max(size - 1, 1)) for size in channel.shape)].flatten()
+    values, counts = corners.unique(return_counts=True)
+    most = int(counts.argmax())
+    return float(values[most]) if 2 * int(counts[most]) >= len(corners) and len(corners) > 1 else None
+
+
+def in_plane(image: Image) -> np.ndarray:
+    """The affine of a 2D image: its own where the plane is axial, else its spacing along its own two axes."""
+    columns = image.affine[:3, :2] / np.array(image.spacing_mm)
+    if np.abs(columns[2]).max() < 1e-3 and abs(columns[:, 0] @ columns[:, 1]) < 1e-3:
+        return image.affine
+    return np.diag([*image.spacing_mm, 1.0, 1.0])
+
+
+def _tensor(array: np.ndarray, affine: np.ndarray, image: Image) -> MetaTensor:
+    meta = {"filename_or_obj": str(image.path), "spatial_shape": array.shape[1:], "original_affine": affine.copy()}
+    return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine.copy()), meta=meta)
+
+
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    """The same memory without metadata, whose upkeep costs more than small operations."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image

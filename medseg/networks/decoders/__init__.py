@@ -1,1 +1,0 @@
-"""Decoders: features -> one map (and, where they supervise deeply, the coarser maps on the way)."""

@@ -1,0 +1,136 @@
+"""U-Net (Ronneberger et al., arXiv 1505.04597) on any encoder, in the form of segmentation-models-pytorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medseg.networks.blocks.aspp import conv_norm_relu
+from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.layers import concatenate, initialise, resize
+from medseg.networks.encoders import build_encoder
+from medseg.networks.fcn import FCNHead
+from medseg.networks.unet import Upsample
+
+UPSAMPLES = ("nearest", "linear", "transposed")
+WIDEST, NARROWEST = 256, 16
+
+
+class Climb(nn.Module):
+    """A map -> one of `out_channels` at a finer size: up-sampled, joined by the encoder's feature there, convolved."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        step: Sequence[int],
+        *,
+        blocks: int,
+        norm: str,
+        upsample: str,
+    ) -> None:
+        super().__init__()
+        self.upsample = upsample
+        self.transposed: nn.Module | None = None
+        if upsample == "transposed":
+            self.transposed = Upsample(spatial_dims, in_channels, out_channels, step, upsample)
+            in_channels = out_channels
+        self.blocks = nn.Sequential(
+            *(
+                conv_norm_relu(
+                    spatial_dims, out_channels if index else in_channels + skip_channels, out_channels, 3, norm=norm
+                )
+                for index in range(blocks)
+            )
+        )
+
+    def forward(self, x: Tensor, size: Sequence[int], skip: Tensor | None = None) -> Tensor:
+        if self.transposed is not None:
+            x = self.transposed(x, size)
+        elif self.upsample == "linear":
+            x = resize(x, size)
+        elif tuple(x.shape[2:]) != tuple(size):
+            x = F.interpolate(x, size=tuple(size), mode="nearest")
+        return self.blocks(x if skip is None else concatenate(x, skip))
+
+
+class EncoderUNet(nn.Module):
+    """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
+
+    The encoder's coarsest feature climbs to each finer one, joined by it, and at last to the image. The defaults are
+    those of segmentation-models-pytorch.
+
+    Args:
+        encoder: a name in `ENCODERS`. VGG gives its features before the poolings, the first at the image's size.
+        auxiliary: in training mode return `[logits, logits of an FCN head on the feature before the last]`.
+        norm: of encoder and decoder; None is the encoder's own, and batch norm in the decoder.
+        encoder_options: further arguments of the encoder, as `width`, `strides` or, for timm, `model`.
+        widths: channels of the decoder at each of its levels, the finest first; default 256 at the coarsest, then
+            half at each, at least 16.
+        blocks_per_level: convolutions at each level.
+        upsample: `nearest` or `linear` resize, or `transposed` convolution to the width of the level.
+
+    Raises:
+        ValueError: an unknown upsample, another number of widths, or an encoder with features of one stride only.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        encoder: str = "resnet34",
+        auxiliary: bool = False,
+        norm: str | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
+        widths: Sequence[int] | None = None,
+        blocks_per_level: int = 2,
+        upsample: str = "nearest",
+    ) -> None:
+        super().__init__()
+        if upsample not in UPSAMPLES:
+            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
+        options: dict[str, Any] = {"norm": norm}
+        if encoder.startswith("vgg"):
+            options["before_pooling"] = True
+        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **{**options, **(encoder_options or {})})
+        norm = "batch" if norm is None else norm
+        channels, strides = self.encoder.channels, self.encoder.strides
+        if len(set(strides)) < 2:
+            given = ", ".join(str(max(stride)) for stride in strides)
+            raise ValueError(f"encoder {encoder!r} has features of stride {given}: a U-Net needs finer ones to join")
+
+        skips, steps = list(channels[:-1]), list(self.encoder.steps[1:])
+        if max(strides[0]) > 1:  # the last climb, to the image, has nothing to join
+            skips, steps = [0, *skips], [strides[0], *steps]
+        if widths is None:
+            widths = [max(WIDEST >> level, NARROWEST) for level in reversed(range(len(steps)))]
+        if len(widths) != len(steps):
+            raise ValueError(f"widths needs one entry a level: got {len(widths)} for {len(steps)} on {encoder}")
+        self.climbs = nn.ModuleList(
+            Climb(spatial_dims, below, skip, width, step, blocks=blocks_per_level, norm=norm, upsample=upsample)
+            for below, skip, width, step in zip((*widths[1:], channels[-1]), skips, widths, steps, strict=True)
+        )
+        self.head = convolution(spatial_dims)(widths[0], out_channels, kernel_size=3, padding=1)
+        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        self.climbs.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        size = x.shape[2:]
+        features = self.encoder(x)
+        skips: list[Tensor | None] = list(features[:-1])
+        if len(skips) < len(self.climbs):
+            skips.insert(0, None)
+        y = features[-1]
+        for climb, skip in zip(reversed(self.climbs), reversed(skips), strict=True):
+            y = climb(y, size if skip is None else skip.shape[2:], skip)
+        logits = self.head(y)
+        if not self.training or self.auxiliary is None:
+            return logits
+        return [logits, resize(self.auxiliary(features[-2]), size)]

@@ -1,0 +1,204 @@
+"""Every key of a planned config, in the order in which it is written, with the reasons of `plan_rules`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.data.cases.folds import Folds
+from medseg.planning.fingerprint import Fingerprint
+from medseg.planning.rules import (
+    FEW_CASES,
+    GPU_EPOCH,
+    VALIDATION,
+    Choice,
+    Machine,
+    Sampling,
+    choose_flips,
+    choose_foreground,
+    choose_normalization,
+    choose_orientation,
+    epoch_steps,
+    validation_interval,
+)
+
+COMPILED_MINUTES = 5  # in shorter trainings too much would be lost with translating the network
+# Adam's steps add up over the channels, of which a GPU's network has twice as many (Yang et al., arXiv 2203.03466).
+ADAM_RATES = {"cpu": (4e-3, ""), "cuda": (2e-3, "half of a CPU's, for twice the channels")}
+PATIENTS = (r"^sub-[A-Za-z0-9]+", r"(?i)(?:pat|patient)[-_]?[0-9]+")  # BIDS, and what many others write
+
+# What trained the hippocampus best of what was tried (docs/benchmarks.md); the defaults are about half as strong.
+STRONG = {
+    "rotation_degrees": 20.0,
+    "rotation_probability": 0.8,
+    "scale_probability": 0.8,
+    "bend_probability": 0.8,
+    "bend_voxels": 1.5,
+    "brightness_probability": 0.3,
+    "contrast_probability": 0.3,
+    "gamma_probability": 0.5,
+    "noise_probability": 0.3,
+    "blur_probability": 0.2,
+    "low_resolution_probability": 0.2,
+}
+
+
+def patient_pattern(cases: Sequence[str]) -> str | None:
+    """A known pattern that finds a patient in every case's name, and several cases of some patient."""
+    for pattern in PATIENTS:
+        found = [re.search(pattern, case) for case in cases]
+        people = {match[0] for match in found if match}
+        if all(found) and len(people) < len(cases):
+            return pattern
+    return None
+
+
+def choose_all(
+    found: Fingerprint,
+    machine: Machine,
+    sampling: Sampling,
+    minutes: float | None,
+    folds: Folds | None,
+    pattern: str | None,
+    root: Path,
+) -> list[Choice]:
+    """The whole config as choices, `section.key` each."""
+    held_out = max(1, round(len(found.cases) * VALIDATION)) if len(found.cases) > 1 else 0
+    flips, why_flips = choose_flips(found)
+    mirrors = [] if machine.device == "cpu" else flips
+    epoch = epoch_steps(sampling, machine, len(found.cases) - held_out)
+    interval = validation_interval(sampling, epoch, held_out, len(mirrors))
+    return [
+        *_data(found, folds, pattern, root),
+        choose_orientation(found),
+        Choice("preprocessing.spacing_mm", _listed(sampling.target_mm), sampling.reasons["spacing"]),
+        Choice("preprocessing.crop_to_foreground", sampling.crop, sampling.reasons["crop"]),
+        *choose_normalization(found, sampling.crop),
+        *_network(found, machine, sampling),
+        *_augmentation(found, flips, why_flips),
+        *_training(found, machine, sampling, minutes, epoch, interval),
+        Choice("inference.overlap", 0.5, "half a window, weighted by a Gaussian"),
+        Choice("inference.window_batch", sampling.batch_size, "as many windows at once as a training step has patches"),
+        Choice(
+            "inference.mirror_axes",
+            mirrors,
+            "not on a CPU: every axis doubles the time; may be set to flip_axes at any time, without training again"
+            if machine.device == "cpu"
+            else "as in training",
+        ),
+        Choice("inference.keep_largest_component", [], "name a target only where held-out cases show that it helps"),
+        Choice("evaluation.tolerance_mm", _tolerance(sampling), "about the longest side of a voxel"),
+    ]
+
+
+def _data(found: Fingerprint, folds: Folds | None, pattern: str | None, root: Path) -> list[Choice]:
+    notes = "; ".join(folds.notes) if folds else ""
+    count = len(folds.folds) if folds else 2
+    why = f"for `medseg train --fold all`; {notes}" if notes else "for `medseg train --fold all`"
+    if folds and not notes:
+        why += "; every class stands in every training fold"
+    who = "every case is taken for another patient; otherwise a pattern of names, or patient_table"
+    if folds is not None and folds.patients:
+        who = f"{len(set(folds.patients.values()))} patients, none of whom is divided"
+    share = VALIDATION if len(found.cases) > 1 else 0.0
+    held = "never trained on, when no fold is asked for" if share else "there is only one case"
+    return [
+        Choice("data.root", str(root), f"{len(found.cases)} labelled cases of {', '.join(found.channels)}"),
+        Choice("data.validation", share, held),
+        Choice("data.folds", count, why),
+        Choice("data.patient_pattern", pattern, who),
+    ]
+
+
+def _network(found: Fingerprint, machine: Machine, sampling: Sampling) -> list[Choice]:
+    network = sampling.network
+    dims = found.spatial_dims
+    why_dims = "the images are volumes" if dims == 3 else "the images are pictures"
+    if dims == 3 and network.is_flat:
+        why_dims += ", of so few thick slices that no kernel reaches across them, as in a 2D network"
+    elif dims == 3 and sampling.anisotropic:
+        why_dims += ", of thick slices: strides and kernels spare that axis at first"
+    base = "16 on a CPU, a quarter of the work of 32" if machine.device == "cpu" else "32 on a GPU, as nnU-Net"
+    sizes = " > ".join("x".join(map(str, size)) for size in network.sizes())
+    return [
+        Choice("network.name", "unet"),
+        Choice("network.spatial_dims", dims, why_dims),
+        Choice("network.widths", list(network.widths), f"{base}; doubled while 4 voxels remain: {sizes}"),
+        Choice("network.strides", _compact(network.strides), "an axis is halved when its voxels are not too long"),
+        Choice("network.kernel_sizes", _compact(network.kernel_sizes), "1 across slices that lie far apart, else 3"),
+        Choice("network.deep_supervision", len(network.widths) > 2, "coarse maps learn faster when scored as well"),
+    ]
+
+
+def _augmentation(found: Fingerprint, flips: list[int], why_flips: str) -> list[Choice]:
+    strong = len(found.cases) < FEW_CASES
+    why = f"strong: {len(found.cases)} cases are soon learnt by heart (below {FEW_CASES})"
+    values = STRONG if strong else {}
+    choices = [
+        Choice(f"augmentation.{key}", value, why if not n else "") for n, (key, value) in enumerate(values.items())
+    ]
+    return [*choices, Choice("augmentation.flip_axes", flips, why_flips)]
+
+
+def _training(
+    found: Fingerprint,
+    machine: Machine,
+    sampling: Sampling,
+    minutes: float | None,
+    epoch: int,
+    interval: tuple[int, str],
+) -> list[Choice]:
+    cpu = machine.device == "cpu"
+    short = minutes is not None or cpu
+    if minutes is not None:
+        speed = "this machine" if cpu else "a GPU as fast as an A100"
+        budget = [Choice("training.max_minutes", minutes, f"about {sampling.steps} steps, by the speed of {speed}")]
+    else:
+        budget = [Choice("training.max_epochs", 100 if cpu else 300, "no time budget was given (--minutes)")]
+    if not cpu:
+        why = "as nnU-Net" if epoch == GPU_EPOCH else "a twentieth of the training, at least 20"
+        budget.append(Choice("training.iterations_per_epoch", epoch, why))
+    if machine.compiles and (minutes is None or minutes >= COMPILED_MINUTES):
+        why = "the first step takes half a minute, the others two fifths to three quarters of their time (on an H100)"
+        budget.append(Choice("training.compile", True, why))
+    if short:
+        optimizer: list[tuple[str, Any, str]] = [
+            ("name", "adamw", "few steps: it learns faster than SGD"),
+            ("learning_rate", *ADAM_RATES[machine.device]),
+        ]
+    else:
+        optimizer = [
+            ("name", "sgd", "as nnU-Net, for a long training"),
+            ("learning_rate", 1e-2, ""),
+            ("weight_decay", 3e-5, ""),
+        ]
+    average = 0.995 if sampling.steps is None or sampling.steps < 20_000 else 0.999
+    return [
+        *budget,
+        Choice("training.validation_interval", *interval),
+        Choice("training.batch_size", sampling.batch_size, sampling.reasons["batch"] + "; {measured} GiB measured"),
+        Choice("training.patch_size", list(sampling.network.patch_size), sampling.reasons["patch"]),
+        choose_foreground(found),
+        Choice(
+            "training.weight_average", average if short else 0.0, "steadier weights after few steps" if short else ""
+        ),
+        Choice(
+            "training.workers", 0 if machine.device == "cpu" else min(8, machine.cores), "processes that cut patches"
+        ),
+        *(Choice(f"training.optimizer.{key}", value, why) for key, value, why in optimizer),
+    ]
+
+
+def _tolerance(sampling: Sampling) -> float:
+    return float(f"{max(sampling.spacing_mm):.2g}")
+
+
+def _listed(values: Sequence[float] | None) -> list[float] | None:
+    return None if values is None else list(values)
+
+
+def _compact(entries: Sequence[Sequence[int]]) -> list[Any]:
+    """One number for a level that is alike along all axes."""
+    return [int(entry[0]) if len(set(entry)) == 1 else list(map(int, entry)) for entry in entries]

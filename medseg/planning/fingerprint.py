@@ -1,0 +1,268 @@
+"""What a whole data set measures: the facts from which `medseg plan` derives a config (nnU-Net's "fingerprint").
+
+Isensee et al. 2021, Nature Methods 18, 203-211. Everything is measured on the axes that preprocessing will have:
+volumes on R-A-S, pictures as they lie. Every case is read once, by as many threads as there are cores.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from scipy import ndimage
+from tqdm import tqdm
+
+from medseg.core.errors import DataError, Problem
+from medseg.core.labels import Labels
+from medseg.data.cases.dataset import Dataset
+from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values, read_image
+from medseg.data.training.transforms import background_value, in_plane
+
+SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
+LEAST_CASES = 10  # with fewer, an order of classes along an axis may be chance
+PERCENTILES = {"percentile_00_5": 0.5, "median": 50.0, "percentile_99_5": 99.5}
+
+
+@dataclass(frozen=True)
+class CasePrint:
+    """What one labelled case measures, its axes in the order of the preprocessed image.
+
+    Args:
+        orientation: axis codes of the file.
+        shape: voxels of the file.
+        cropped_shape: of the box of voxels that are not background in some channel.
+        voxels: class -> how many it has.
+        components: target (class or region) -> connected parts (face neighbours).
+        centres_mm: class -> its centre along the axes, from the image's left posterior inferior corner.
+    """
+
+    case: str
+    orientation: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    cropped_shape: tuple[int, ...]
+    voxels: Mapping[str, int]
+    components: Mapping[str, int]
+    centres_mm: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Intensities of one channel inside the foreground (every class but the background), over all cases."""
+
+    channel: str
+    mean: float
+    std: float
+    minimum: float
+    percentile_00_5: float
+    median: float
+    percentile_99_5: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A data set, measured. `classes` are without the background, `modality` is CT, MR or picture."""
+
+    name: str
+    modality: str
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    targets: tuple[str, ...]
+    intensities: tuple[Intensities, ...]
+    cases: tuple[CasePrint, ...]
+
+    @property
+    def spatial_dims(self) -> int:
+        return len(self.cases[0].shape)
+
+    def spacings_mm(self) -> np.ndarray:
+        """(cases, axes)."""
+        return np.array([case.spacing_mm for case in self.cases])
+
+    def shapes(self, *, cropped: bool) -> np.ndarray:
+        """Voxels (cases, axes) of the files, or of the boxes that are not background."""
+        return np.array([case.cropped_shape if cropped else case.shape for case in self.cases])
+
+    def cropped_share(self) -> float:
+        """The median share of a volume that lies in the box of voxels that are not background."""
+        return float(np.median(self.shapes(cropped=True).prod(1) / self.shapes(cropped=False).prod(1)))
+
+    def frequency(self, name: str) -> float:
+        """Share of a class in all voxels of the boxes."""
+        voxels = sum(case.voxels[name] for case in self.cases)
+        return voxels / int(self.shapes(cropped=True).prod(1, dtype=np.int64).sum())
+
+    def presence(self) -> dict[str, frozenset[str]]:
+        """Case -> the classes that it has."""
+        return {case.case: frozenset(name for name, count in case.voxels.items() if count) for case in self.cases}
+
+    def anisotropy(self) -> float:
+        """Largest over smallest side of the median voxel."""
+        median = np.median(self.spacings_mm(), axis=0)
+        return float(median.max() / median.min())
+
+    def one_sided_axes(self, consistency: float = 0.9) -> list[int]:
+        """Axes along which two classes lie the same way round in nearly all cases: mirrored, they would be impossible.
+
+        Args:
+            consistency: share of the cases with both classes in which one of them lies on the same side.
+        """
+        found = set()
+        for one in self.classes:
+            for other in self.classes:
+                pairs = [c.centres_mm for c in self.cases if one in c.centres_mm and other in c.centres_mm]
+                if one < other and len(pairs) >= LEAST_CASES:
+                    offsets = np.array([np.subtract(pair[one], pair[other]) for pair in pairs])
+                    found |= set(np.flatnonzero((offsets > 0).mean(0) >= consistency).tolist())
+                    found |= set(np.flatnonzero((offsets < 0).mean(0) >= consistency).tolist())
+        return sorted(found)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types, for JSON."""
+        return asdict(self)
+
+
+def fingerprint(
+    dataset: Dataset,
+    modality: str,
+    *,
+    labels: Labels | None = None,
+    channels: Sequence[str] | None = None,
+    progress: bool = True,
+) -> Fingerprint:
+    """Measure every labelled case of a data set.
+
+    Args:
+        modality: CT, MR or what else the channels are; kept as it is.
+        labels, channels: in the place of the data set's own (a card's).
+        progress: show a bar (in a terminal).
+
+    Raises:
+        DataError: no labelled case, or every problem of all the cases that cannot be measured, at once.
+    """
+    if not dataset.cases:
+        raise DataError(Problem(str(dataset.root), "has no labelled case", "a plan needs labels to learn from"))
+
+    meaning, names = labels or dataset.labels, tuple(channels or dataset.channels)
+
+    def attempt(case: dict[str, Any]) -> tuple[CasePrint, np.ndarray] | list[Problem]:
+        try:
+            return _measure(case, meaning, len(names))
+        except DataError as error:
+            return list(error.problems)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        quiet = not (progress and sys.stderr.isatty())
+        bar = tqdm(pool.map(attempt, dataset.cases), "measure", len(dataset.cases), unit="case", disable=quiet)
+        results = list(bar)
+    if problems := [problem for result in results if isinstance(result, list) for problem in result]:
+        raise DataError(problems)
+    measured = [result for result in results if isinstance(result, tuple)]
+    cases = tuple(case for case, _ in measured)
+    if len({len(case.shape) for case in cases}) > 1:
+        raise DataError(Problem(str(dataset.root), "mixes pictures and volumes", "train on one kind at a time"))
+    samples = np.concatenate([sample for _, sample in measured], axis=1)
+    if not samples.size:
+        raise DataError(Problem(str(dataset.root), "no label has a voxel of any class", "look at the labels"))
+    return Fingerprint(
+        name=dataset.name,
+        modality=modality,
+        channels=names,
+        classes=tuple(name for name, value in meaning.classes.items() if value != meaning.background),
+        targets=tuple(meaning.targets),
+        intensities=tuple(_intensities(*pair) for pair in zip(names, samples, strict=True)),
+        cases=cases,
+    )
+
+
+def _measure(case: Mapping[str, Any], labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray]:
+    """The case, and intensities of its foreground (channels, at most `SAMPLES_A_CASE`)."""
+    image, label = read_image(case["image"]), read_image(case["label"], channel_axis=False)
+    if len(image.array) != channels:
+        raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
+    if difference := grid_difference(image, label):
+        raise DataError(Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE))
+    values = label_values(label, labels.counts_as)[0]
+    order, orientation = _axes(image)
+    spacing = tuple(round(float(image.spacing_mm[axis]), 6) for axis in order)
+    flat = values.reshape(-1)
+    counts_as_foreground = np.ones(256, bool)
+    counts_as_foreground[[value for value in (labels.background, *labels.ignored) if value is not None]] = False
+    where = np.flatnonzero(counts_as_foreground[flat])
+    found = flat[where]
+    counts, centres = {}, {}
+    for name, value in labels.classes.items():
+        if value != labels.background:
+            own = where[found == value]
+            counts[name] = len(own)
+            if len(own):
+                middle = [float(index.mean()) for index in np.unravel_index(own, values.shape)]
+                turned = [values.shape[a] - 1 - m if orientation[a] in "LPI" else m for a, m in enumerate(middle)]
+                centres[name] = tuple(turned[axis] * image.spacing_mm[axis] for axis in order)
+    chosen = where
+    if len(where) > SAMPLES_A_CASE:
+        chosen = where[np.linspace(0, len(where) - 1, SAMPLES_A_CASE).astype(np.int64)]
+    sample = image.array.reshape(channels, -1)[:, chosen].astype(np.float64)
+    if not np.isfinite(sample).all():
+        raise DataError(Problem(str(image.path), "voxels that are NaN or infinite", "repair or remove the image"))
+    box = _box(image.array)
+    return (
+        CasePrint(
+            case=str(case["case"]),
+            orientation=orientation,
+            shape=tuple(int(image.shape[axis]) for axis in order),
+            spacing_mm=spacing,
+            cropped_shape=tuple(box[axis] for axis in order),
+            voxels=counts,
+            components={name: _parts(values, group) for name, group in labels.targets.items()},
+            centres_mm=centres,
+        ),
+        sample,
+    )
+
+
+def _axes(image: Image) -> tuple[list[int], str]:
+    """The axes in the order left-right, posterior-anterior, inferior-superior (pictures: as is), and the codes."""
+    if len(image.shape) == 2:
+        return [0, 1], "".join(str(code) for code in nib.aff2axcodes(in_plane(image))[:2])
+    codes = "".join(str(code) for code in nib.aff2axcodes(image.affine))
+    return [next(i for i, code in enumerate(codes) if code in pair) for pair in ("LR", "PA", "IS")], codes
+
+
+def _box(array: np.ndarray) -> tuple[int, ...]:
+    """Size of the box of voxels (C, *spatial) that differ from their channel's background, as `CropToForegroundd`."""
+    foreground = np.zeros(array.shape[1:], bool)
+    for channel in array:
+        corners = channel[tuple(slice(None, None, max(size - 1, 1)) for size in channel.shape)]
+        background = background_value(torch.from_numpy(corners.astype(np.float32)))
+        if background is None:
+            return array.shape[1:]
+        foreground |= channel != background
+    if not foreground.any():
+        return array.shape[1:]
+    sizes = []
+    for axis in range(foreground.ndim):
+        used = np.flatnonzero(foreground.any(axis=tuple(other for other in range(foreground.ndim) if other != axis)))
+        sizes.append(int(used[-1] - used[0] + 1))
+    return tuple(sizes)
+
+
+def _parts(values: np.ndarray, members: Sequence[int]) -> int:
+    mask = np.isin(values, members)
+    if not mask.any():
+        return 0
+    return int(ndimage.label(mask[ndimage.find_objects(mask.view(np.uint8))[0]])[1])
+
+
+def _intensities(channel: str, values: np.ndarray) -> Intensities:
+    middle = {name: float(np.percentile(values, share)) for name, share in PERCENTILES.items()}
+    extremes = {"minimum": float(values.min()), "maximum": float(values.max())}
+    return Intensities(channel, mean=float(values.mean()), std=float(values.std()), **middle, **extremes)

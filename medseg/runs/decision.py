@@ -1,0 +1,95 @@
+"""What `medseg postprocess` decided, in `postprocessing.json` of a folder of folds and of each of its folds.
+
+`predict` and `evaluate` add it to what the run's config asks for; `--no-postprocess` leaves it out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from medseg.bundle.facts import DataFacts
+from medseg.config.crf import CRFConfig
+from medseg.core.errors import Problem, RunError, did_you_mean
+from medseg.core.files import replace_file
+from medseg.config.postprocess import PostprocessConfig, in_words, with_step
+from medseg.config.schema import Config
+from medseg.config.section import Section
+from medseg.engine.device import rank
+from medseg.runs.folder import read_run
+
+DECISION_FILE = "postprocessing.json"
+SCHEMA = "medseg-postprocessing/1"
+REMEDY = "run medseg postprocess again, or remove the file"
+
+
+class Decision(Section):
+    """The steps that are kept, and the evidence for and against every one."""
+
+    schema_name: Literal["medseg-postprocessing/1"] = Field(alias="schema")
+    steps: PostprocessConfig = PostprocessConfig()
+    crf: CRFConfig | None = None
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def nothing(self) -> bool:
+        return not self.steps.cleaning and self.crf is None
+
+    def words(self) -> str:
+        crf = [] if self.crf is None else [f"dense CRF ({self.crf.parameters})"]
+        return ", ".join([*crf, *map(str, self.steps.steps)]) or "nothing"
+
+    def write(self, folder: Path) -> None:
+        replace_file(folder / DECISION_FILE, self.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def read_decision(folder: Path, facts: DataFacts) -> Decision | None:
+    """The decision in a folder; None if there is none.
+
+    Raises:
+        RunError: the file is damaged, of another kind, or names a target that the run does not have.
+    """
+    path = folder / DECISION_FILE
+    if not path.is_file():
+        return None
+    try:
+        decision = Decision.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ": ".join([str(path), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
+        raise RunError(Problem(where, f"holds no decision of medseg postprocess: {first['msg']}", REMEDY)) from None
+    targets = facts.labels.targets
+    unknown = dict.fromkeys(name for _, name in decision.steps.named() if name not in targets)
+    if unknown:
+        raise RunError(
+            [Problem(str(path), f"no target {n!r}", f"{did_you_mean(n, targets)} {REMEDY}") for n in unknown]
+        )
+    return decision
+
+
+def read_decided(run: Path, postprocess: bool = True) -> tuple[Config, DataFacts]:
+    """As `read_run`, with the decision in the folder, if any, added to `inference`; what the config asks for stays.
+
+    Args:
+        postprocess: False leaves the decision out.
+    """
+    config, facts = read_run(run)
+    decision = read_decision(run, facts) if postprocess else None
+    if decision is None or decision.nothing:
+        return config, facts
+    inference = config.inference
+    asked = {(step.kind, step.target) for step in inference.steps}
+    for step in decision.steps.steps:
+        if (step.kind, step.target) not in asked:
+            inference = with_step(inference, step)
+    if inference.crf is None:
+        inference = inference.model_copy(update={"crf": decision.crf})
+    return config.model_copy(update={"inference": inference}), facts
+
+
+def say_cleaning(config: Config) -> None:
+    """Say in the log what is done to every mask, if anything is."""
+    if config.inference.cleaning and rank() == 0:
+        print(f"masks are cleaned: {in_words(config.inference.cleaning)}")

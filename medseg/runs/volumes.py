@@ -1,0 +1,60 @@
+"""The volumes of a cohort of masks: a table of one row a case, from the sidecars that stand beside the masks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from medseg.core.files import replacing
+
+VOLUMES = "volumes.csv"
+SHOWN = 20  # cases that are printed one by one; the file has all of them
+
+Volumes = Mapping[str, Mapping[str, float]]
+"""Case -> target (a class or a region) -> ml."""
+
+
+def read_volumes(folder: Path, cases: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The volumes of the cases that have a sidecar with volumes in `folder` (those of pictures have shares)."""
+    found = {}
+    for case in cases:
+        sidecar = folder / f"{case}.json"
+        if sidecar.exists() and (volumes := json.loads(sidecar.read_text()).get("volume_ml")):
+            found[case] = {name: float(ml) for name, ml in volumes.items()}
+    return found
+
+
+def write_volumes(volumes: Volumes, folder: Path) -> Path:
+    """`volumes.csv`: the case, and a column `TARGET_ml` a target."""
+    with replacing(folder / VOLUMES) as path, path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        names = _targets(volumes)
+        writer.writerow(["case", *(f"{name}_ml" for name in names)])
+        writer.writerows([case, *(found.get(name) for name in names)] for case, found in volumes.items())
+    return folder / VOLUMES
+
+
+def volume_text(volumes: Volumes) -> str:
+    """A table: the first cases, then over all of them the median, the range, and in how many a target was found."""
+    names = _targets(volumes)
+    columns = {name: [found.get(name, 0.0) for found in volumes.values()] for name in names}
+    rows = [[case, *(f"{found.get(name, 0.0):.2f}" for name in names)] for case, found in volumes.items()][:SHOWN]
+    if len(volumes) > SHOWN:
+        rows.append([f"... {len(volumes) - SHOWN} more in {VOLUMES}", *("" for _ in names)])
+    if len(volumes) > 1:
+        rows.append(["median", *(f"{median(values):.2f}" for values in columns.values())])
+        rows.append(["range", *(f"{min(values):.2f}-{max(values):.2f}" for values in columns.values())])
+        rows.append(["cases with it", *(str(sum(ml > 0 for ml in values)) for values in columns.values())])
+    table = [["volume in ml", *names], *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in table
+    )
+
+
+def _targets(volumes: Volumes) -> list[str]:
+    return list(dict.fromkeys(name for found in volumes.values() for name in found))
