@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from medseg.config.section import Axes, Factors, Finding, Fraction, Section
+from medseg.config.section import Finding, Section
+from medseg.core.types import Axes, Factors, Fraction
 
 OF_CROPS = {"enabled", "crop_scale", "category_cap", "photometric", "flip_axes"}
 

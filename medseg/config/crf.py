@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medseg.config.section import Count, Positive, Section
+from medseg.config.section import Section
+from medseg.core.types import Count, Positive
 
 CRFName = Literal[
     "pydensecrf",

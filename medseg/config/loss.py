@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medseg.config.section import Count, Finding, Section
+from medseg.config.section import Finding, Section
+from medseg.core.types import Count
 
 Weight = Annotated[float, Field(ge=0)]
 Balance = Literal["median_frequency", "sqrt_median_frequency"]

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from medseg.config.section import Count, Finding, Positive, Section, Share, Size
+from medseg.config.section import Finding, Section
+from medseg.core.types import Count, Positive, Share, Size
 
 Strides = list[Count | Size]
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from medseg.config.section import Positive, Section
+from medseg.config.section import Section
+from medseg.core.types import Positive
 
 WORDS = {
     "keep_largest_component": "largest component of {target}",

@@ -18,7 +18,8 @@ from medseg.config.crf import CRFConfig
 from medseg.config.loss import LossConfig
 from medseg.config.network import NetworkConfig
 from medseg.config.postprocess import PostprocessConfig
-from medseg.config.section import Axes, Count, Finding, Fraction, Positive, Range, Section, Share, Size
+from medseg.config.section import Finding, Section
+from medseg.core.types import Axes, Count, Fraction, Positive, Range, Share, Size
 
 
 class DataConfig(Section):

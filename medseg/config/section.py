@@ -6,19 +6,10 @@ import ast
 import inspect
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[list[Count], Field(min_length=2, max_length=3)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
-Factors = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-Axes = list[Annotated[int, Field(ge=0, le=2)]]
 
 Finding = tuple[tuple[str, ...], str]
 """Keys that do not go together, the one to report first (dotted, relative to their section), and what is wrong."""
