@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
-from typing import Self
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, create_model, model_validator
 from pydantic_core import PydanticCustomError
+
+from medseg.core.parts import Part, Table
 
 Finding = tuple[tuple[str, ...], str]
 """Keys that do not go together, the one to report first (dotted, relative to their section), and what is wrong."""
@@ -38,6 +42,92 @@ class Section(BaseModel):
             text = "; ".join(f"{keys[0]}: {what}" for keys, what in found)
             raise PydanticCustomError("combination", "{text}", {"text": text, "findings": found})
         return self
+
+
+class PartSection(Section):
+    """A section that names a part of `table`, and has the options of that part as further keys.
+
+    An option that is null has the part's own default, as if it were not given. As a field of another section it is
+    declared as `SerializeAsAny[...]`, so that the options are dumped too, and made by `of`, not by its constructor.
+    """
+
+    table: ClassVar[Table]
+    specialised: ClassVar[bool] = False
+    name: str
+
+    @classmethod
+    def of(cls, **keys: Any) -> Self:
+        """The section with these keys, all others by default."""
+        return cls.model_validate(keys, strict=True)
+
+    @classmethod
+    def parts_of(cls, given: Mapping[str, Any]) -> tuple[Part, ...] | None:
+        """The parts whose options a section with these keys has; None where it names one that is not there."""
+        name = given.get("name", cls.model_fields["name"].default)
+        return (cls.table[name],) if isinstance(name, str) and name in cls.table else None
+
+    @classmethod
+    def section_of(cls, given: Mapping[str, Any]) -> type[Self]:
+        """The kind of section with these keys; where it names an unknown part, one that takes any other key."""
+        parts = cls.parts_of(given)
+        if parts is None:
+            names: dict[str, Any] = {"name": (Literal[tuple(cls.table)], cls.model_fields["name"].default)}
+            made = create_model(cls.__name__, __base__=cls, **names)
+            made.model_config["extra"] = "ignore"
+            made.model_rebuild(force=True)
+            made.specialised = True
+            return made
+        return _with_options(cls, parts)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def with_options(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if cls.specialised or not isinstance(given, Mapping):
+            return handler(given)
+        told = {key: value for key, value in given.items() if value is not None}
+        return kind_of(cls, told).model_validate(told, strict=True)
+
+
+@cache
+def _with_options(section: type[PartSection], parts: tuple[Part, ...]) -> Any:
+    """The section with a key for each option of the parts that it does not have itself."""
+    options = {name: option for part in parts for name, option in part.options.items()}
+    fields: dict[str, Any] = {
+        name: (as_data(option.kind), Field(default=plain(option.default), description=option.help or None))
+        for name, option in options.items()
+        if name not in section.model_fields
+    }
+    fields["name"] = (Literal[tuple(dict.fromkeys([*section.table.own, parts[0].name]))], section.model_fields["name"])
+    made = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
+    made.specialised = True
+    return made
+
+
+def as_data(kind: Any) -> Any:
+    """A type as YAML can write it: lists in the place of sequences and tuples, dictionaries of mappings."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return Annotated[as_data(inner[0]), *inner[1:]]
+    if origin in (Sequence, tuple):
+        return list[as_data(inner[0])]  # type: ignore[misc]
+    if origin is Mapping:
+        return dict[inner[0], as_data(inner[1])]  # type: ignore[misc,valid-type]
+    if origin in (Union, UnionType):
+        return Union[tuple(map(as_data, inner))]  # noqa: UP007
+    return list[as_data(inner[0])] if origin is list else kind  # type: ignore[misc]
+
+
+def plain(value: Any) -> Any:
+    """A default as YAML can write it."""
+    return [plain(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def kind_of(section: Any, given: Any) -> Any:
+    """The kind of section that these keys make of a declared one; anything else as it is."""
+    if not (isinstance(section, type) and issubclass(section, PartSection)) or section.specialised:
+        return section
+    keys = given if isinstance(given, Mapping) else {}
+    return section.section_of({key: value for key, value in keys.items() if value is not None})
 
 
 def key_docstrings(section: type[Section]) -> dict[str, str]:

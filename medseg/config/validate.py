@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medseg.config.document import Document, Keys, dotted
+from medseg.config.section import PartSection, kind_of
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -88,7 +89,7 @@ def _look(model: type[Model], data: dict[str, Any]) -> tuple[Model | None, list[
             for names, what in details["ctx"]["findings"]:
                 paths = [tuple(details["loc"]) + tuple(name.split(".")) for name in names]
                 faults.append(_Fault(paths[0], tuple(paths[1:]), what))
-        return None, faults + [_fault(model, keys, errors) for keys, errors in found.items()]
+        return None, faults + [_fault(model, data, keys, errors) for keys, errors in found.items()]
 
 
 def _keys(details: ErrorDetails, data: Any) -> Keys:
@@ -102,19 +103,21 @@ def _keys(details: ErrorDetails, data: Any) -> Keys:
     return location
 
 
-def _fault(model: type[BaseModel], keys: Keys, errors: list[ErrorDetails]) -> _Fault:
+def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDetails]) -> _Fault:
     first, got = errors[0], _short(errors[0]["input"])
     if first["type"] == "extra_forbidden":
-        name, section = str(keys[-1]), _type_at(model, keys[:-1])
-        remedy, nearest = _nearest_key(model, section, name)
+        name, section = str(keys[-1]), _type_at(model, keys[:-1], data)
+        remedy, nearest = _nearest_key(model, data, section, name)
         return _Fault(keys, tuple((*keys[:-1], *near) for near in nearest), f"unknown key {name!r}", remedy)
     if first["type"] == "model_type":
         return _Fault(keys, (), f"must be a section (got {got})", SECTION)
     if first["type"] == "missing":
         return _Fault(keys, (), f"{str(keys[-1])!r} is missing", REMEDIES["missing"], missing=True)
     if first["type"] == "literal_error":
-        names = [str(name) for name in get_args(_type_at(model, keys))]
-        return _Fault(keys, (), f"unknown value {got}", did_you_mean(str(first["input"]), names))
+        names = [str(name) for name in get_args(_type_at(model, keys, data))]
+        return _Fault(
+            keys, _named_after(model, data, keys), f"unknown value {got}", did_you_mean(first["input"], names)
+        )
     if first["type"] in ("too_short", "too_long"):
         fewest, most = (str(first["ctx"].get(key)) for key in ("min_length", "max_length"))
         wanted = f"at least {fewest}" if first["type"] == "too_short" else f"at most {most}"
@@ -126,10 +129,20 @@ def _fault(model: type[BaseModel], keys: Keys, errors: list[ErrorDetails]) -> _F
     return _Fault(keys, (), f"{what[0].lower()}{what[1:]} (got {got})", REMEDIES.get(first["type"], ""))
 
 
-def _nearest_key(model: type[BaseModel], section: Any, name: str) -> tuple[str, list[Keys]]:
+def _named_after(model: type[BaseModel], data: Any, keys: Keys) -> tuple[Keys, ...]:
+    """Where these keys name the part of a section: the keys that may be options of what was meant."""
+    section = _type_at(model, keys[:-1], data)
+    if keys[-1] != "name" or not (isinstance(section, type) and issubclass(section, PartSection)):
+        return ()
+    for key in keys[:-1]:
+        data = _below(data, key)
+    return tuple((*keys[:-1], key) for key in data if key not in section.model_fields)
+
+
+def _nearest_key(model: type[BaseModel], data: Any, section: Any, name: str) -> tuple[str, list[Keys]]:
     """What an unknown key was meant to be: a key of its section, or one of another section."""
     siblings = list(section.model_fields) if _is_model(section) else []
-    everywhere = {".".join(path): path[-1] for path in _paths(model)}
+    everywhere = {".".join(path): path[-1] for path in _paths(model, data)}
     elsewhere = [path for path, last in everywhere.items() if last == name]
     close = get_close_matches(name, siblings, n=1)
     if elsewhere:
@@ -143,26 +156,32 @@ def _nearest_key(model: type[BaseModel], section: Any, name: str) -> tuple[str, 
     return did_you_mean(name, siblings), []
 
 
-def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+def _paths(model: type[BaseModel], data: Any) -> Iterator[tuple[str, ...]]:
     """The keys of every value below a model."""
     for name, info in model.model_fields.items():
-        inner = info.annotation
+        inner, below = info.annotation, _below(data, name)
         if _is_model(inner):
-            yield from ((name, *path) for path in _paths(inner))
+            yield from ((name, *path) for path in _paths(kind_of(inner, below), below))
         else:
             yield (name,)
 
 
-def _type_at(annotation: Any, keys: Keys) -> Any:
-    """The type that a model declares at these keys."""
+def _below(data: Any, key: Any) -> Any:
+    return data.get(key) if isinstance(data, dict) else None
+
+
+def _type_at(annotation: Any, keys: Keys, data: Any) -> Any:
+    """The type that a model declares at these keys, where `data` stands in its place."""
     while get_origin(annotation) not in (None, dict, list, Literal):  # Annotated[X, ...], X | None
         inner = get_args(annotation)
         annotation = inner[0] if get_origin(annotation) is Annotated else _alternative(inner, bool(keys))
+    annotation = kind_of(annotation, data)
     if not keys:
         return annotation
+    below = _below(data, keys[0])
     if _is_model(annotation):
-        return _type_at(annotation.model_fields[str(keys[0])].annotation, keys[1:])
-    return _type_at(get_args(annotation)[-1], keys[1:])
+        return _type_at(annotation.model_fields[str(keys[0])].annotation, keys[1:], below)
+    return _type_at(get_args(annotation)[-1], keys[1:], below)
 
 
 def _alternative(types: tuple[Any, ...], nested: bool) -> Any:

@@ -59,7 +59,7 @@ class Part:
 
     name: str
     path: str
-    preset: Mapping[str, Any] = field(default_factory=dict)
+    preset: Mapping[str, Any] = field(default_factory=dict, hash=False)
     distribution: str | None = None
     version: str | None = None
 
