@@ -21,6 +21,7 @@ from monai.transforms import MapTransform
 from medseg.config.coding import recoded
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
 from medseg.data.files.images import label_values, read_image, write_mask
 from medseg.data.files.pictures import is_picture
 from medseg.engine.device import gather, rank
@@ -35,28 +36,28 @@ from medseg.metrics.table import MetricsTable, score_case
 
 
 def pending_cases(
-    cases: Sequence[dict], output_dir: str, overwrite: bool = False, maps: Sequence[str] = ()
-) -> list[dict]:
+    cases: Sequence[Case], output_dir: str, overwrite: bool = False, maps: Sequence[str] = ()
+) -> list[Case]:
     """The cases without a mask, or one of the maps, in `output_dir` yet (all of them if `overwrite`).
 
     Raises:
         DataError: a map of one case would have the name of another's mask.
     """
-    names = {case["case"] for case in cases}
+    names = {case.name for case in cases}
     if clash := sorted(names & {f"{name}_{one}" for name in names for one in maps}):
         raise DataError(
             Problem(clash[0], "is a case, and the name of another case's map", "rename it, or predict it alone")
         )
 
-    def files(case: dict) -> list[Path]:
-        place = (output_dir, case["case"], case["image"])
+    def files(case: Case) -> list[Path]:
+        place = (output_dir, case.name, case.first)
         return [mask_path(*place), *(map_path(*place, name) for name in maps)]
 
     return [case for case in cases if overwrite or not all(file.exists() for file in files(case))]
 
 
-def mask_path(output_dir: str | Path, case: str, image: str | Path | Sequence[str | Path]) -> Path:
-    """Where the mask of a case is saved: a picture's as PNG, any other image's as NIfTI."""
+def mask_path(output_dir: str | Path, case: str, image: str | Path) -> Path:
+    """Where the mask of a case is saved, by the (first) file of its image: as PNG of a picture, else as NIfTI."""
     return Path(output_dir) / f"{case}{'.png' if is_picture(image) else '.nii.gz'}"
 
 
@@ -117,8 +118,7 @@ class SaveMaskd(MapTransform):
         sidecar = {"case": data["case"], "model": self.model, **steps, **amounts}
         path.with_name(f"{data['case']}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
         written = _with_values(mask, self.recode) if self.recode else mask
-        like = image if isinstance(image, str) else image[0]
-        write_mask(path, written, like=like, labels=recoded(self.labels, self.recode))
+        write_mask(path, written, like=image, labels=recoded(self.labels, self.recode))
         return dict(data)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from monai.inferers import Inferer
 from torch.utils.data import DataLoader, Dataset
 
 from medseg.core.errors import MedsegError, mistake_in
+from medseg.data.cases.case import Case, as_cases
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
 
@@ -35,12 +36,13 @@ class CaseDataset(Dataset):
     """Loaded and preprocessed cases; a case that cannot be read becomes a `Failure`, not an exception.
 
     Args:
-        data: cases, see `data.cases`.
-        transform: preprocessing, case -> `{"image": (C, *spatial), ...}`; the paths of its files are added.
+        data: cases, or MONAI's dictionaries of them (see `Case.from_entry`).
+        transform: preprocessing, `Case.entry` -> `{"image": (C, *spatial), ...}`; added are `image_path`, which stands
+            for the format and the grid of the image, and `label_path` (None without a label).
     """
 
-    def __init__(self, data: Sequence[dict], transform: Callable[[dict], dict]) -> None:
-        self.data = list(data)
+    def __init__(self, data: Iterable[Case | Mapping[str, Any]], transform: Callable[[dict], dict]) -> None:
+        self.data = as_cases(data)
         self.transform = transform
 
     def __len__(self) -> int:
@@ -49,9 +51,9 @@ class CaseDataset(Dataset):
     def __getitem__(self, index: int) -> dict | Failure:
         case = self.data[index]
         try:
-            return {**self.transform(dict(case)), "image_path": case["image"], "label_path": case.get("label")}
+            return {**self.transform(case.entry()), "image_path": case.first, "label_path": case.label}
         except Exception as error:  # anything that a file can make a reader raise
-            return Failure(case["case"], _root_cause(error))
+            return Failure(case.name, _root_cause(error))
 
 
 def case_loader(dataset: Dataset, workers: int = 0) -> DataLoader:

@@ -16,7 +16,7 @@ from medseg.data.files.pictures import is_picture
 from medseg.inference.maps import LEVELS, GridLogits, native_maps
 
 
-def map_path(output_dir: str | Path, case: str, image: Any, name: str) -> Path:
+def map_path(output_dir: str | Path, case: str, image: str | Path, name: str) -> Path:
     """Where a map of a case is saved (its name: `inference.maps.map_names`): as PNG of a picture, else as NIfTI."""
     return Path(output_dir) / f"{case}_{name}{'.png' if is_picture(image) else '.nii.gz'}"
 
@@ -85,7 +85,7 @@ class SaveMapsd(MapTransform):
         image = case["image_path"]
         for name, values in zip(self.names, maps, strict=True):
             path = map_path(self.output_dir, case["case"], image, name)
-            write_map(path, values, LEVELS, like=image if isinstance(image, str) else image[0])
+            write_map(path, values, LEVELS, like=image)
         return case
 
 

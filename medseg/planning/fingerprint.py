@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
-from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values, read_image
+from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values
 from medseg.data.training.transforms import background_value, in_plane
 
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
@@ -153,7 +154,7 @@ def fingerprint(
 
     meaning, names = labels or dataset.labels, tuple(channels or dataset.channels)
 
-    def attempt(case: dict[str, Any]) -> tuple[CasePrint, np.ndarray] | list[Problem]:
+    def attempt(case: Case) -> tuple[CasePrint, np.ndarray] | list[Problem]:
         try:
             return _measure(case, meaning, len(names))
         except DataError as error:
@@ -183,9 +184,9 @@ def fingerprint(
     )
 
 
-def _measure(case: Mapping[str, Any], labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray]:
+def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray]:
     """The case, and intensities of its foreground (channels, at most `SAMPLES_A_CASE`)."""
-    image, label = read_image(case["image"]), read_image(case["label"], channel_axis=False)
+    image, label = case.read_image(), case.read_label()
     if len(image.array) != channels:
         raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
     if difference := grid_difference(image, label):
@@ -216,7 +217,7 @@ def _measure(case: Mapping[str, Any], labels: Labels, channels: int) -> tuple[Ca
     box = _box(image.array)
     return (
         CasePrint(
-            case=str(case["case"]),
+            case=case.name,
             orientation=orientation,
             shape=tuple(int(image.shape[axis]) for axis in order),
             spacing_mm=spacing,

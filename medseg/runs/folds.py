@@ -15,9 +15,10 @@ from medseg.core.errors import ConfigError, DataError, Problem, RunError
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
 from medseg.config.schema import Config
-from medseg.data.cases.dataset import Case, read_dataset
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import read_dataset
 from medseg.data.cases.folds import Folds, find_patients, make_folds, read_folds
-from medseg.data.files.images import label_values, read_image
+from medseg.data.files.images import label_values
 
 
 def find_folds(config: Config) -> Folds:
@@ -28,7 +29,7 @@ def find_folds(config: Config) -> Folds:
     """
     data = config.data
     dataset = read_dataset(str(data.root), data.layout)
-    names = [str(case["case"]) for case in dataset.cases]
+    names = [case.name for case in dataset.cases]
     if repeated := [name for name, times in Counter(names).items() if times > 1]:
         what = f"several cases are named {', '.join(repeated[:5])}"
         raise DataError(Problem(str(dataset.root), what, "folds need one name a case"))
@@ -58,7 +59,7 @@ def keep_folds(config: Config, folder: Path, *, anew: bool = False) -> Folds:
     file = folder / FOLDS_FILE
     given = Path(config.data.folds_file).resolve() if config.data.folds_file else None
     if file.exists() and not anew:
-        names = [str(case["case"]) for case in read_dataset(str(config.data.root), config.data.layout).cases]
+        names = [case.name for case in read_dataset(str(config.data.root), config.data.layout).cases]
         kept = read_folds(file, names)
         if given is not None and given != file.resolve() and read_folds(given, names).folds != kept.folds:
             what = f"other folds than those that this run was begun with ({file})"
@@ -78,7 +79,7 @@ def class_presence(cases: tuple[Case, ...], labels: Labels) -> dict[str, frozens
 
     def look(case: Case) -> frozenset[str] | list[Problem]:
         try:
-            label = label_values(read_image(case["label"], channel_axis=False), labels.counts_as)
+            label = label_values(case.read_label(), labels.counts_as)
             counts = np.bincount(label.ravel(), minlength=256)
         except DataError as error:
             return list(error.problems)
@@ -89,5 +90,5 @@ def class_presence(cases: tuple[Case, ...], labels: Labels) -> dict[str, frozens
     if problems := [problem for result in found if isinstance(result, list) for problem in result]:
         raise DataError(problems)
     return {
-        str(case["case"]): classes for case, classes in zip(cases, found, strict=True) if isinstance(classes, frozenset)
+        case.name: classes for case, classes in zip(cases, found, strict=True) if isinstance(classes, frozenset)
     }

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -54,7 +53,7 @@ def check(root: Path, *, layout: str = "auto", card: str | None = None, progress
         if not dataset.labels.classes and dataset.cases:
             classes, ignored = found_classes(dataset)
             dataset = replace(dataset, labels=Labels(classes, ignore_index=ignored))
-    cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: str(case["case"]))
+    cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: case.name)
     # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         looking = pool.map(lambda case: inspect_case(case, dataset.channels, dataset.labels), cases)
@@ -70,15 +69,10 @@ def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
     path = Path(problem.where)
     if problem.what != "no such file":
         return Finding("error", "dataset.json and the folder disagree", "", path.name, problem.what, problem.remedy)
-    owners = (case for case in (*dataset.cases, *dataset.unlabelled) if str(path.resolve()) in _files(case))
-    name = next((str(case["case"]) for case in owners), "")
+    owners = (case for case in (*dataset.cases, *dataset.unlabelled) if str(path.resolve()) in case.files)
+    name = next((case.name for case in owners), "")
     place = os.path.relpath(path, dataset.root)
     return Finding("error", "missing file", name, place, problem.what, problem.remedy)
-
-
-def _files(case: dict[str, Any]) -> list[str]:
-    images = [case["image"]] if isinstance(case["image"], str) else list(case["image"])
-    return [*images, *([case["label"]] if "label" in case else [])]
 
 
 def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

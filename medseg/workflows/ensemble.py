@@ -86,7 +86,7 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None, postpro
     layout = members[0].config.data.layout if data is None else "auto"
     if data is not None:
         parts: list[tuple[list[Member], list[str]]] = [
-            (members, [case["case"] for case in named_cases(root, layout)]),
+            (members, [case.name for case in named_cases(root, layout)]),
         ]
     else:
         parts = (
@@ -110,7 +110,7 @@ def evaluate_ensemble(runs: Sequence[Path], *, data: Path | None = None, postpro
         if lesions:
             write_lesions(lesions, output)
         replace_file(output / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")
-        listed = {case["case"]: case for case in load_cases(root, "all", layout=layout)}
+        listed = {case.name: case for case in load_cases(root, "all", layout=layout)}
         review = Review(output, output, members[0].config, members[0].facts, listed, own=True)
         review.medical(table)
         print(f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else ""))
@@ -146,7 +146,7 @@ def _held_out(members: Sequence[Member]) -> list[str]:
             options = {"folds_file": member.run / FOLDS_FILE, "fold": data.fold}
         section: Any = "validation" if data.holds_out else "unlabelled"
         cases = load_cases(str(data.root), section, data.layout, data.validation, member.config.seed, **options)
-        names = {str(case["case"]) for case in cases}
+        names = {case.name for case in cases}
         common = names if common is None else common & names
     if not common:
         remedy = "give --data with other cases, or runs with the same held-out cases"
@@ -156,7 +156,7 @@ def _held_out(members: Sequence[Member]) -> list[str]:
 
 def _by_fold(runs: Sequence[Path], root: str, postprocess: bool) -> list[tuple[list[Member], list[str]]]:
     """For each fold: that fold of all the folders, and the cases that it holds out."""
-    names = [case["case"] for case in named_cases(root)]
+    names = [case.name for case in named_cases(root)]
     found = [read_folds(run / FOLDS_FILE, names).folds for run in runs]
     for run, folds in zip(runs[1:], found[1:], strict=True):
         if folds != found[0]:

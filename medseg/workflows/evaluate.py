@@ -14,6 +14,7 @@ from medseg.bundle.write import write_bundle
 from medseg.config.load import dump_config
 from medseg.config.schema import Config
 from medseg.core.errors import PartialFailure, Problem, RunError
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import load_cases
 from medseg.data.files.images import Image, label_values, read_image
 from medseg.engine.cohort import CohortReport, mask_path
@@ -66,7 +67,7 @@ def evaluate(
         raise RunError([Problem(f.case, f.reason) for f in cohort.failures] or "there is no case to score")
     if rank() == 0:
         root = str(data or config.data.root)
-        cases = {case["case"]: case for case in load_cases(root, "all", layout=config.data.layout)}
+        cases = {case.name: case for case in load_cases(root, "all", layout=config.data.layout)}
         review = Review(run, output, config, facts, cases, own)
         if isinstance(cohort.table, MetricsTable):
             review.medical(cohort.table)
@@ -89,7 +90,7 @@ class Review:
     """The report, and the same pictures in TensorBoard if it is of the run's own held-out cases."""
 
     def __init__(
-        self, run: Path, output: Path, config: Config, facts: DataFacts, cases: Mapping[str, dict], own: bool
+        self, run: Path, output: Path, config: Config, facts: DataFacts, cases: Mapping[str, Case], own: bool
     ) -> None:
         self.output, self.facts, self.cases = output, facts, cases
         self.report = (run if own else output) / "report.html"
@@ -142,9 +143,8 @@ class Review:
     def _read(self, name: str) -> tuple[Image, Image, Image]:
         """Image, label and mask of a case."""
         case = self.cases[name]
-        mask_file = mask_path(self.output / "masks", name, case["image"])
-        truth, mask = (read_image(one, channel_axis=False) for one in (case["label"], mask_file))
-        return read_image(case["image"]), truth, mask
+        mask_file = mask_path(self.output / "masks", name, case.first)
+        return case.read_image(), case.read_label(), read_image(mask_file, channel_axis=False)
 
     def _log(self, overlays: Sequence[tuple[str, bytes]], means: Mapping[str, float | None]) -> None:
         if self.board is None:

@@ -16,6 +16,7 @@ from medseg.bundle.components import FOLDS_FILE
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.core.files import replace_file
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import load_cases
 from medseg.engine.device import process_group, rank
 from medseg.engine.machine import doctor
@@ -99,12 +100,12 @@ def fold_runs(run: Path) -> list[Path]:
     return sorted(found, key=lambda folder: int(folder.name.removeprefix("fold_")))
 
 
-def held_out_cases(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """The number of a fold, and the cases that it holds out: name -> image and label."""
+def held_out_cases(folder: Path) -> tuple[int, dict[str, Case]]:
+    """The number of a fold, and the cases that it holds out, by name."""
     data = read_run(folder)[0].data
     fold = data.fold or 0
     cases = load_cases(str(data.root), "validation", data.layout, folds_file=folder / FOLDS_FILE, fold=fold)
-    return fold, {str(case["case"]): dict(case) for case in cases}
+    return fold, {case.name: case for case in cases}
 
 
 def evaluate_folds(run: Path, *, again: bool = False, postprocess: bool = True) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def evaluate_folds(run: Path, *, again: bool = False, postprocess: bool = True) 
         write_lesions(lesions, output)
     _collect_masks(runs, output / "masks")
     replace_file(run / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")
-    cases = {c["case"]: c for c in load_cases(str(config.data.root), "all", layout=config.data.layout)}
+    cases = {c.name: c for c in load_cases(str(config.data.root), "all", layout=config.data.layout)}
     review = Review(run, output, config, facts, cases, own=True)
     review.medical(table)
     for folder, part in zip(runs, tables, strict=True):

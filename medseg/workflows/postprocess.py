@@ -24,6 +24,7 @@ from medseg.config.postprocess import PostprocessConfig, Step
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
 from medseg.engine.cohort import mask_path
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.folder import read_run
@@ -39,11 +40,11 @@ AGAIN = "medseg evaluate --run FOLDS --no-postprocess"
 
 @dataclass(frozen=True)
 class FoldRun:
-    """One fold: its folder, number and held-out cases (name -> image and label)."""
+    """One fold: its folder, number and held-out cases (by name)."""
 
     folder: Path
     number: int
-    cases: Mapping[str, Mapping[str, Any]]
+    cases: Mapping[str, Case]
 
 
 def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None) -> dict[str, Any]:
@@ -95,16 +96,16 @@ def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCa
     wanted = None if config.inference.crf is None else config.inference.crf.parameters
     for fold in folds:
         for name, case in fold.cases.items():
-            mask = mask_path(fold.folder / "eval" / "masks", name, case["image"])
+            mask = mask_path(fold.folder / "eval" / "masks", name, case.first)
             sidecar = _sidecar(mask.with_name(f"{name}.json"))
             if "postprocessing" in sidecar:
-                mask = mask_path(fold.folder / "eval" / RAW_MASKS, name, case["image"])
+                mask = mask_path(fold.folder / "eval" / RAW_MASKS, name, case.first)
             if not mask.is_file():
                 missing.append(Problem(name, f"has no mask: {mask}", f"{AGAIN} predicts it"))
             elif sidecar.get("model", {}).get("crf") != wanted:
                 refined.append(name)
             else:
-                cases.append(TrialCase(name, fold.number, str(mask), str(case["label"])))
+                cases.append(TrialCase(name, fold.number, str(mask), str(case.label)))
     if refined:
         what = f"{len(refined)} masks were predicted with another CRF than the config asks for"
         raise RunError(Problem(", ".join(refined[:SHOWN]), what, f"{AGAIN} predicts them anew"))

@@ -82,7 +82,7 @@ def run_inference(bundle: Path, channels: int, *, input: Path, output: Path, wis
     cases = list_inputs(input, channels)
     workflow = run_bundle(bundle, "inference", dataset_dir=str(input), output_dir=str(output), **wishes)
     cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
-    done = {case["case"]: path for case in cases if (path := mask_path(output, case["case"], case["image"])).exists()}
+    done = {case.name: path for case in cases if (path := mask_path(output, case.name, case.first)).exists()}
     masks = list(done.values())
     if rank() == 0:
         if volumes := read_volumes(output, list(done)):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medseg.core.errors import DataError
+from medseg.data.cases.case import Case
 from medseg.data.cases.masks import find_masks
 from medseg.data.files.images import write_map
 from medseg.engine.cohort import pending_cases
@@ -77,7 +78,7 @@ def test_cases_without_their_maps_are_predicted_again(trained: tuple[Path, Path]
 
 
 def test_a_map_never_takes_the_place_of_another_cases_mask(tmp_path: Path) -> None:
-    cases = [{"case": name, "image": f"{name}.nii.gz"} for name in ("a", "a_entropy")]
+    cases = [Case(name, (f"{name}.nii.gz",)) for name in ("a", "a_entropy")]
     with pytest.raises(DataError, match="a_entropy"):
         pending_cases(cases, str(tmp_path), maps=["entropy"])
     assert pending_cases(cases, str(tmp_path), maps=["probability_organ"]) == cases

@@ -1,9 +1,7 @@
 """Which cases a data set has, and what its labels mean, whatever its layout: each has a file in `data/layouts/`.
 
-A case is a plain dict: `{"case": name, "image": path or [path of each channel], "label": path}`, without the label
-where there is none. A path is that of a file, or of the folder of a DICOM series. Where there is a `dataset.json`, MSD
-and nnU-Net name labels in opposite directions (MSD: index -> name, nnU-Net: name -> index or list of indices), and the
-direction is how they are told apart. Folders of pictures are found by `data.pairs`.
+Where there is a `dataset.json`, MSD and nnU-Net name labels in opposite directions (MSD: index -> name, nnU-Net: name
+-> index or list of indices), and the direction is how they are told apart. Folders of pictures: `data/cases/pairs.py`.
 """
 
 from __future__ import annotations
@@ -11,16 +9,17 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.cases.case import CHANNEL, Case, by_name, case_of
 from medseg.data.cases.description import channels_of, labels_of, layout_of, read_description
 from medseg.data.cases.folds import find_patients, read_folds
 from medseg.data.cases.layouts.bids import find_bids, is_bids
-from medseg.data.cases.layouts.files import CHANNEL, Case, Found, by_name, case_of, grouped, image_files
+from medseg.data.cases.layouts.files import Found, grouped, image_files
 from medseg.data.cases.layouts.lists import is_list, read_list
 from medseg.data.cases.layouts.msd import msd_cases
 from medseg.data.cases.layouts.nnunet import nnunet_cases
@@ -42,7 +41,6 @@ class Dataset:
         layout: "msd", "nnunet", "csv", "bids" or "volumes"; or one of `data.pairs`.
         channels, labels: empty where the data set does not say (pictures: a card does; else `data.unnamed`).
         splits: the official ones, name -> labelled cases; none where the data set does not say.
-        patients: case -> patient, where the data set says who they are.
     """
 
     root: Path
@@ -53,7 +51,12 @@ class Dataset:
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...]
     splits: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)
-    patients: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Case -> patient, of the cases of whom the data set says it."""
+        every = (*self.cases, *self.unlabelled)
+        return {case.name: case.patient for case in every if case.patient is not None}
 
     @property
     def natural(self) -> bool:
@@ -93,10 +96,7 @@ def find_dataset(root: str | Path, layout: str = "auto") -> tuple[Dataset, list[
         what = f"looks like the layout {name!r}, but {layout!r} was asked for"
         found.problems.append(Problem(str(root), what, "set data.layout to auto"))
     cases, unlabelled = tuple(by_name(found.cases)), tuple(by_name(found.unlabelled))
-    patients = dict(found.patients)
-    return Dataset(
-        root, str(name), title, found.channels, found.labels, cases, unlabelled, {}, patients
-    ), found.problems
+    return Dataset(root, str(name), title, found.channels, found.labels, cases, unlabelled), found.problems
 
 
 def find_layout(root: Path) -> str | None:
@@ -122,7 +122,7 @@ def _find_described(root: Path) -> tuple[str, Found, str]:
     found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found.problems)
     if not found.cases and not found.unlabelled and not found.problems:
         found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
-    for name, count in Counter(case["case"] for case in found.cases).items():
+    for name, count in Counter(case.name for case in found.cases).items():
         if count > 1:
             found.problems.append(
                 Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name")
@@ -135,12 +135,12 @@ def _find_pictures(root: Path, layout: str, found: Any) -> tuple[Dataset, list[P
     if layout not in ("auto", found):
         what = f"looks like the layout {found!r}, but {layout!r} was asked for"
         pairs.problems.append(Problem(str(root), what, "set data.layout to auto"))
-    every: dict[str, Case] = {case["image"]: case for cases in pairs.splits.values() for case in cases}
-    cases = tuple(case for case in every.values() if "label" in case)
+    every = {case.first: case for cases in pairs.splits.values() for case in cases}
+    cases = tuple(case for case in every.values() if case.label is not None)
     if not every and not pairs.problems:
         pairs.problems.append(Problem(str(root), f"holds no case of the layout {found!r}", "check data.root"))
-    unlabelled = tuple(case for case in every.values() if "label" not in case)
-    splits = {name: tuple(c for c in listed if "label" in c) for name, listed in pairs.splits.items() if name}
+    unlabelled = tuple(case for case in every.values() if case.label is None)
+    splits = {name: tuple(c for c in listed if c.label is not None) for name, listed in pairs.splits.items() if name}
     channels = ("red", "green", "blue")
     return Dataset(root, found, root.name, channels, Labels({}), cases, unlabelled, splits), pairs.problems
 
@@ -161,7 +161,7 @@ def split_cases(
     ordered = by_name(cases)
     if validation == 0:
         return ordered, []
-    of = {case["case"]: (patients or {}).get(case["case"], case["case"]) for case in ordered}
+    of = {case.name: (patients or {}).get(case.name, case.name) for case in ordered}
     names = list(dict.fromkeys(of.values()))
     if len(names) < 2:
         remedy = "add cases, or set data.validation to 0"
@@ -170,8 +170,8 @@ def split_cases(
     count = min(max(1, round(len(names) * validation)), len(names) - 1)
     held_out = {names[i] for i in random.Random(seed).sample(range(len(names)), count)}
     return (
-        [case for case in ordered if of[case["case"]] not in held_out],
-        [case for case in ordered if of[case["case"]] in held_out],
+        [case for case in ordered if of[case.name] not in held_out],
+        [case for case in ordered if of[case.name] in held_out],
     )
 
 
@@ -206,9 +206,9 @@ def load_cases(
     if section not in ("training", "validation"):
         raise ValueError(f"section {section!r}: expected training, validation, all or unlabelled")
     if fold is not None and folds_file is not None:
-        chosen = read_folds(folds_file, [case["case"] for case in dataset.cases]).fold(fold, str(folds_file))
+        chosen = read_folds(folds_file, [case.name for case in dataset.cases]).fold(fold, str(folds_file))
         names = set(chosen.training if section == "training" else chosen.validation)
-        return [case for case in dataset.cases if case["case"] in names]
+        return [case for case in dataset.cases if case.name in names]
     if dataset.splits:
         wanted = {"training": "train", "validation": "val", **(splits or {})}[section]
         if not dataset.splits.get(wanted):
@@ -216,7 +216,7 @@ def load_cases(
             what = f"has no labelled case in a split {wanted!r}"
             raise DataError(Problem(str(dataset.root), what, f"set data.{section}_split; its splits: {known}"))
         return list(dataset.splits[wanted])
-    listed = [case["case"] for case in dataset.cases]
+    listed = [case.name for case in dataset.cases]
     patients = find_patients(listed, patient_pattern, patient_table, dataset.patients)
     return split_cases(dataset.cases, validation, seed, patients)[section == "validation"]
 
@@ -230,9 +230,9 @@ def named_cases(root: str | Path, layout: str = "auto", names: Sequence[str] | N
     cases = read_dataset(root, layout).cases
     if names is None:
         return list(cases)
-    if unknown := sorted(set(names) - {case["case"] for case in cases}):
+    if unknown := sorted(set(names) - {case.name for case in cases}):
         raise DataError(Problem(str(root), f"has no labelled case {', '.join(map(repr, unknown[:5]))}"))
-    return [case for case in cases if case["case"] in set(names)]
+    return [case for case in cases if case.name in set(names)]
 
 
 def list_inputs(path: str | Path, channels: int) -> list[Case]:
@@ -248,12 +248,12 @@ def list_inputs(path: str | Path, channels: int) -> list[Case]:
     if find_layout(path):
         dataset = read_dataset(path)
         chosen = dataset.unlabelled or dataset.cases
-        return [{"case": case["case"], "image": case["image"]} for case in chosen]
+        return [replace(case, label=None) for case in chosen]
     if path.is_file():
         match = CHANNEL.match(case_name(path))
         if channels > 1 and match:  # one channel of several: its siblings belong to it
             return grouped([file for file in image_files(path.parent) if case_of(file) == match["case"]], channels)
-        return [{"case": case_name(path), "image": str(path)}]
+        return [Case(case_name(path), (str(path),))]
     if not path.is_dir():
         raise DataError(Problem(str(path), "no such file or folder"))
     if files := image_files(path):
@@ -265,4 +265,4 @@ def list_inputs(path: str | Path, channels: int) -> list[Case]:
     if len(series) > 1 and {folder.parent for folder in series} == {path}:
         return grouped(series, channels)
     names = ["_".join(folder.relative_to(path).parts) or path.name for folder in series]
-    return [{"case": name, "image": str(folder)} for name, folder in zip(names, series, strict=True)]
+    return [Case(name, (str(folder),)) for name, folder in zip(names, series, strict=True)]

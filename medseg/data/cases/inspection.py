@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
 from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
 
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
@@ -68,17 +69,16 @@ def counted(labels: Labels) -> dict[str, tuple[int, ...]]:
     return {**classes, **labels.regions}
 
 
-def inspect_case(case: dict[str, Any], channels: Sequence[str], labels: Labels) -> CaseFacts:
-    """Read the files of one case (as in `data.cases`) and judge them. Never raises for what is wrong with a file.
+def inspect_case(case: Case, channels: Sequence[str], labels: Labels) -> CaseFacts:
+    """Read the files of one case and judge them. Never raises for what is wrong with a file.
 
     Files that do not exist are passed over in silence: whoever listed the case has reported them.
     """
-    facts = CaseFacts(str(case["case"]), labelled="label" in case)
-    paths = [case["image"]] if isinstance(case["image"], str) else list(case["image"])
+    facts = CaseFacts(case.name, labelled=case.label is not None)
     try:
-        image = _inspect_image(facts, [Path(path) for path in paths], channels)
-        if "label" in case and Path(case["label"]).is_file():
-            _inspect_label(facts, Path(case["label"]), image, labels)
+        image = _inspect_image(facts, [Path(path) for path in case.images], channels)
+        if case.label is not None and Path(case.label).is_file():
+            _inspect_label(facts, Path(case.label), image, labels)
     except Exception as error:  # one strange case must not hide the findings in all the others
         what = f"{type(error).__name__}: {error}"
         facts.findings.append(Finding("error", "case that could not be checked", facts.case, "", what[:200]))

@@ -13,14 +13,12 @@ What makes a folder one of one's own (`pairs`), the first that is there:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from medseg.core.errors import Problem
+from medseg.data.cases.case import Case, by_name
 from medseg.data.files.pictures import PICTURES
-
-Case = dict[str, Any]
 
 IMAGES = ("images", "image", "imgs", "img", "JPEGImages")
 LABELS = ("labels", "label", "masks", "mask", "annotations", "annotation", "gt")
@@ -40,14 +38,10 @@ class Pairs:
 
     def add(self, split: str, image: Path, label: Path | None, name: str | None = None) -> None:
         """One case; `label` None: without a mask. A file that is not there is a problem."""
-        case: Case = {"case": name or image.stem, "image": str(image)}
-        if label is not None:
-            case["label"] = str(label)
+        case = Case(name or image.stem, (str(image),), None if label is None else str(label))
         for path in (image, label):
             if path is not None and not path.is_file():
-                self.problems.append(
-                    Problem(str(path), "no such file", f"{split or 'a'} case {case['case']!r} names it")
-                )
+                self.problems.append(Problem(str(path), "no such file", f"{split or 'a'} case {case.name!r} names it"))
         self.splits.setdefault(split, []).append(case)
 
 
@@ -70,12 +64,12 @@ def find_pairs(root: Path, layout: str) -> Pairs:
     FINDERS[layout](root, pairs)
     _tell_splits_apart(pairs)
     for split, cases in pairs.splits.items():
-        seen: dict[str, str] = {}
+        seen: dict[str, Case] = {}
         for case in cases:
-            if (other := seen.setdefault(case["case"], case["image"])) is not case["image"]:
-                what = f"two cases of the split {split!r} are named {case['case']!r}: {other} too"
-                pairs.problems.append(Problem(case["image"], what, "give each file its own name"))
-        cases.sort(key=lambda case: case["case"])
+            if (other := seen.setdefault(case.name, case)) is not case:
+                what = f"two cases of the split {split!r} are named {case.name!r}: {other.first} too"
+                pairs.problems.append(Problem(case.first, what, "give each file its own name"))
+        pairs.splits[split] = by_name(cases)
     return pairs
 
 
@@ -86,11 +80,11 @@ def _tell_splits_apart(pairs: Pairs) -> None:
     images: dict[str, set[str]] = {}
     for cases in pairs.splits.values():
         for case in cases:
-            images.setdefault(case["case"], set()).add(case["image"])
+            images.setdefault(case.name, set()).add(case.first)
     for split, cases in pairs.splits.items():
-        for case in cases:
-            if len(images[case["case"]]) > 1:
-                case["case"] = f"{split}_{case['case']}"
+        pairs.splits[split] = [
+            replace(case, name=f"{split}_{case.name}") if len(images[case.name]) > 1 else case for case in cases
+        ]
 
 
 # --- the public data sets ------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
-from medseg.data.cases.dataset import Case, Dataset
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import Dataset
 from medseg.data.files.dicom import modality
-from medseg.data.files.images import label_values, read_image
-from medseg.data.files.pictures import is_picture
+from medseg.data.files.images import label_values
 
 MOST_CLASSES = 64  # more values than this are no classes: a grey picture, instance numbers
 VOID = 255  # beside other values, what many tools write where nothing is known
@@ -27,11 +27,11 @@ def channel_names(dataset: Dataset) -> tuple[str, ...]:
     cases = dataset.cases or dataset.unlabelled
     if not cases or (dataset.channels and not dataset.natural):
         return dataset.channels
-    image = cases[0]["image"]
-    if isinstance(image, str) and Path(image).is_dir() and (code := modality(Path(image))):
+    case = cases[0]
+    if len(case.images) == 1 and Path(case.first).is_dir() and (code := modality(Path(case.first))):
         return (code,)
-    count = len(read_image(image).array)
-    return ("red", "green", "blue") if count == 3 and is_picture(image) else tuple(map(str, range(count)))
+    count = len(case.read_image().array)
+    return ("red", "green", "blue") if count == 3 and case.is_picture else tuple(map(str, range(count)))
 
 
 def found_classes(dataset: Dataset) -> tuple[dict[str, int], int | None]:
@@ -45,7 +45,7 @@ def found_classes(dataset: Dataset) -> tuple[dict[str, int], int | None]:
 
     def look(case: Case) -> np.ndarray | list[Problem]:
         try:
-            return np.bincount(label_values(read_image(case["label"], channel_axis=False)).ravel(), minlength=256) > 0
+            return np.bincount(label_values(case.read_label()).ravel(), minlength=256) > 0
         except DataError as error:
             return list(error.problems)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from tqdm import tqdm
 import medseg
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
+from medseg.data.cases.case import Case, as_cases
 from medseg.data.training.transforms import apply
 
 FORMAT = 1  # raise it when what is stored changes
@@ -63,7 +64,7 @@ class CachedDataset(Dataset):
     operating system keeps pages while memory is free, and drops them when it is not.
 
     Args:
-        data: cases as `data.cases` lists them.
+        data: cases, or MONAI's dictionaries of them (see `Case.from_entry`).
         transform: as `data.transforms.preprocessing`.
         workers: threads that fill the cache.
         progress: show a bar while filling (in a terminal).
@@ -71,13 +72,13 @@ class CachedDataset(Dataset):
 
     def __init__(
         self,
-        data: Sequence[dict[str, Any]],
+        data: Iterable[Case | Mapping[str, Any]],
         transform: Callable[[dict[str, Any]], Any],
         folder: str | Path,
         workers: int = 0,
         progress: bool = False,
     ) -> None:
-        self.data = list(data)
+        self.data = as_cases(data)
         self.transform = transform
         self.folder = Path(folder)
         self.workers = workers
@@ -93,8 +94,7 @@ class CachedDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         entry = self.entry(index)
-        path = self.data[index]["image"]
-        meta = {"filename_or_obj": path if isinstance(path, str) else path[0]}
+        meta = {"filename_or_obj": self.data[index].first}
         case: dict[str, Any] = {"case": entry.case, "image": MetaTensor(entry.image, affine=entry.affine, meta=meta)}
         if entry.label is not None:
             case["label"] = MetaTensor(entry.label, affine=entry.affine)
@@ -108,7 +108,7 @@ class CachedDataset(Dataset):
             stem = self.folder / self._key(self.data[index])
             entry = _read(stem)
             if entry is None:
-                _write(stem, apply(self.transform, self.data[index]))
+                _write(stem, apply(self.transform, self.data[index].entry()))
                 entry = _read(stem)
                 if entry is None:
                     raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
@@ -144,20 +144,19 @@ class CachedDataset(Dataset):
         if problems := [problem for problems in found for problem in problems]:
             raise DataError(problems)
 
-    def _key(self, case: Mapping[str, Any]) -> str:
-        files = []
-        for key in ("image", "label"):
-            paths = case.get(key) or []
-            for path in [paths] if isinstance(paths, (str, Path)) else paths:
-                try:
-                    status = os.stat(path)
-                except OSError:
-                    raise DataError(Problem(str(path), "no such file")) from None
-                files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
-                if Path(path).is_dir():  # a DICOM series: each of its slices counts
-                    slices = sorted((file.name, file.stat()) for file in Path(path).iterdir())
-                    files += [[name, one.st_size, one.st_mtime_ns] for name, one in slices]
-        identity = json.dumps([self._parameters, case["case"], files])
+    def _key(self, case: Case) -> str:
+        files: list[list[Any]] = []
+        for position, path in enumerate(case.files):
+            try:
+                status = os.stat(path)
+            except OSError:
+                raise DataError(Problem(path, "no such file")) from None
+            key = "image" if position < len(case.images) else "label"
+            files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
+            if Path(path).is_dir():  # a DICOM series: each of its slices counts
+                slices = sorted((file.name, file.stat()) for file in Path(path).iterdir())
+                files += [[name, one.st_size, one.st_mtime_ns] for name, one in slices]
+        identity = json.dumps([self._parameters, case.name, files])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

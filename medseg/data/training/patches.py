@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
 from medseg.core.errors import DataError, Problem
+from medseg.data.cases.case import Case
 from medseg.data.training.cache import CachedDataset, Entry
 
 ORDER, PATCH = 1, 2  # keep the streams of random numbers apart
@@ -57,7 +58,7 @@ class PatchDataset(Dataset):
         self._pass: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
 
     @property
-    def data(self) -> list[dict[str, Any]]:
+    def data(self) -> list[Case]:
         """The cases as they are listed (MONAI's `train#dataset#data`)."""
         return self.cases.data
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from medseg.core.errors import DataError
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs, load_cases, read_dataset, split_cases
 
 
@@ -50,9 +51,9 @@ def test_msd(tmp_path: Path) -> None:
     assert (dataset.layout, dataset.name, dataset.channels) == ("msd", "Test", ("T1", "T2"))
     assert dict(dataset.labels.classes) == {"background": 0, "anterior": 1, "posterior": 2}
     assert list(dataset.labels.classes.values()) == [0, 1, 2]
-    assert [case["case"] for case in dataset.cases] == ["a", "b", "c"]
-    assert dataset.cases[0]["label"] == str(tmp_path / "labelsTr/a.nii.gz")
-    assert dataset.unlabelled == ({"case": "t", "image": str(tmp_path / "imagesTs/t.nii.gz")},)
+    assert [case.name for case in dataset.cases] == ["a", "b", "c"]
+    assert dataset.cases[0].label == str(tmp_path / "labelsTr/a.nii.gz")
+    assert dataset.unlabelled == (Case("t", (str(tmp_path / "imagesTs/t.nii.gz"),)),)
 
 
 def test_nnunet_with_regions(tmp_path: Path) -> None:
@@ -62,8 +63,8 @@ def test_nnunet_with_regions(tmp_path: Path) -> None:
     assert dataset.labels.region_values == (1, 2, 3)
     assert dataset.labels.values == (0, 1, 2, 3)
     assert dataset.labels.classes["enhancing"] == 3
-    assert dataset.cases[0]["image"] == [str(tmp_path / f"imagesTr/a_000{i}.nii.gz") for i in (0, 1)]
-    assert [case["case"] for case in dataset.unlabelled] == ["t"]
+    assert dataset.cases[0].images == tuple(str(tmp_path / f"imagesTr/a_000{i}.nii.gz") for i in (0, 1))
+    assert [case.name for case in dataset.unlabelled] == ["t"]
 
 
 def test_nnunet_with_classes_and_an_ignore_label(tmp_path: Path) -> None:
@@ -83,10 +84,10 @@ def test_nnunet_first_version_and_listed_files(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (old / f"imagesTr/{name}.nii.gz").unlink()
         touch(old, f"imagesTr/{name}_0000.nii.gz", f"imagesTr/{name}_0001.nii.gz")
-    assert read_dataset(old).cases[2]["image"] == [str(old / f"imagesTr/c_000{i}.nii.gz") for i in (0, 1)]
+    assert read_dataset(old).cases[2].images == tuple(str(old / f"imagesTr/c_000{i}.nii.gz") for i in (0, 1))
     listed = nnunet(tmp_path / "new", dataset={"x": {"images": ["../i0.nii", "../i1.nii"], "label": "../l.nii"}})
     touch(tmp_path, "i0.nii", "i1.nii", "l.nii")
-    assert [case["case"] for case in read_dataset(listed).cases] == ["x"]
+    assert [case.name for case in read_dataset(listed).cases] == ["x"]
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
@@ -131,12 +132,12 @@ def test_no_data_set_there(tmp_path: Path) -> None:
 
 
 def test_the_split_knows_no_order() -> None:
-    cases = [{"case": f"case{i:03d}"} for i in range(50)]
+    cases = [Case(f"case{i:03d}", ("image.nii",)) for i in range(50)]
     training, validation = split_cases(cases, 0.2, seed=3)
     shuffled = random.Random(1).sample(cases, 50)
     assert split_cases(shuffled, 0.2, seed=3) == (training, validation)
     assert len(validation) == 10
-    assert sorted(case["case"] for case in training + validation) == [case["case"] for case in cases]
+    assert sorted(case.name for case in training + validation) == [case.name for case in cases]
     assert split_cases(cases, 0.2, seed=4)[1] != validation
     assert split_cases(cases, 0, seed=3) == (cases, [])
     assert [len(part) for part in split_cases(cases[:2], 0.01, 0)] == [1, 1]
@@ -151,27 +152,27 @@ def test_load_cases_gives_the_parts(tmp_path: Path) -> None:
         name: load_cases(tmp_path, name, validation=0.3) for name in ("training", "validation", "all", "unlabelled")
     }
     assert [len(part) for part in parts.values()] == [2, 1, 3, 1]
-    assert not {c["case"] for c in parts["training"]} & {c["case"] for c in parts["validation"]}
+    assert not {c.name for c in parts["training"]} & {c.name for c in parts["validation"]}
 
 
 def test_inputs_to_predict(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     touch(folder, "a.nii.gz", "b_0000.nii.gz", "b_0001.nii.gz", "c.nrrd", "notes.txt", ".hidden.nii")
-    two = {case["case"]: case["image"] for case in list_inputs(folder, 2)}
+    two = {case.name: case.images for case in list_inputs(folder, 2)}
     assert set(two) == {"a", "b", "c"}
-    assert two["b"] == [str(folder / "b_0000.nii.gz"), str(folder / "b_0001.nii.gz")]
-    assert list_inputs(folder / "b_0001.nii.gz", 2) == [{"case": "b", "image": two["b"]}]
-    assert list_inputs(folder / "a.nii.gz", 4) == [{"case": "a", "image": str(folder / "a.nii.gz")}]
+    assert two["b"] == (str(folder / "b_0000.nii.gz"), str(folder / "b_0001.nii.gz"))
+    assert list_inputs(folder / "b_0001.nii.gz", 2) == [Case("b", two["b"])]
+    assert list_inputs(folder / "a.nii.gz", 4) == [Case("a", (str(folder / "a.nii.gz"),))]
     (folder / "b_0001.nii.gz").unlink()
     with pytest.raises(DataError, match="case 'b' has b_0000"):
         list_inputs(folder, 2)
     one = tmp_path / "one"
     touch(one, "s_0000.nii.gz", "t_0000.nii.gz")
-    assert [case["case"] for case in list_inputs(one, 1)] == ["s", "t"]
+    assert [case.name for case in list_inputs(one, 1)] == ["s", "t"]
     touch(one, "u.nii.gz", "study_2019.nii.gz")  # now the numbers are part of the names
-    assert [case["case"] for case in list_inputs(one, 1)] == ["s_0000", "study_2019", "t_0000", "u"]
-    assert [case["case"] for case in list_inputs(msd(tmp_path / "msd"), 2)] == ["t"]
-    assert all("label" not in case for case in list_inputs(nnunet(tmp_path / "nn"), 2))
+    assert [case.name for case in list_inputs(one, 1)] == ["s_0000", "study_2019", "t_0000", "u"]
+    assert [case.name for case in list_inputs(msd(tmp_path / "msd"), 2)] == ["t"]
+    assert all(case.label is None for case in list_inputs(nnunet(tmp_path / "nn"), 2))
     for path, message in ((tmp_path / "nowhere", "no such"), (tmp_path / "one/u.nii.gz/x", "no such")):
         with pytest.raises(DataError, match=message):
             list_inputs(path, 1)
@@ -198,8 +199,8 @@ def test_nnunet_pictures_hold_their_colours_in_one_file(tmp_path: Path) -> None:
     description = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "cell": 1}}
     (root / "dataset.json").write_text(json.dumps(description | {"numTraining": 1, "file_ending": ".png"}))
     dataset = read_dataset(root)
-    assert [case["image"] for case in dataset.cases] == [str(root / "imagesTr" / "a_0000.png")]
-    assert [case["image"] for case in dataset.unlabelled] == [str(root / "imagesTs" / "b_0000.png")]
-    listed = [{"case": "b", "image": str(root / "imagesTs" / "b_0000.png")}]
+    assert [case.images for case in dataset.cases] == [(str(root / "imagesTr" / "a_0000.png"),)]
+    assert [case.images for case in dataset.unlabelled] == [(str(root / "imagesTs" / "b_0000.png"),)]
+    listed = [Case("b", (str(root / "imagesTs" / "b_0000.png"),))]
     assert list_inputs(root / "imagesTs", channels=3) == listed
     assert list_inputs(root / "imagesTs" / "b_0000.png", channels=3) == listed

@@ -122,7 +122,7 @@ def test_a_random_split_divides_no_patient(tiny_msd: Callable[..., Path], tmp_pa
     table.write_text("case,patient\n" + "".join(f"{case},{who}\n" for case, who in patients.items()))
     for seed in range(4):
         options = {"seed": seed, "validation": 0.3, "patient_table": str(table)}
-        parts = [{case["case"] for case in load_cases(root, part, **options)} for part in ("training", "validation")]
+        parts = [{case.name for case in load_cases(root, part, **options)} for part in ("training", "validation")]
         assert parts[0] | parts[1] == set(patients)
         assert not {patients[case] for case in parts[0]} & {patients[case] for case in parts[1]}
         assert len(parts[1]) in (2, 3)

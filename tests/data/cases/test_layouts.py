@@ -44,9 +44,9 @@ def test_a_list_names_cases_patients_channels_and_labels(tmp_path: Path) -> None
     )
     dataset = read_dataset(listed(tmp_path, "\ufeff" + text + "\n\n"))
     assert (dataset.layout, dataset.channels) == ("csv", ("T1", "T2"))
-    assert [case["case"] for case in dataset.cases] == ["a1", "a2"]
-    assert dataset.cases[0]["image"] == [str(tmp_path / f"scans/a1_t{n}.nii.gz") for n in (1, 2)]
-    assert [case["case"] for case in dataset.unlabelled] == ["b1"]
+    assert [case.name for case in dataset.cases] == ["a1", "a2"]
+    assert dataset.cases[0].images == tuple(str(tmp_path / f"scans/a1_t{n}.nii.gz") for n in (1, 2))
+    assert [case.name for case in dataset.unlabelled] == ["b1"]
     assert dataset.patients == {"a1": "a", "a2": "a", "b1": "b"}
     with pytest.raises(DataError, match=r"2 labelled case\(s\) of 1 patient"):  # a patient is not divided
         load_cases(dataset.root, "training")
@@ -96,16 +96,16 @@ def test_bids_sessions_are_cases_and_subjects_patients(bids: Path) -> None:
     save(bids / "derivatives/fmriprep/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
     dataset = read_dataset(bids)
     assert (dataset.layout, dataset.channels) == ("bids", ("FLAIR", "T1w"))
-    assert [case["case"] for case in dataset.cases] == ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
-    assert [Path(path).name for path in dataset.cases[0]["image"]] == [
+    assert [case.name for case in dataset.cases] == ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
+    assert [Path(path).name for path in dataset.cases[0].images] == [
         "sub-01_ses-1_FLAIR.nii.gz",
         "sub-01_ses-1_T1w.nii.gz",
     ]
     assert dataset.labels.classes == {"background": 0, "lesion": 1}
-    assert [case["case"] for case in dataset.unlabelled] == ["sub-03_ses-1"]
+    assert [case.name for case in dataset.unlabelled] == ["sub-03_ses-1"]
     training, validation = load_cases(bids, "training"), load_cases(bids, "validation")
-    assert len({case["case"][:6] for case in training} | {case["case"][:6] for case in validation}) == 2
-    assert not {case["case"][:6] for case in training} & {case["case"][:6] for case in validation}
+    assert len({case.name[:6] for case in training} | {case.name[:6] for case in validation}) == 2
+    assert not {case.name[:6] for case in training} & {case.name[:6] for case in validation}
 
 
 def test_bids_names_classes_by_the_nearest_table(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_folders_of_volumes_and_of_series(tmp_path: Path) -> None:
     save(tmp_path / "labels/b.nii.gz", voxels=VOXELS % 3)
     dataset = read_dataset(tmp_path)
     assert dataset.layout == "volumes"
-    assert [(case["case"], Path(case["label"]).name) for case in dataset.cases] == [
+    assert [(case.name, Path(case.label).name) for case in dataset.cases] == [
         ("a", "a_seg.nii.gz"),
         ("b", "b.nii.gz"),
     ]
@@ -219,7 +219,7 @@ def test_a_tiff_with_its_spacing_beside_it_is_a_volume(tmp_path: Path) -> None:
     assert image.shape == (4, 3, 2)
     assert image.spacing_mm == (1.0, 2.0, 4.0)
     assert image.array[0, 3, 2, 1] == 23
-    assert list_inputs(tmp_path / "imagesTr", 1)[0]["case"] == "cell"
+    assert list_inputs(tmp_path / "imagesTr", 1)[0].name == "cell"
     (tmp_path / "imagesTr/cell.json").write_text(json.dumps({"spacing": [4.0, 2.0]}))
     with pytest.raises(DataError, match="three spacings"):
         read_image(file)

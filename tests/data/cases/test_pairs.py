@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medseg.core.errors import DataError
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import load_cases, read_dataset
 
 
@@ -18,8 +20,8 @@ def draw(*paths: Path) -> None:
         Pillow.fromarray(np.zeros((4, 6), np.uint8)).save(path)
 
 
-def names(cases: list[dict]) -> list[str]:
-    return [case["case"] for case in cases]
+def names(cases: Iterable[Case]) -> list[str]:
+    return [case.name for case in cases]
 
 
 @pytest.mark.parametrize(
@@ -40,13 +42,13 @@ def test_public_data_sets_are_recognised(test_data: Path, folder: str, layout: s
         lists = (test_data / "VOCdevkit_sample/VOC2012/ImageSets/Segmentation").glob("*.txt")
         sizes = {file.stem: len(file.read_text().split()) for file in lists}
     assert found == sizes
-    assert all(Path(case["label"]).stem.startswith(case["case"]) for case in dataset.cases)
+    assert all(Path(case.label).stem.startswith(case.name) for case in dataset.cases)
 
 
 def test_the_official_split_wins_over_a_random_one(test_data: Path) -> None:
     root = test_data / "CamVid"
     held_out = load_cases(root, "validation", validation=0.5, seed=3)
-    assert sorted(Path(case["image"]).name for case in held_out) == sorted(f.name for f in (root / "val").iterdir())
+    assert sorted(Path(case.first).name for case in held_out) == sorted(f.name for f in (root / "val").iterdir())
     swapped = load_cases(root, "training", splits={"training": "val"})
     assert names(swapped) == names(held_out)
     with pytest.raises(DataError, match=r"(?s)no labelled case in a split 'test'.*train \(367\), val \(101\)"):
@@ -74,7 +76,7 @@ def test_one_name_in_two_splits_is_two_cases(tmp_path: Path) -> None:
         draw(tmp_path / f"images/{split}/0001.png", tmp_path / f"masks/{split}/0001.png")
     splits = read_dataset(tmp_path).splits
     assert {name: names(cases) for name, cases in splits.items()} == {"train": ["train_0001"], "val": ["val_0001"]}
-    assert len({case["case"] for case in read_dataset(tmp_path).cases}) == 2
+    assert len({case.name for case in read_dataset(tmp_path).cases}) == 2
 
 
 def test_a_folder_without_splits_is_split_at_random(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_lists_of_names(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("2\n")
     splits = read_dataset(tmp_path).splits
     assert {name: names(cases) for name, cases in splits.items()} == {"train": ["0", "1"], "val": ["2"]}
-    assert splits["val"][0]["label"] == str(tmp_path / "labels/2.png")
+    assert splits["val"][0].label == str(tmp_path / "labels/2.png")
 
 
 def test_what_is_missing_is_named_at_once(tmp_path: Path) -> None:

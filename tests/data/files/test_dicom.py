@@ -10,6 +10,7 @@ import pytest
 import SimpleITK
 
 from medseg.core.errors import DataError
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.files.dicom import find_series, is_series, modality
 from medseg.data.files.images import read_image, write_mask
@@ -97,8 +98,8 @@ def test_inputs_are_the_series_in_and_below_a_folder(tmp_path: Path) -> None:
     one = write_series(tmp_path / "export" / "anna" / "thorax", VOLUME)
     two = write_series(tmp_path / "export" / "ben", VOLUME)
     assert find_series(tmp_path / "export") == [one, two]
-    assert [case["case"] for case in list_inputs(tmp_path / "export", 1)] == ["anna_thorax", "ben"]
-    assert list_inputs(two, 1) == [{"case": "ben", "image": str(two)}]
+    assert [case.name for case in list_inputs(tmp_path / "export", 1)] == ["anna_thorax", "ben"]
+    assert list_inputs(two, 1) == [Case("ben", (str(two),))]
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="DICOM"):
         list_inputs(tmp_path / "none", 1)

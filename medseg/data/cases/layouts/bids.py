@@ -14,7 +14,8 @@ from pathlib import Path
 
 from medseg.core.errors import Problem
 from medseg.core.labels import Labels
-from medseg.data.cases.layouts.files import Case, Found, one_or_list
+from medseg.data.cases.case import Case
+from medseg.data.cases.layouts.files import Found
 from medseg.data.files.formats import ENDINGS
 from medseg.data.files.images import case_name
 
@@ -54,12 +55,9 @@ def find_bids(root: Path) -> Found:
             found.problems.append(Problem(str(next(iter(files.values())).parent), what, f"add it, or {CHOOSE}"))
         if missing:
             continue
-        case: Case = {"case": session, "image": one_or_list([str(files[channel]) for channel in found.channels])}
-        if session in labels:
-            found.cases.append(case | {"label": str(labels[session])})
-        else:
-            found.unlabelled.append(case)
-    found.patients = {session: session.partition("_")[0] for session in images}
+        own = str(labels[session]) if session in labels else None
+        case = Case(session, tuple(str(files[channel]) for channel in found.channels), own, session.partition("_")[0])
+        (found.unlabelled if own is None else found.cases).append(case)
     found.labels = _meaning(root, list(labels.values()), found.problems)
     return found
 

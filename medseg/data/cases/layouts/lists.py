@@ -11,7 +11,8 @@ import csv
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, did_you_mean
-from medseg.data.cases.layouts.files import Found, case_of, existing, one_or_list
+from medseg.data.cases.case import UNSAFE_NAME, Case, case_of, is_name
+from medseg.data.cases.layouts.files import Found, existing
 
 LISTS = (".csv", ".tsv")
 EXPECTED = "expected image (or image_NAME, one a channel), label, and perhaps case and patient"
@@ -45,7 +46,6 @@ def read_list(path: Path) -> Found:
     found = Found(channels=named)
     if "label" not in header and (guess := did_you_mean("label", header)).startswith("did you mean"):
         found.problems.append(Problem(f"{path}:1", "has no column label", f"{guess} Call that column label"))
-    patients: dict[str, str] = {}
     lines: dict[str, int] = {}
     for number, entries in rows[1:]:
         if not any(entries):
@@ -60,28 +60,23 @@ def read_list(path: Path) -> Found:
             found.problems.append(Problem(where, f"has no {', '.join(missing)}", "every case needs every channel"))
             continue
         case = row.get("case") or case_of(path.parent / row[images[0]])
-        if "/" in case or "\\" in case or case in (".", ".."):
-            found.problems.append(
-                Problem(where, f"the case is called {case!r}", "masks get its name: leave out slashes")
-            )
+        if not is_name(case):
+            found.problems.append(Problem(where, f"the case is called {case!r}", UNSAFE_NAME))
             continue
         if case in lines:
             what = f"the case {case!r} is there twice, in line {lines[case]} too"
             found.problems.append(Problem(where, what, "give each line its own name in a column case"))
             continue
         lines[case] = number
-        if "patient" in row:
-            if not row["patient"]:
-                remedy = "every case needs a patient, so that none stands in two folds"
-                found.problems.append(Problem(where, "names no patient", remedy))
-            patients[case] = row["patient"]
+        if "patient" in row and not row["patient"]:
+            remedy = "every case needs a patient, so that none stands in two folds"
+            found.problems.append(Problem(where, "names no patient", remedy))
         problems: list[Problem] = []
-        entry = {"case": case, "image": one_or_list([existing(path.parent / row[name], problems) for name in images])}
-        if row.get("label"):
-            entry["label"] = existing(path.parent / row["label"], problems)
-        (found.cases if "label" in entry else found.unlabelled).append(entry)
+        paths = tuple(existing(path.parent / row[name], problems) for name in images)
+        label = existing(path.parent / row["label"], problems) if row.get("label") else None
+        entry = Case(case, paths, label, row.get("patient") or None)
+        (found.unlabelled if label is None else found.cases).append(entry)
         found.problems += [Problem(where, f"{problem.where}: {problem.what}", problem.remedy) for problem in problems]
     if not found.cases and not found.unlabelled and not found.problems:
         found.problems.append(Problem(str(path), "lists no case", "one line a case"))
-    found.patients = patients
     return found

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import Problem
-from medseg.data.cases.layouts.files import Case, existing
+from medseg.data.cases.case import Case
+from medseg.data.cases.layouts.files import existing
 from medseg.data.files.images import case_name
 
 
@@ -16,14 +17,14 @@ def msd_cases(
 ) -> tuple[list[Case], list[Case]]:
     """(labelled, unlabelled); what is wrong is added to `problems`."""
 
-    def image(entry: str) -> str | list[str]:
+    def images(entry: str) -> tuple[str, ...]:
         path = root / entry
         if not path.is_file():  # nnU-Net's first version: the names of MSD, the files {case}_0000 of nnU-Net
             ending = path.name[len(case_name(path)) :]
             split = [path.with_name(f"{case_name(path)}_{i:04d}{ending}") for i in range(channels)]
             if split[0].is_file():
-                return [existing(file, problems) for file in split]
-        return existing(path, problems)
+                return tuple(existing(file, problems) for file in split)
+        return (existing(path, problems),)
 
     cases, unlabelled = [], []
     for entry in description.get("training", []):
@@ -31,8 +32,8 @@ def msd_cases(
             problems.append(Problem(str(root / "dataset.json"), f"training: {entry!r}", "expected image and label"))
             continue
         label = existing(root / entry["label"], problems)
-        cases.append({"case": case_name(entry["image"]), "image": image(entry["image"]), "label": label})
+        cases.append(Case(case_name(entry["image"]), images(entry["image"]), label))
     for entry in description.get("test", []):
         file = entry["image"] if isinstance(entry, dict) else entry
-        unlabelled.append({"case": case_name(file), "image": image(file)})
+        unlabelled.append(Case(case_name(file), images(file)))
     return cases, unlabelled

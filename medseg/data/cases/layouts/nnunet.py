@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import Problem
-from medseg.data.cases.layouts.files import CHANNEL, Case, existing, image_files, one_or_list
+from medseg.data.cases.case import CHANNEL, Case
+from medseg.data.cases.layouts.files import existing, image_files
 from medseg.data.files.images import ENDINGS, case_name
 from medseg.data.files.pictures import is_picture
 
@@ -19,10 +20,8 @@ def nnunet_cases(
     if isinstance(description.get("dataset"), dict):  # files listed one by one, with paths of any kind
         listed = []
         for name, entry in description["dataset"].items():
-            images = [existing(root / file, problems) for file in entry["images"]]
-            listed.append(
-                {"case": name, "image": one_or_list(images), "label": existing(root / entry["label"], problems)}
-            )
+            images = tuple(existing(root / file, problems) for file in entry["images"])
+            listed.append(Case(name, images, existing(root / entry["label"], problems)))
         return listed, _folder(root / "imagesTs", None, "", channels, problems)
     ending = description.get("file_ending", ".nii.gz")
     if ending not in ENDINGS:
@@ -52,9 +51,7 @@ def _folder(images: Path, labels: Path | None, ending: str, channels: int, probl
         wanted = (
             1 if set(files) == {0} and is_picture(files[0]) else channels
         )  # a picture holds its colours in one file
-        paths = [existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(wanted)]
-        case: Case = {"case": name, "image": one_or_list(paths)}
-        if labels is not None:
-            case["label"] = existing(labels / f"{name}{ending}", problems)
-        cases.append(case)
+        paths = tuple(existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(wanted))
+        label = None if labels is None else existing(labels / f"{name}{ending}", problems)
+        cases.append(Case(name, paths, label))
     return cases

@@ -6,10 +6,12 @@ has its image's name, perhaps with `_mask`, `_label` or `_seg`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
-from medseg.data.cases.layouts.files import CHANNEL, Found, grouped, image_files, stem
+from medseg.data.cases.case import CHANNEL, stem
+from medseg.data.cases.layouts.files import Found, grouped, image_files
 from medseg.data.cases.pairs import IMAGES, LABELS, SUFFIXES
 from medseg.data.files.dicom import is_series
 from medseg.data.files.images import case_name
@@ -52,18 +54,17 @@ def find_volumes(root: Path) -> Found:
         found.problems += error.problems
         cases = []
     taken: set[Path] = set()
-    names = [str(case["case"]) for case in cases]
+    names = [case.name for case in cases]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.problems.append(Problem(str(images), f"several images are named {name!r}", "leave one of them"))
     for case in cases:
-        own = next((masks[case["case"] + end] for end in SUFFIXES if case["case"] + end in masks), [])
+        own = next((masks[case.name + end] for end in SUFFIXES if case.name + end in masks), [])
         taken.update(own)
         if len(own) == 1:
-            found.cases.append(case | {"label": str(own[0])})
+            found.cases.append(replace(case, label=str(own[0])))
             continue
         what = f"has no label in {labels}" if not own else f"has {len(own)} labels in {labels}"
-        first = case["image"] if isinstance(case["image"], str) else case["image"][0]
-        found.problems.append(Problem(first, what, f"give it one named {case['case']}, or take the image out"))
+        found.problems.append(Problem(case.first, what, f"give it one named {case.name}, or take the image out"))
     for file in sorted({file for files in masks.values() for file in files} - taken):
         found.problems.append(Problem(str(file), f"has no image in {images}", "add the image, or take the label out"))
     return found

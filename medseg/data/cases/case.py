@@ -1,0 +1,133 @@
+"""One case: what it is called, the files of its image, and its label where it has one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medseg.core.errors import DataError, Problem
+from medseg.data.files.images import Image, case_name, read_image
+from medseg.data.files.pictures import is_picture
+
+CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
+ENTRY = 'expected {"image": path, or [path of each channel], "label": path, "case": name}'
+UNSAFE_NAME = "masks get its name: leave out slashes"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image with what is known of it; its files need not exist.
+
+    Args:
+        name: identifier, different from that of every other case; its mask gets this name.
+        images: one path a channel, or one path that holds all channels: of a file, or of the folder of a DICOM series.
+        label: path of its label map.
+        patient: who it is of, where the data set says so.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    label: str | None = None
+    patient: str | None = None
+
+    @classmethod
+    def from_entry(cls, entry: Case | Mapping[str, Any]) -> Case:
+        """A case as MONAI lists it: `{"image": path or [path of each channel]}`, perhaps with label, case and patient.
+
+        Without `case`, it is called as its (first) image is.
+
+        Raises:
+            DataError: the entry has no image, something else than paths, or a name that no file can have.
+        """
+        if isinstance(entry, Case):
+            return entry
+        image, label = entry.get("image"), entry.get("label")
+        images = tuple(image) if isinstance(image, list | tuple) else (image,)
+        if not images or not all(isinstance(path, str | Path) and str(path) for path in images):
+            raise DataError(Problem(f"the case {dict(entry)}", f"has the image {image!r}", ENTRY))
+        if label is not None and not isinstance(label, str | Path):
+            raise DataError(Problem(f"the case {dict(entry)}", f"has the label {label!r}", ENTRY))
+        name, patient = entry.get("case"), entry.get("patient")
+        name = case_of(Path(str(images[0]))) if name is None else str(name)
+        if not is_name(name):
+            raise DataError(Problem(f"the case {dict(entry)}", f"is called {name!r}", UNSAFE_NAME))
+        paths = tuple(str(path) for path in images)
+        return cls(name, paths, None if label is None else str(label), None if patient is None else str(patient))
+
+    def entry(self) -> dict[str, Any]:
+        """The case as MONAI's transforms get it; the inverse of `from_entry` but for the patient, whom none needs."""
+        image = self.first if len(self.images) == 1 else list(self.images)
+        entry = {"case": self.name, "image": image}
+        return entry if self.label is None else entry | {"label": self.label}
+
+    @property
+    def first(self) -> str:
+        """The file that stands for the image where only its format or its grid is asked for."""
+        return self.images[0]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All its paths, the label last."""
+        return self.images if self.label is None else (*self.images, self.label)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture, which has no place in a patient."""
+        return is_picture(self.first)
+
+    def read_image(self) -> Image:
+        """The image `(C, *spatial)`; raises DataError as `medseg.data.files.images.read_image`."""
+        return read_image(self.first if len(self.images) == 1 else self.images)
+
+    def read_label(self) -> Image:
+        """The label map `(1, *spatial)`.
+
+        Raises:
+            DataError: there is none; as `read_image`.
+        """
+        if self.label is None:
+            raise DataError(Problem(self.name, "has no label", "give it one, or leave the case out"))
+        return read_image(self.label, channel_axis=False)
+
+
+def as_cases(entries: Iterable[Case | Mapping[str, Any]]) -> list[Case]:
+    """Cases of a data list, whose entries may be MONAI's dictionaries.
+
+    Raises:
+        DataError: what is wrong with every entry, at once.
+    """
+    cases: list[Case] = []
+    problems: list[Problem] = []
+    for entry in entries:
+        try:
+            cases.append(Case.from_entry(entry))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return cases
+
+
+def by_name(cases: Iterable[Case]) -> list[Case]:
+    """The cases in the order of their names."""
+    return sorted(cases, key=lambda case: case.name)
+
+
+def is_name(text: str) -> bool:
+    """Whether a case can be called so: a file of this name lies in the folder that it is written to."""
+    return bool(text) and "/" not in text and "\\" not in text and text not in (".", "..")
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its ending, or of a folder (a DICOM series) as it is."""
+    return path.name if path.is_dir() else case_name(path)
+
+
+def case_of(path: Path) -> str:
+    """The case that a file, or a folder, belongs to: its name without the number of a channel."""
+    name = stem(path)
+    match = CHANNEL.match(name)
+    return match["case"] if match else name
