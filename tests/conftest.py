@@ -55,7 +55,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two folds of four cases, trained for an epoch with `train --fold all`, and their data set; read only."""
-    from medseg.workflows.folds import train_folds
+    from medseg.workflows.train_folds import train_folds
     from tests.tiny import tiny_config
 
     folder = tmp_path_factory.mktemp("folds")

@@ -76,13 +76,14 @@ Weights trained with them may be subject to their licence. Cite:
 NO_LICENCE = "not stated; whoever trains on the data knows their terms"
 
 
-def model_card(config: Config, facts: DataFacts, root: str) -> str:
+def model_card(config: Config, facts: DataFacts, root: str, parameters: int | None = None) -> str:
     """Markdown: what the bundle segments, from which data, with which network, and how it is run.
 
     Args:
         config: the experiment.
         facts: channels and labels of its data, its source and licence.
         root: the bundle's folder, as in its commands.
+        parameters: of the network; default: they are counted.
     """
     labels = facts.labels
     values = labels.region_values or tuple(labels.classes[name] for name in labels.targets)
@@ -104,7 +105,7 @@ def model_card(config: Config, facts: DataFacts, root: str) -> str:
         licence=facts.licence or NO_LICENCE,
         network=config.network.name,
         dims=config.network.spatial_dims,
-        parameters=_parameters(config, facts),
+        parameters=parameters or count_network(config, facts),
         patch=" x ".join(map(str, config.training.patch_size)),
         unit="voxels" if config.network.spatial_dims == 3 else "pixels",
         options="\n".join(f"- `{key}: {value}`" for key, value in options.items()),
@@ -138,7 +139,12 @@ def _preparation(config: Config) -> str:
     return f"{voxels}" + (", skull-stripped or padded alike" if config.preprocessing.crop_to_foreground else "")
 
 
-def _parameters(config: Config, facts: DataFacts) -> int:
+def count_network(config: Config, facts: DataFacts) -> int:
+    """The parameters of the config's network, built without memory.
+
+    Raises:
+        ConfigError: its options do not fit together.
+    """
     name, options = config.network.name, config.network.options()
     inner, outer = len(facts.channels), len(facts.labels.channels)
     return count_parameters(

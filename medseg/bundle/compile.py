@@ -6,7 +6,8 @@ conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from monai.data import DataLoader
 from monai.inferers import SimpleInferer
@@ -38,6 +39,19 @@ UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
 RAW_MASKS = "masks_raw"  # of an evaluation whose masks are cleaned: those before
 
 
+Kind = Literal["train", "evaluate", "inference"]
+
+
+def compiled(kind: Kind, config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
+    """What is run, in memory: the content of `configs/KIND.yaml` of a bundle in the folder `bundle_root`."""
+    compilers: dict[Kind, Callable[..., Component]] = {
+        "train": compile_training,
+        "evaluate": compile_evaluation,
+        "inference": compile_inference,
+    }
+    return compilers[kind](config, facts=facts, bundle_root=bundle_root)
+
+
 def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`train.yaml`: from a data set to `models/model.pt`.
 
@@ -63,6 +77,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
     evaluated = "$@average.module" if training.weight_average else "@network"
     content: Component = {
         **parts.common(config, facts, bundle_root),
+        **parts.labelled(config, keep=True),
         "cache_dir": config.data.cache or "$@bundle_root + '/cache'",
         "val_interval": training.validation_interval,
         "network": parts.placed_network(config, checkpoint="$@bundle_root + '/models/checkpoint.pt'"),
@@ -87,7 +102,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         ),
         "train": {
             "preprocessing": parts.preprocessing(config, facts),
-            "cases": parts.cached(config, "training", "@train#preprocessing"),
+            "cases": parts.cached("training", "@train#preprocessing"),
             "dataset": parts.patches(config, facts),
             "sampler": target(
                 SampleSequence,
@@ -137,7 +152,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
     if validates:
         content["validate"] = {
             "preprocessing": "@train#preprocessing",
-            "dataset": parts.cached(config, "validation", "@validate#preprocessing"),
+            "dataset": parts.cached("validation", "@validate#preprocessing"),
             "dataloader": target(case_loader, dataset="@validate#dataset"),
             "inferer": parts.inferer(config),
             "key_metric": {"mean_dice": target(ValidationDice, labels="@labels")}
@@ -159,37 +174,45 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
 
 def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
-    cases = parts.cases(config, "validation" if config.data.holds_out else "all")
+    cases: Component = {**parts.labelled(config), "cases": "$@split.cases(@data, @split.scored)"}
     if facts.convention == "medical":
         lesions = {"lesions": config.evaluation.lesions} if config.evaluation.lesions else {}
-        steps = [target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm, **lesions)]
+        score = target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm, **lesions)
     else:
-        steps = [target(TallyMaskd, benchmark="@benchmark")]
-    return _prediction(config, facts, bundle_root, cases, "eval", steps)
+        cases["benchmark"] = parts.benchmark(config, facts)
+        score = target(TallyMaskd, benchmark="@benchmark")
+    raw, clean = _cleaning(config)
+    saved = target(SaveMaskd, output_dir="$@output_dir + '/masks'", labels="@labels", model=_model(config))
+    steps = {"raw": raw, "clean": clean, "save": saved, "score": score}  # raw: to choose the cleaning anew
+    pooled = {"benchmark": "@benchmark"} if "benchmark" in cases else {}
+    cohort = target(CohortReport, output_dir="@output_dir", scored=True, **pooled, **_cleaned(config))
+    return _prediction(config, facts, bundle_root, cases, steps, cohort, "eval")
 
 
 def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`inference.yaml`: masks of the images in `dataset_dir` (a file, a folder, or a data set)."""
-    inputs = target(list_inputs, path="@dataset_dir", channels=len(facts.channels))
-    pairs = [list(pair) for pair in recode(facts.labels, config.inference.coding).items()]
     wishes: Component = {"probabilities": False, "uncertainty": False}
     asked = {name: f"@{name}" for name in wishes}
-    cases = target(pending_cases, cases=inputs, output_dir="@output_dir", overwrite="@overwrite", maps="@maps")
-    maps = target(
-        SaveMapsd,
-        output_dir="@output_dir",
-        labels="@labels",
-        names="@maps",
-        **asked,
-        memory_mib=config.inference.memory_mib,
-    )
-    return {
+    there = {"output_dir": "@output_dir", "overwrite": "@overwrite", "maps": "@maps"}
+    cases: Component = {
         "overwrite": True,
-        "recode": pairs,
+        "recode": [list(pair) for pair in recode(facts.labels, config.inference.coding).items()],
         **wishes,
         "maps": target(map_names, labels="@labels", **asked, members=1),
-        **_prediction(config, facts, bundle_root, cases, "predictions", [], [maps]),
+        "inputs": target(list_inputs, path="@dataset_dir", channels=len(facts.channels)),
+        "cases": target(pending_cases, cases="@inputs", **there),
     }
+    place: Component = {"output_dir": "@output_dir", "labels": "@labels"}
+    maps = target(SaveMapsd, **place, names="@maps", **asked, memory_mib=config.inference.memory_mib)
+    _, clean = _cleaning(config)
+    saved = target(SaveMaskd, **place, model=_model(config), recode="@recode")
+    cohort = target(CohortReport, output_dir="@output_dir", scored=False, **_cleaned(config))
+    steps = {"maps": maps, "clean": clean, "save": saved}
+    return _prediction(config, facts, bundle_root, cases, steps, cohort, "predictions")
+
+
+ORDER = ("refine", "maps", "mask", "raw", "clean", "save", "score")
+"""From the logits of a case to its files; the steps stand in the bundle by these names."""
 
 
 def _prediction(
@@ -197,49 +220,35 @@ def _prediction(
     facts: DataFacts,
     bundle_root: str,
     cases: Component,
+    steps: Mapping[str, Component | None],
+    cohort: Component,
     output: str,
-    steps: list[Component],
-    maps: Sequence[Component] = (),
 ) -> Component:
     """What evaluation and inference share: cases through the network to masks on their native grid.
 
     Args:
-        steps: after the mask is saved.
-        maps: steps between the logits and the mask, which change neither.
+        cases: the component `cases`, and what it needs.
+        steps: of `ORDER`, those that the two do not share.
+        cohort: the handler that collects what all cases gave.
+        output: folder of the results in the bundle.
     """
-    pooled = {"benchmark": "@benchmark"} if steps and facts.convention != "medical" else {}
-    masks = "@output_dir" if output == "predictions" else "$@output_dir + '/masks'"
-    recoding = {"recode": "@recode"} if output == "predictions" else {}
+    mask = target(LogitsToMaskd, keys="pred", labels="@labels", memory_mib=config.inference.memory_mib)
+    every = {**steps, "refine": parts.refinement(config, facts.channels), "mask": mask}
+    there = {name: step for name in ORDER if (step := every.get(name)) is not None}
     return {
         **parts.common(config, facts, bundle_root),
         "output_dir": f"$@bundle_root + '/{output}'",
-        **({"benchmark": parts.benchmark(config, facts)} if pooled else {}),
+        **cases,
         "network": parts.placed_network(config),
         "preprocessing": parts.preprocessing(config, facts),
-        "dataset": target(CaseDataset, data=target(hardware.shard, cases=cases), transform="@preprocessing"),
+        "dataset": target(CaseDataset, data=target(hardware.shard, cases="@cases"), transform="@preprocessing"),
         "dataloader": target(case_loader, dataset="@dataset", workers=config.training.workers),
         "inferer": parts.inferer(config),
-        "postprocessing": target(
-            Compose,
-            transforms=[
-                *parts.refinement(config, facts.channels),
-                *maps,
-                target(
-                    LogitsToMaskd,
-                    keys="pred",
-                    labels="@labels",
-                    memory_mib=config.inference.memory_mib,
-                ),
-                *_cleaning(config, keeps_raw=bool(steps)),
-                target(SaveMaskd, output_dir=masks, labels="@labels", model=_model(config), **recoding),
-                *steps,
-            ],
-        ),
-        "handlers": [
-            target(BestWeights, path="$@bundle_root + '/models/model.pt'"),
-            target(CohortReport, output_dir="@output_dir", scored=bool(steps), **pooled, **_cleaned(config)),
-            target(Progress, description=output),
-        ],
+        "steps": there,
+        "postprocessing": target(Compose, transforms=[f"@steps#{name}" for name in there]),
+        "weights": target(BestWeights, path="$@bundle_root + '/models/model.pt'"),
+        "cohort": cohort,
+        "handlers": ["@weights", "@cohort", target(Progress, description=output)],
         "evaluator": target(
             SegmentationEvaluator,
             device="@device",
@@ -261,14 +270,13 @@ def _model(config: Config) -> dict[str, str]:
     return {"name": config.name} | ({} if crf is None else {"crf": crf.parameters})
 
 
-def _cleaning(config: Config, *, keeps_raw: bool) -> list[Component]:
-    """The steps on the finished mask, if any; `keeps_raw`: the mask before them is saved too, to choose them anew."""
+def _cleaning(config: Config) -> tuple[Component, Component] | tuple[None, None]:
+    """The step that saves the finished mask as it is, and the one that cleans it, if any is asked for."""
     if not config.inference.cleaning:
-        return []
+        return None, None
     raw = f"$@output_dir + '/{RAW_MASKS}'"
     before = target(SaveMaskd, output_dir=raw, labels="@labels", model=_model(config))
-    clean = target(CleanMaskd, labels="@labels", steps=config.inference.cleaning)
-    return [before, clean] if keeps_raw else [clean]
+    return before, target(CleanMaskd, labels="@labels", steps=config.inference.cleaning)
 
 
 def _cleaned(config: Config) -> Component:

@@ -20,7 +20,8 @@ from medseg.bundle.facts import DataFacts
 from medseg.config.cards import load_card
 from medseg.config.schema import Config
 from medseg.core.labels import Labels
-from medseg.data.cases.dataset import load_cases
+from medseg.data.cases.dataset import read_dataset
+from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
 from medseg.data.training.augment import Augment, margin
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.crops import CropDataset
@@ -43,7 +44,6 @@ from medseg.networks import network_class
 from medseg.networks.pretrained import with_pretrained
 
 Component = dict[str, Any]
-FOLDS_FILE = "splits.json"
 CRF_MARGIN = 20  # voxels around a 3D foreground: a case of 240x240x155 as a whole would take 6 GB
 
 
@@ -102,28 +102,38 @@ def placed_network(config: Config, *, checkpoint: str | None = None) -> Componen
     return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
 
 
-def cases(config: Config, section: str) -> Component:
-    """The component that lists the cases of a section; folds are those of the bundle's own `splits.json`."""
+def split_rules(config: Config) -> dict[str, Any]:
+    """How a run decides its split: the arguments of `decide_split`, those at their defaults left out."""
     data = config.data
-    options: Component = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
-    if (data.training_split, data.validation_split) != ("train", "val"):
-        options["splits"] = {"training": data.training_split, "validation": data.validation_split}
+    rules: dict[str, Any] = {"validation": data.validation, "seed": config.seed}
+    lists = {"training": data.training_split, "validation": data.validation_split}
+    if lists != OFFICIAL:
+        rules["official"] = lists
     if data.fold is not None:
-        options = {"folds_file": f"$@bundle_root + '/{FOLDS_FILE}'", "fold": data.fold}
-    return target(
-        load_cases,
-        root="@dataset_dir",
-        section=section,
-        layout=data.layout,
-        validation=data.validation,
-        seed=config.seed,
-        **{key: value for key, value in options.items() if value is not None},
-    )
+        rules |= {"fold": data.fold, "folds": data.folds, "folds_file": data.folds_file}
+    rules |= {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
+    return {key: value for key, value in rules.items() if value is not None}
 
 
-def cached(config: Config, section: str, transform: str) -> Component:
-    listed = cases(config, section)
-    data = listed if section == "training" else target(hardware.shard, cases=listed)
+def labelled(config: Config, *, keep: bool = False) -> Component:
+    """The data set, and its split: that of the run, decided by its rules where there is none yet.
+
+    Args:
+        keep: the first process writes what was decided into the bundle.
+    """
+    file = f"$@bundle_root + '/{SPLIT_FILE}'"
+    kept = {"keep": "$hardware.rank() == 0"} if keep else {}
+    return {
+        "data": target(read_dataset, root="@dataset_dir", layout=config.data.layout),
+        "split": target(find_split, dataset="@data", file=file, labels="@labels", **kept, **split_rules(config)),
+    }
+
+
+def cached(part: str, transform: str) -> Component:
+    """The preprocessed cases of a part of the split; those that are held out are shared among the processes."""
+    data = f"$@split.cases(@data, '{part}')"
+    if part != "training":
+        data = f"$hardware.shard(@split.cases(@data, '{part}'))"
     return target(CachedDataset, data=data, transform=transform, folder="@cache_dir")
 
 
@@ -266,11 +276,11 @@ def _augmented(config: Config, inferer: Component) -> Component:
     return coloured(config, inferer)
 
 
-def refinement(config: Config, channels: Sequence[str]) -> list[Component]:
-    """The steps between logits and mask: the dense CRF, if asked for, with all its parameters written out."""
+def refinement(config: Config, channels: Sequence[str]) -> Component | None:
+    """The step between logits and mask: the dense CRF, if asked for, with all its parameters written out."""
     options = config.inference.crf
     if options is None:
-        return []
+        return None
     given = options.model_dump(exclude={"parameters", "guide", "margin"}, exclude_none=True)
     parameters = replace(published_parameters(options.parameters), **given)
     flat = config.network.spatial_dims == 2
@@ -279,4 +289,4 @@ def refinement(config: Config, channels: Sequence[str]) -> list[Component]:
         guide = "picture" if [name.lower() for name in channels] == ["red", "green", "blue"] else "stretched"
     margin = CRF_MARGIN if options.margin is None and not flat else options.margin
     crf = target(CRFParameters, **asdict(parameters))
-    return [target(DenseCRFd, keys="pred", labels="@labels", parameters=crf, guide=guide, margin=margin)]
+    return target(DenseCRFd, keys="pred", labels="@labels", parameters=crf, guide=guide, margin=margin)

@@ -4,118 +4,81 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Literal
 
 import torch
 
 from medseg.bundle import components as parts
-from medseg.bundle.compile import compile_evaluation, compile_inference
 from medseg.bundle.components import Component, target
-from medseg.bundle.facts import DataFacts
-from medseg.bundle.write import LOGGING, to_yaml
-from medseg.config.schema import Config
+from medseg.bundle.trained import Trained
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import replace_file
-from medseg.data.cases.dataset import named_cases
 from medseg.engine import device as hardware
 from medseg.engine.ensemble import EnsembleEvaluator, MemberWeights, SeveralPreprocessings
-from medseg.engine.maps import SaveMapsd, SplitMomentsd
+from medseg.engine.maps import SplitMomentsd
 from medseg.inference.ensemble import EnsembleInferer
 
 
-@dataclass(frozen=True)
-class Member:
-    """A trained run: its config, what its data are, and its weights."""
-
-    run: Path
-    config: Config
-    facts: DataFacts
-
-    @property
-    def weights(self) -> Path:
-        return self.run / "models" / "model.pt"
-
-
-def write_ensemble(members: Sequence[Member], *, output: Path, cases: Sequence[str] | None = None) -> Path:
-    """Compile the members into a bundle in `output`: `configs/inference.yaml` and `configs/evaluate.yaml`.
+def compile_members(kind: Literal["evaluate", "inference"], members: Sequence[Trained]) -> Component:
+    """What one or several runs together do, in memory: the first one's pipeline, with the networks of all in its place.
 
     Members with the same preprocessing see an image once and their logits are averaged as they come; members with
     another one are averaged on the file's own grid. Postprocessing and evaluation are those of the first member.
-
-    Args:
-        cases: those that `evaluate.yaml` scores; None: all.
 
     Raises:
         RunError: the members do not predict the same targets from the same channels, or ask for what an ensemble on
             several grids cannot do.
     """
+    content = members[0].compiled(kind)
+    if len(members) == 1:
+        return content
     _check(members)
-    first, root = members[0], str(output)
-    contents = {
-        "inference": compile_inference(first.config, facts=first.facts, bundle_root=root),
-        "evaluate": compile_evaluation(first.config, facts=first.facts, bundle_root=root),
-    }
-    listed: Component = {"root": "@dataset_dir", "layout": first.config.data.layout}
-    names = None if cases is None else list(cases)
-    contents["evaluate"]["dataset"]["data"] = target(hardware.shard, cases=target(named_cases, **listed, names=names))
-    for name, content in contents.items():
-        replace_file(output / "configs" / f"{name}.yaml", to_yaml(_with_members(content, members)))
-    replace_file(output / "configs" / "logging.conf", LOGGING)
-    replace_file(output / "configs" / "metadata.json", "{}\n")
-    return output
+    return _with_members(content, members)
 
 
-def _with_members(content: Component, members: Sequence[Member]) -> Component:
+def _with_members(content: Component, members: Sequence[Trained]) -> Component:
     groups = _groups(members)
     ordered = [member for group in groups for member in group]
     networks = [target(torch.nn.ModuleList, modules=[_network(member) for member in group]) for group in groups]
-    spread = "maps" in content and len(members) > 1
+    spread = "maps" in content
     moments: Component = {"moments": "@uncertainty", "labels": "@labels"} if spread else {}
     inferers = [
         target(EnsembleInferer, inferers=[parts.inferer(m.config) for m in group], **moments) for group in groups
     ]
-    evaluator = {key: value for key, value in content["evaluator"].items() if key not in ("_target_", "inferer")}
     changed: Component = {
         "network": networks[0],
         "inferer": inferers[0],
-        "handlers": [
-            target(MemberWeights, paths=[str(m.weights.resolve()) for m in ordered]),
-            *content["handlers"][1:],
-        ],
+        "weights": target(MemberWeights, paths=[str(m.weights.resolve()) for m in ordered]),
     }
     if len(groups) > 1:
         transforms = [parts.preprocessing(group[0].config, group[0].facts) for group in groups]
+        evaluator = {key: value for key, value in content["evaluator"].items() if key not in ("_target_", "inferer")}
         changed |= {
             "network": target(torch.nn.ModuleList, modules=networks),
             "inferer": inferers,
             "preprocessing": target(SeveralPreprocessings, transforms=transforms),
             "evaluator": target(EnsembleEvaluator, inferers="@inferer", **evaluator),
         }
-    merged = {**content, **changed}
-    steps = [dict(step) for step in merged["postprocessing"]["transforms"]]
-    for step in steps:
-        if "model" in step:  # into the sidecar of every mask
-            step["model"] = {"name": "ensemble", "members": ", ".join(_name(member) for member in ordered)}
-        if step["_target_"] == target(SaveMapsd)["_target_"]:
-            step["members"] = [len(group) for group in groups]
+    model = {"name": "ensemble", "members": ", ".join(member.name for member in ordered)}  # in every mask's sidecar
+    steps = {name: {**step, "model": model} if "model" in step else step for name, step in content["steps"].items()}
     if spread:
-        merged["maps"] = {**content["maps"], "members": len(members)}
-        steps.insert(0, target(SplitMomentsd, labels="@labels"))
-    return {**merged, "postprocessing": {**merged["postprocessing"], "transforms": steps}}
+        changed["maps"] = {**content["maps"], "members": len(members)}
+        steps["maps"] = {**steps["maps"], "members": [len(group) for group in groups]}
+        steps = {"moments": target(SplitMomentsd, labels="@labels"), **steps}
+    postprocessing = {**content["postprocessing"], "transforms": [f"@steps#{name}" for name in steps]}
+    return {**content, **changed, "steps": steps, "postprocessing": postprocessing}
 
 
-def _network(member: Member) -> Component:
+def _network(member: Trained) -> Component:
     channels = (len(member.facts.channels), len(member.facts.labels.channels))
     dims = member.config.network.spatial_dims
     built = parts.network(member.config, *channels)
     return target(hardware.place, network=built, device="@device", spatial_dims=dims)
 
 
-def _groups(members: Sequence[Member]) -> list[list[Member]]:
+def _groups(members: Sequence[Trained]) -> list[list[Trained]]:
     """Members that see an image alike, in the order of the first of each."""
-    found: dict[str, list[Member]] = {}
+    found: dict[str, list[Trained]] = {}
     for member in members:
         grid: dict[str, Any] = member.config.preprocessing.model_dump(mode="json")
         grid["spatial_dims"] = member.config.network.spatial_dims
@@ -123,7 +86,7 @@ def _groups(members: Sequence[Member]) -> list[list[Member]]:
     return list(found.values())
 
 
-def _check(members: Sequence[Member]) -> None:
+def _check(members: Sequence[Trained]) -> None:
     first, problems = members[0], []
     for member in members[1:]:
         for what, one, other in (
@@ -133,18 +96,15 @@ def _check(members: Sequence[Member]) -> None:
         ):
             if one != other:
                 remedy = "the members of an ensemble predict the same targets from the same channels"
-                problems.append(Problem(str(member.run), f"{what} {other}, but {one} in {first.run}", remedy))
+                problems.append(Problem(str(member.folder), f"{what} {other}, but {one} in {first.folder}", remedy))
     if len(_groups(members)) > 1 and first.config.inference.crf is not None:
         what = "inference.crf needs one grid, but the members see images on different ones"
-        problems.append(Problem(str(first.run), what, "give a run without it first, or members with one preprocessing"))
+        problems.append(
+            Problem(str(first.folder), what, "give a run without it first, or members with one preprocessing")
+        )
     if problems:
         raise RunError(problems)
 
 
-def _meaning(member: Member) -> dict[str, Any]:
+def _meaning(member: Trained) -> dict[str, Any]:
     return {key: value for key, value in asdict(member.facts.labels).items() if key != "colours"}
-
-
-def _name(member: Member) -> str:
-    fold = member.config.data.fold
-    return member.config.name if fold is None else f"{member.config.name} fold {fold}"

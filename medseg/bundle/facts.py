@@ -52,8 +52,11 @@ class DataFacts:
         return cls(labels=Labels(**labels), **content)
 
 
-def describe_data(config: Config) -> DataFacts:
+def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
     """The facts of the config's data, its own `merge`, `regions` and `ignore_index` applied.
+
+    Args:
+        dataset: that at `data.root`; default: it is read where no card describes it.
 
     Raises:
         ConfigError: neither `data.card` nor `data.root` is given, or a class, region or target is named that is not
@@ -75,7 +78,7 @@ def describe_data(config: Config) -> DataFacts:
             licence=card.licence,
         )
     elif data.root is not None:
-        dataset = read_dataset(Path(data.root), data.layout)
+        dataset = dataset or read_dataset(Path(data.root), data.layout)
         if not dataset.labels.classes:
             dataset = _described(config, dataset)
         dataset = replace(dataset, channels=channel_names(dataset))

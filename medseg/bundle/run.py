@@ -1,34 +1,32 @@
-"""Run a bundle that medseg has just compiled, through MONAI's own workflow."""
+"""Run what was compiled, in memory and through MONAI's parser: no bundle's YAML is read, or written, for it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import copy
+import logging
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser
 
+from medseg.bundle.components import Component
 from medseg.core.errors import unwrapped
 
 
-def run_bundle(folder: Path, name: str, **overrides: Any) -> ConfigWorkflow:
-    """Run `configs/NAME.yaml` of a freshly compiled bundle and return its workflow.
-
-    Call it only on a bundle that `write_bundle` wrote in this process: a bundle's YAML is code. (`monai.bundle run`
-    warns of that every time; using its workflow class directly, as here, does not.)
+def run_compiled(content: Component, **objects: Any) -> ConfigParser:
+    """Do what `python -m monai.bundle run` does with the same content in a file: `initialize`, then `run`.
 
     Args:
-        folder: the bundle.
-        name: train, evaluate or inference.
-        overrides: ids and values, as `bundle_root="/data/run"`.
+        content: what `compiled` gave in this process: a bundle is code, so never one that was found somewhere.
+        objects: id -> value in the place of what the content says, as `dataset_dir="/data"`, or an object that is there
+            already (a list as a tuple: MONAI would look for components in it).
+
+    Returns:
+        The parser, which has every component by its id.
     """
-    kind = "train" if name == "train" else "infer"
-    workflow = ConfigWorkflow(
-        str(folder / "configs" / f"{name}.yaml"), workflow_type=kind, bundle_root=str(folder), **overrides
-    )
-    try:
-        with unwrapped():
-            workflow.initialize()
-            workflow.run()
-    finally:
-        workflow.finalize()
-    return workflow
+    for name, level in (("ignite", logging.CRITICAL), ("monai", logging.WARNING)):  # as in a bundle's logging.conf
+        logging.getLogger(name).setLevel(level)
+    parser = ConfigParser({**copy.deepcopy(content), **objects})
+    with unwrapped():
+        for name in ("initialize", "run"):
+            parser.get_parsed_content(name)
+    return parser

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from medseg import __version__
 from medseg.bundle.card import data_license, model_card
-from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
+from medseg.bundle.compile import Kind, compiled
+from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, describe_data
 from medseg.bundle.metadata import compile_metadata
 from medseg.config.schema import Config
 from medseg.core.files import replace_file
 
-TITLES = {
+TITLES: Mapping[Kind, str] = {
     "train": "Train the network; the best weights are in models/model.pt.",
     "evaluate": "Score models/model.pt on the cases that training did not see: eval/metrics.json, eval/metrics.csv.",
     "inference": "Predict masks for the images in dataset_dir: predictions/.",
@@ -63,24 +64,29 @@ The files of this bundle are licensed under the Apache License, Version 2.0
 """
 
 
-def write_bundle(config: Config, *, output: Path, facts: DataFacts | None = None) -> Path:
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def write_bundle(
+    config: Config, *, output: Path, facts: DataFacts | None = None, parameters: int | None = None
+) -> dict[Kind, Component]:
     """Compile `config` into a bundle in the folder `output` (weights and results already there stay).
 
     Args:
         config: the experiment.
         output: folder of the bundle; also its `bundle_root`, so a relative one works from the current folder.
         facts: channels and labels; default: from the config's card, or from the data set at `data.root`.
+        parameters: of the network, for the model card; default: they are counted.
+
+    Returns:
+        The content of each of its YAML files.
 
     Raises:
         ConfigError, DataError: neither a card nor a readable data set says what the labels mean.
     """
     facts = facts or describe_data(config)
     root = str(output)
-    contents = {
-        "train": compile_training(config, facts=facts, bundle_root=root),
-        "evaluate": compile_evaluation(config, facts=facts, bundle_root=root),
-        "inference": compile_inference(config, facts=facts, bundle_root=root),
-    }
+    contents = {kind: compiled(kind, config, facts=facts, bundle_root=root) for kind in KINDS}
     configs = output / "configs"
     configs.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -89,9 +95,9 @@ def write_bundle(config: Config, *, output: Path, facts: DataFacts | None = None
     replace_file(configs / "metadata.json", json.dumps(compile_metadata(config, facts), indent=2) + "\n")
     replace_file(configs / "logging.conf", LOGGING)
     replace_file(output / "LICENSE", LICENSE)
-    replace_file(output / "docs" / "README.md", model_card(config, facts, root))
+    replace_file(output / "docs" / "README.md", model_card(config, facts, root, parameters))
     replace_file(output / "docs" / "data_license.txt", data_license(facts))
-    return output
+    return contents
 
 
 def to_yaml(content: Mapping[str, Any]) -> str:

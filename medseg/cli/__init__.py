@@ -105,7 +105,7 @@ def train(
 
     settings = load_config(config, overrides)
     if fold is not None:
-        from medseg.workflows.folds import train_folds
+        from medseg.workflows.train_folds import train_folds
 
         folder = run or Path("runs") / settings.name
         train_folds(settings, run=folder, fold=fold, restart=restart, dry_run=dry_run)
@@ -122,20 +122,17 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="An official split of the data set, such as test.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results; default RUN/eval.")
+    ] = None,
     no_postprocess: NoPostprocess = False,
     as_json: Json = False,
 ) -> None:
     """Score a run, or an ensemble, on the cases that it did not train on, and write the report."""
-    from medseg.workflows.ensemble import evaluate_ensemble, is_ensemble
     from medseg.workflows.evaluate import evaluate
 
     with json_result(as_json) as result:
-        if not is_ensemble(run):
-            result.update(evaluate(run[0], data=data, split=split, postprocess=not no_postprocess))
-        elif split is not None:
-            raise ConfigError("--split is for a single run", "give the folder of the split as --data")
-        else:
-            result.update(evaluate_ensemble(run, data=data, postprocess=not no_postprocess))
+        result.update(evaluate(run, data=data, split=split, postprocess=not no_postprocess, output=output))
 
 
 @app.command()
@@ -153,16 +150,12 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
-    from medseg.workflows.ensemble import is_ensemble, predict_ensemble
     from medseg.workflows.predict import predict
 
     options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess, "coding": coding}
     options |= {"probabilities": probabilities, "uncertainty": uncertainty}
     with json_result(as_json) as result:
-        if is_ensemble(run):
-            masks = predict_ensemble(run, input=source, output=output, **options)
-        else:
-            masks = predict(run[0], input=source, output=output, **options)
+        masks = predict(run, input=source, output=output, **options)
         result["masks"] = [str(mask) for mask in masks]
 
 
@@ -242,16 +235,10 @@ def bundle(
 ) -> None:
     """Compile a config to a MONAI bundle, without training."""
     from medseg.config.load import load_config
+    from medseg.workflows.bundle import bundle
 
-    settings = load_config(config, overrides)
-    from medseg.bundle.write import write_bundle
-
-    written = write_bundle(settings, output=output)
-    if settings.data.fold is not None:
-        from medseg.runs.folds import keep_folds
-
-        keep_folds(settings, written)
-    typer.echo(f"bundle: {written}")
+    bundle(load_config(config, overrides), output=output)
+    typer.echo(f"bundle: {output}")
 
 
 @app.command()

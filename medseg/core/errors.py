@@ -82,6 +82,12 @@ def unwrapped() -> Iterator[None]:
         raise
 
 
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """The first of many names, and how many more there are."""
+    more = f", and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"did you mean 'unet'?"` when something close exists, else the list of known names."""
     names = sorted(known)

@@ -20,6 +20,7 @@ from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import replacing
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.files.images import label_values, read_image, write_mask
@@ -59,6 +60,21 @@ def pending_cases(
 def mask_path(output_dir: str | Path, case: str, image: str | Path) -> Path:
     """Where the mask of a case is saved, by the (first) file of its image: as PNG of a picture, else as NIfTI."""
     return Path(output_dir) / f"{case}{'.png' if is_picture(image) else '.nii.gz'}"
+
+
+FAILURES = "failed.csv"
+
+
+def write_failures(folder: Path, failures: Sequence[Problem]) -> None:
+    """`failed.csv`: a row for each case that failed (`where` is the case); no file where none did."""
+    file = folder / FAILURES
+    if not failures:
+        file.unlink(missing_ok=True)
+        return
+    with replacing(file) as path, path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["case", "reason"])
+        writer.writerows([problem.where, problem.what] for problem in failures)
 
 
 class CleanMaskd(MapTransform):
@@ -222,13 +238,7 @@ class CohortReport:
         if rank() != 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        failed = self.output_dir / "failed.csv"
-        failed.unlink(missing_ok=True)
-        if self.failures:
-            with open(failed, "w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(["case", "reason"])
-                writer.writerows([failure.case, failure.reason] for failure in self.failures)
+        write_failures(self.output_dir, [Problem(failure.case, failure.reason) for failure in self.failures])
         if isinstance(self.table, MetricsTable):
             self.table.write(self.output_dir)
             if self.lesions:

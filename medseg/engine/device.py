@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ import torch.distributed as distributed
 
 from medseg.core.errors import ConfigError
 from medseg.engine.memory import keep_freed_memory
+
+Result = TypeVar("Result")
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -144,3 +146,11 @@ def first_process_first(work: Callable[[], object]) -> None:
         distributed.barrier()
     if rank() != 0:
         work()
+
+
+def in_first_process(work: Callable[[], Result]) -> Result | None:
+    """What `work` gives in the first process, while the others wait and get None: for what only one may write."""
+    result = work() if rank() == 0 else None
+    if world_size() > 1:
+        distributed.barrier()
+    return result

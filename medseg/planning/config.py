@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.data.cases.folds import Folds
+from medseg.data.splits.folds import Folds
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.rules import (
     FEW_CASES,

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from medseg.bundle.components import split_rules
 from medseg.bundle.facts import describe_data
 from medseg.config.schema import Config
-from medseg.data.cases.dataset import load_cases
+from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.split import decide_split
 from medseg.planning.step import measure_step
-from medseg.runs.folds import find_folds
 
 
-def rehearse(config: Config) -> None:
+def rehearse(config: Config, dataset: Dataset) -> None:
     """Print cases, channels, targets, network and the cost of one training step of the config.
 
     Args:
-        config: the experiment, `data.root` given.
+        config: the experiment.
+        dataset: that at its `data.root`.
     """
-    data, training, facts = config.data, config.training, describe_data(config)
-    cases = _count(config)
+    training, facts = config.training, describe_data(config, dataset)
+    split = decide_split(dataset, labels=facts.labels, **split_rules(config))
     step = measure_step(config, facts)
     print(
         f"""\
-data         {data.root}: {cases["training"]} cases to train on, {cases["validation"]} held out
+data         {config.data.root}: {len(split.training)} cases to train on, {len(split.validation)} held out
 channels     {", ".join(facts.channels)}
 targets      {", ".join(facts.labels.targets)}
 network      {config.network.name} {config.network.spatial_dims}D, {step.parameters / 1e6:.2f} M parameters
@@ -31,23 +31,6 @@ one step     {step.seconds:.2f} s for {training.batch_size} x {" x ".join(map(st
 peak memory  {step.peak_gib:.1f} GiB
 budget       {_budget(config, step.seconds)}"""
     )
-
-
-def _count(config: Config) -> dict[str, int]:
-    """Section -> number of its cases."""
-    data = config.data
-    if data.fold is not None:
-        fold = find_folds(config).fold(data.fold)
-        return {"training": len(fold.training), "validation": len(fold.validation)}
-    listed: dict[str, Any] = {
-        "layout": data.layout,
-        "validation": data.validation,
-        "seed": config.seed,
-        "patient_pattern": data.patient_pattern,
-        "patient_table": data.patient_table,
-        "splits": {"training": data.training_split, "validation": data.validation_split},
-    }
-    return {section: len(load_cases(str(data.root), section, **listed)) for section in ("training", "validation")}
 
 
 def _budget(config: Config, seconds: float) -> str:

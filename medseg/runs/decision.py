@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.trained import Trained
 from medseg.config.crf import CRFConfig
 from medseg.core.errors import Problem, RunError, did_you_mean
 from medseg.core.files import replace_file
@@ -69,24 +71,24 @@ def read_decision(folder: Path, facts: DataFacts) -> Decision | None:
     return decision
 
 
-def read_decided(run: Path, postprocess: bool = True) -> tuple[Config, DataFacts]:
+def read_decided(run: Path, postprocess: bool = True) -> Trained:
     """As `read_run`, with the decision in the folder, if any, added to `inference`; what the config asks for stays.
 
     Args:
         postprocess: False leaves the decision out.
     """
-    config, facts = read_run(run)
-    decision = read_decision(run, facts) if postprocess else None
+    trained = read_run(run)
+    decision = read_decision(run, trained.facts) if postprocess else None
     if decision is None or decision.nothing:
-        return config, facts
-    inference = config.inference
+        return trained
+    inference = trained.config.inference
     asked = {(step.kind, step.target) for step in inference.steps}
     for step in decision.steps.steps:
         if (step.kind, step.target) not in asked:
             inference = with_step(inference, step)
     if inference.crf is None:
         inference = inference.model_copy(update={"crf": decision.crf})
-    return config.model_copy(update={"inference": inference}), facts
+    return replace(trained, config=trained.config.model_copy(update={"inference": inference}))
 
 
 def say_cleaning(config: Config) -> None:

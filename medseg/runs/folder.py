@@ -1,6 +1,6 @@
 """The folder of a run: what is in it, and whether a config may continue it.
 
-runs/brain/  config.yaml  data.json  environment.json  history.csv  report.html  tensorboard/
+runs/brain/  config.yaml  data.json  split.json  environment.json  history.csv  report.html  tensorboard/
              configs/{train,evaluate,inference}.yaml  models/{model,checkpoint}.pt  eval/  cache/
 """
 
@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.bundle.card import count_network
+from medseg.bundle.compile import Kind
+from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, describe_data
-from medseg.bundle.write import write_bundle
+from medseg.bundle.trained import Trained
+from medseg.bundle.write import KINDS, write_bundle
+from medseg.config.load import dump_config, load_config
+from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import replace_file
-from medseg.config.load import dump_config, load_config
-from medseg.config.network import NetworkConfig
-from medseg.config.schema import Config
+from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.split import SPLIT_FILE, Split
+from medseg.engine.machine import doctor
 from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
-from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.pretrained import load_pretrained
-from medseg.engine.machine import doctor
-from medseg.runs.folds import keep_folds
+from medseg.runs.split import run_split
 
-RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json")
+CONFIG, DATA = "config.yaml", "data.json"
+ENVIRONMENT = "environment.json"
+RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json", SPLIT_FILE)
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
 MAY_CHANGE = (
@@ -43,61 +50,93 @@ MAY_CHANGE = (
 )
 
 
-def open_run(config: Config, run: Path, *, restart: bool = False) -> None:
+@dataclass(frozen=True)
+class Opened:
+    """A run that can be trained: what it is, its data set and split, and what is run."""
+
+    run: Trained
+    dataset: Dataset
+    split: Split
+    contents: Mapping[Kind, Component]
+
+
+def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = False) -> Opened:
     """Make the folder of a new run, or continue the run that is there, and compile its bundle.
 
     Args:
         config: the experiment, `data.root` given.
         run: the folder.
+        dataset: that at `data.root`.
         restart: remove an earlier run's results first; its cache stays.
 
     Raises:
         RunError: the folder is something else, or the run in it was made with another config.
     """
-    saved = run / "config.yaml"
+    saved = run / CONFIG
     if run.exists() and not saved.exists() and any(run.iterdir()):
         raise RunError(f"{run}: this folder exists and is no run of medseg", "choose another with --run DIR")
     if saved.exists() and not restart:
         _same_experiment(load_config(saved), config, run)
-    facts = describe_data(config)  # before anything is removed: a mistake in the config loses nothing
-    if restart or not (run / "models" / CHECKPOINT).exists():
-        _try_network(config.network, facts)
+    facts = describe_data(config, dataset)  # before anything is removed: a mistake in the config loses nothing
+    begins = restart or not (run / "models" / CHECKPOINT).exists()
+    parameters = _try_network(config, facts) if begins else None
     if restart:
         for name in RESULTS:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    trained = Trained(run, config, facts)
+    split = run_split(trained, dataset)  # this too may be a mistake
     run.mkdir(parents=True, exist_ok=True)
-    if config.data.fold is not None:
-        keep_folds(config, run, anew=restart).fold(config.data.fold)
+    replace_file(run / SPLIT_FILE, split.to_json())
     replace_file(saved, dump_config(config))
-    replace_file(run / "data.json", facts.to_json())
-    replace_file(run / "environment.json", json.dumps(doctor(), indent=2, default=str) + "\n")
-    write_bundle(config, output=run, facts=facts)
+    replace_file(run / DATA, facts.to_json())
+    write_environment(run)
+    return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
 
 
-def _try_network(options: NetworkConfig, facts: DataFacts) -> None:
-    """Raise a ConfigError when the network's options do not fit together, or the weights to start from do not fit it.
+def reopen_run(run: Path, dataset: Dataset) -> Opened:
+    """The run that the first process has just opened, for the others."""
+    trained = read_run(run)
+    return Opened(trained, dataset, run_split(trained, dataset), {kind: trained.compiled(kind) for kind in KINDS})
 
-    That is before a run is bound to them and its cases are cached.
+
+def _try_network(config: Config, facts: DataFacts) -> int:
+    """The parameters of the network, counted without memory.
+
+    That is before a run is bound to it and its cases are cached.
+
+    Raises:
+        ConfigError: its options do not fit together, or the weights to start from do not fit it.
     """
-    channels: dict[str, Any] = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
-    build = partial(build_network, options.name, **channels, **options.options())
-    if options.pretrained is None:
-        Pretended.built(build)
-    else:
-        load_pretrained(build(), options.pretrained, inflate=options.inflate)
+    options = config.network
+    if options.pretrained is not None:
+        channels: dict[str, Any] = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
+        network = build_network(options.name, **channels, **options.options())
+        load_pretrained(network, options.pretrained, inflate=options.inflate)
+    return count_network(config, facts)
 
 
-def read_run(run: Path) -> tuple[Config, DataFacts]:
-    """The config and the data facts of a run, both plain data; the bundle's YAML in the folder is never executed.
+def read_run(run: Path) -> Trained:
+    """A run's config and data facts, both plain data; the bundle's YAML in the folder is never executed.
 
     Raises:
         RunError: the folder holds no run.
     """
-    for name in ("config.yaml", "data.json"):
+    for name in (CONFIG, DATA):
         if not (run / name).is_file():
             raise RunError(f"{run}: no run of medseg ({name} is missing)", "give the folder of a `medseg train`")
-    return load_config(run / "config.yaml"), DataFacts.from_json((run / "data.json").read_text())
+    return Trained(run, load_config(run / CONFIG), DataFacts.from_json((run / DATA).read_text()))
+
+
+def write_environment(folder: Path) -> None:
+    """`environment.json`: versions and hardware of this moment."""
+    replace_file(folder / ENVIRONMENT, json.dumps(doctor(), indent=2, default=str) + "\n")
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What `write_environment` wrote; empty where there is none."""
+    file = folder / ENVIRONMENT
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def _same_experiment(old: Config, new: Config, run: Path) -> None:

@@ -1,50 +1,37 @@
-"""Who is held out in which fold: found once for a data set, then kept in the folder of the run."""
+"""The folder of a cross-validation: its folds, each of them a run of its own, and who is held out in which.
+
+runs/brain/  splits.json  fold_0/ ... fold_4/  cache/  eval/  report.html  postprocessing.json
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+import json
 from pathlib import Path
 
-import numpy as np
-
-from medseg.bundle.components import FOLDS_FILE
 from medseg.bundle.facts import describe_data
-from medseg.core.errors import ConfigError, DataError, Problem, RunError
-from medseg.core.files import replace_file
-from medseg.core.labels import Labels
 from medseg.config.schema import Config
-from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import read_dataset
-from medseg.data.cases.folds import Folds, find_patients, make_folds, read_folds
-from medseg.data.files.images import label_values
+from medseg.core.errors import Problem, RunError
+from medseg.core.files import replace_file
+from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.folds import FOLDS_FILE, Folds, find_folds, read_folds
+from medseg.runs.folder import CONFIG
 
 
-def find_folds(config: Config) -> Folds:
-    """The folds of `data.folds_file`, or made: stratified by class presence, grouped by patient.
-
-    Raises:
-        DataError: the file names unknown cases or divides a patient; labels cannot be read; too few patients.
-    """
+def config_folds(config: Config, dataset: Dataset) -> Folds:
+    """The folds that the config asks for: of `data.folds_file`, or made; raises DataError as `find_folds`."""
     data = config.data
-    dataset = read_dataset(str(data.root), data.layout)
-    names = [case.name for case in dataset.cases]
-    if repeated := [name for name, times in Counter(names).items() if times > 1]:
-        what = f"several cases are named {', '.join(repeated[:5])}"
-        raise DataError(Problem(str(dataset.root), what, "folds need one name a case"))
-    patients = find_patients(names, data.patient_pattern, data.patient_table, dataset.patients)
-    if data.folds_file is not None:
-        read = read_folds(data.folds_file, names, patients)
-        if read.seed is not None:  # ours: what is to be known of its folds stands in it
-            return read
-    presence = class_presence(dataset.cases, describe_data(config).labels)
-    if data.folds_file is not None:
-        return read_folds(data.folds_file, names, patients, presence)
-    return make_folds(presence, patients, data.folds, config.seed)
+    return find_folds(
+        dataset,
+        describe_data(config, dataset).labels,
+        folds=data.folds,
+        seed=config.seed,
+        folds_file=data.folds_file,
+        patient_pattern=data.patient_pattern,
+        patient_table=data.patient_table,
+    )
 
 
-def keep_folds(config: Config, folder: Path, *, anew: bool = False) -> Folds:
+def keep_folds(config: Config, folder: Path, dataset: Dataset, *, anew: bool = False) -> Folds:
     """The folds in the folder's `splits.json`; found and written if there are none yet.
 
     Args:
@@ -54,41 +41,39 @@ def keep_folds(config: Config, folder: Path, *, anew: bool = False) -> Folds:
         RunError: `data.folds_file` says otherwise than the folder's own file.
         DataError: as `find_folds`; the file names cases that the data set has no more.
     """
-    if config.data.root is None:
-        raise ConfigError("data.root: folds are of a data set, whose folder is not given", "add --set data.root=DIR")
     file = folder / FOLDS_FILE
     given = Path(config.data.folds_file).resolve() if config.data.folds_file else None
     if file.exists() and not anew:
-        names = [case.name for case in read_dataset(str(config.data.root), config.data.layout).cases]
+        names = [case.name for case in dataset.cases]
         kept = read_folds(file, names)
         if given is not None and given != file.resolve() and read_folds(given, names).folds != kept.folds:
             what = f"other folds than those that this run was begun with ({file})"
             raise RunError(Problem(str(given), what, "give --run DIR, or --restart to start anew"))
         return kept
-    folds = find_folds(config)
+    folds = config_folds(config, dataset)
     replace_file(file, folds.to_json())
     return folds
 
 
-def class_presence(cases: tuple[Case, ...], labels: Labels) -> dict[str, frozenset[str]]:
-    """Case -> its classes (without the background), from its label file.
+def fold_runs(run: Path) -> list[Path]:
+    """The runs of the folds in a folder, in their order; none if it is no folder of folds."""
+    if not (run / FOLDS_FILE).is_file() or (run / CONFIG).exists():
+        return []
+    found = [folder for folder in run.glob("fold_*") if (folder / "models" / "model.pt").is_file()]
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("fold_")))
+
+
+def all_fold_runs(run: Path) -> list[Path]:
+    """As `fold_runs`, where every fold has to be there.
 
     Raises:
-        DataError: of all labels that cannot be read, at once.
+        RunError: it is no folder of folds, or one is not trained yet.
     """
-
-    def look(case: Case) -> frozenset[str] | list[Problem]:
-        try:
-            label = label_values(case.read_label(), labels.counts_as)
-            counts = np.bincount(label.ravel(), minlength=256)
-        except DataError as error:
-            return list(error.problems)
-        return frozenset(name for name, value in labels.classes.items() if value != labels.background and counts[value])
-
-    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
-        found = list(pool.map(look, cases))
-    if problems := [problem for result in found if isinstance(result, list) for problem in result]:
-        raise DataError(problems)
-    return {
-        case.name: classes for case, classes in zip(cases, found, strict=True) if isinstance(classes, frozenset)
-    }
+    runs = fold_runs(run)
+    if not runs:
+        raise RunError(f"{run}: holds no trained fold", "give the folder of a `medseg train --fold all`")
+    wanted = len(json.loads((run / FOLDS_FILE).read_text())["folds"])
+    if len(runs) < wanted:
+        missing = sorted({f"fold_{n}" for n in range(wanted)} - {folder.name for folder in runs})
+        raise RunError(f"{run}: not trained yet: {', '.join(missing)}", "medseg train --fold all goes on with them")
+    return runs

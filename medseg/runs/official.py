@@ -7,28 +7,31 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.config.cards import Card, load_card
-from medseg.core.errors import DataError, Problem
+from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.config.schema import Config
 from medseg.data.cases.dataset import Dataset, read_dataset
 
 
-def check_official(config: Config) -> None:
-    """Print to stderr which split that is used is not of the official size.
+def read_data(config: Config) -> Dataset:
+    """The data set at `data.root`; which split that is used is not of the official size, is printed to stderr.
 
     Raises:
-        DataError: there is no such data set at `data.root`; it says how to get it, as the card has it.
+        ConfigError: `data.root` is not given.
+        DataError: there is no such data set; it says how to get it, as the card has it.
     """
-    if config.data.card is None or config.data.root is None:
-        return
-    card = load_card(config.data.card)
+    if config.data.root is None:
+        raise ConfigError("data.root: the folder of the data set is not given", "add --set data.root=DIR")
+    card = None if config.data.card is None else load_card(config.data.card)
     try:
         dataset = read_dataset(Path(config.data.root), config.data.layout)
     except DataError as error:
-        if not card.obtain:
+        if card is None or not card.obtain:
             raise
         raise DataError([*error.problems, Problem(f"how to get {card.title}", card.obtain)]) from error
-    for problem in wrong_sizes(card, dataset, (config.data.training_split, config.data.validation_split)):
-        print(f"note: {problem.where}: {problem.what}", file=sys.stderr)
+    if card is not None:
+        for problem in wrong_sizes(card, dataset, (config.data.training_split, config.data.validation_split)):
+            print(f"note: {problem.where}: {problem.what}", file=sys.stderr)
+    return dataset
 
 
 def wrong_sizes(card: Card, dataset: Dataset, splits: Iterable[str] | None = None) -> list[Problem]:

@@ -85,7 +85,8 @@ def composite(
         DataError: there is no frame, or all failed.
         MedsegError: the run, target, background or output cannot be used.
     """
-    config, facts = read_run(run)
+    trained = read_run(run)
+    config, facts = trained.config, trained.facts
     if config.network.spatial_dims != 2 or config.preprocessing.colours not in COLOUR_SCALES:
         remedy = f"train on RGB pictures, with preprocessing.normalization one of {', '.join(COLOUR_SCALES)}"
         raise RunError(f"{run}: the network of this run is not for colour pictures", remedy)

@@ -1,164 +1,232 @@
-"""`medseg evaluate`: the best weights of a run on cases that training did not see, as a table and a report."""
+"""`medseg evaluate`: scores on cases that training did not see, as a table and a report.
+
+A run is scored on the cases that it holds out, a folder of folds on all cases, each by the fold that held it out,
+several runs together on what none of them trained on. Of a run nothing is written but `eval/`, nothing with `output`.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.facts import DataFacts
-from medseg.bundle.run import run_bundle
-from medseg.bundle.write import write_bundle
-from medseg.config.load import dump_config
-from medseg.config.schema import Config
-from medseg.core.errors import PartialFailure, Problem, RunError
+from medseg.bundle.run import run_compiled
+from medseg.bundle.trained import Trained
+from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import load_cases
-from medseg.data.files.images import Image, label_values, read_image
-from medseg.engine.cohort import CohortReport, mask_path
-from medseg.engine.device import first_process_first, process_group, rank
-from medseg.engine.tally import mean_iou_of_cases
-from medseg.metrics.benchmarks import Tally
-from medseg.metrics.lesions import lesion_text
-from medseg.metrics.summary import BenchmarkTable
+from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.engine.device import process_group
+from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
-from medseg.review.benchmark import write_benchmark_report
-from medseg.review.html import write_report
-from medseg.review.overlay import overlay_figure
-from medseg.review.picture import picture_figure
-from medseg.review.tensorboard import Board
 from medseg.runs.decision import read_decided, say_cleaning
+from medseg.runs.folder import Opened
+from medseg.runs.folds import all_fold_runs, fold_runs
+from medseg.runs.members import held_out_by_all, read_members, score_members
+from medseg.runs.report import REPORT, Results, Review
+from medseg.runs.split import run_split, scored_cases
 
 
 def evaluate(
-    run: Path, *, data: Path | None = None, split: str | None = None, postprocess: bool = True
+    run: Path | Sequence[Path],
+    *,
+    data: Path | None = None,
+    split: str | None = None,
+    postprocess: bool = True,
+    output: Path | None = None,
 ) -> dict[str, Any]:
-    """Score a run and write `eval/`, `report.html` and the TensorBoard overlays.
+    """Score a run, the folds of a cross-validation, or several runs together.
 
     Args:
-        run: the folder of a run.
-        data: another data set, all of whose labelled cases are scored (into `eval-NAME/`); default: the held-out cases
-            of the run's own.
-        split: an official split of the data set (into `eval-SPLIT/`); default: the held-out one.
+        run: the folder of a run, or of folds, or several.
+        data: another data set, all of whose labelled cases are scored; default: the held-out cases of the run's own.
+        split: an official split of the data set, for a single run; default: the held-out one.
         postprocess: False leaves out what `medseg postprocess` decided.
+        output: folder of masks, metrics.json, metrics.csv and report.html; default: `eval` in the (first) run, or
+            `eval-NAME` of another data set or split.
 
     Returns:
         The summary of the metrics table.
 
     Raises:
         PartialFailure: some cases failed; everything about the others is written, the failed are in `failed.csv`.
-        MedsegError: the folder is no run, or no case could be scored.
+        MedsegError: a folder is no run, or no case could be scored.
     """
-    config, facts = read_decided(run, postprocess)
-    say_cleaning(config)
-    names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
-    output, own = run / "-".join(names), len(names) == 1
-    overrides: dict[str, Any] = {"output_dir": str(output)}
-    if data is not None:
-        overrides |= {"dataset_dir": str(data.resolve()), "dataset#data#cases#section": "all"}
+    runs = [run] if isinstance(run, Path) else list(run)
+    if len(runs) == 1 and not fold_runs(runs[0]):
+        return evaluate_run(runs[0], data=data, split=split, postprocess=postprocess, output=output)
     if split is not None:
-        overrides |= {"dataset#data#cases#section": "validation", "dataset#data#cases#splits": {"validation": split}}
+        raise ConfigError("--split is for a single run", "give the folder of the split as --data")
+    if len(runs) == 1 and data is None:
+        return evaluate_folds(runs[0], again=True, postprocess=postprocess, output=output)
+    return evaluate_together(runs, data=data, postprocess=postprocess, output=output)
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    data: Path | None = None,
+    split: str | None = None,
+    postprocess: bool = True,
+    output: Path | None = None,
+    report: Path | None = None,
+    board: Path | None = None,
+    opened: Opened | None = None,
+) -> dict[str, Any]:
+    """As `evaluate`, of a single run.
+
+    Args:
+        report: the page; default: `report.html` in the output.
+        board: a TensorBoard log that shows the pictures too.
+        opened: the run, where it is open already.
+    """
+    trained = opened.run if opened else read_decided(run, postprocess)
+    names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
+    output = output or run / "-".join(names)
+    dataset = opened.dataset if opened else _dataset(trained, data)
+    if split is not None:
+        cases = _official(dataset, split)
+    else:
+        cases = scored_cases(trained, dataset) if data is None else list(dataset.cases)
+    content = opened.contents["evaluate"] if opened else trained.compiled("evaluate")
+    say_cleaning(trained.config)
     with process_group():
-        first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
-        cohort: CohortReport = run_bundle(run, "evaluate", **overrides).parser.get_parsed_content("handlers#1")
-    if cohort.table is None:
-        raise RunError([Problem(f.case, f.reason) for f in cohort.failures] or "there is no case to score")
-    if rank() == 0:
-        root = str(data or config.data.root)
-        cases = {case.name: case for case in load_cases(root, "all", layout=config.data.layout)}
-        review = Review(run, output, config, facts, cases, own)
-        if isinstance(cohort.table, MetricsTable):
-            review.medical(cohort.table)
-        else:
-            review.pictures(cohort.table, cohort.tallies)
-        print(cohort.table.text())
-        if cohort.lesions:
-            print(lesion_text(cohort.lesions))
-        print(f"report: {review.report}")
-    if cohort.failures:
-        raise PartialFailure(
-            [Problem(f.case, f.reason) for f in cohort.failures]
-            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} cases failed, the others are scored")],
-            result=cohort.table.summary(),
+        cohort = run_compiled(content, cases=tuple(cases), output_dir=str(output)).get_parsed_content("cohort")
+        shown = {case.name: case for case in cases}
+        return Review(trained, output, shown, report or output / REPORT, board).conclude(Results.of(cohort))
+
+
+def evaluate_folds(
+    run: Path,
+    *,
+    again: bool = False,
+    postprocess: bool = True,
+    output: Path | None = None,
+    report: Path | None = None,
+) -> dict[str, Any]:
+    """One table, report and folder of masks of all cases, each scored by the fold that held it out.
+
+    Args:
+        run: the folder of a finished `train_folds`.
+        again: predict and score every fold again; default: only those without a table, or with one of masks that were
+            cleaned otherwise.
+        postprocess: False leaves out what `medseg postprocess` decided.
+        output: default `eval` in the run; elsewhere, each fold's own results stand in a folder of its name.
+        report: the page; default: `report.html` in the output.
+
+    Returns:
+        The summary of the table.
+
+    Raises:
+        RunError: a fold is not trained yet.
+        PartialFailure: some cases could not be scored; the table is of the others.
+    """
+    runs = all_fold_runs(run)
+    first = read_decided(runs[0], postprocess)
+    folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
+    failures: list[Problem] = []
+    for folder, scored in zip(runs, folders, strict=True):
+        if again or not _is_scored(folder, scored, postprocess):
+            try:
+                evaluate_run(folder, postprocess=postprocess, output=scored, report=scored / REPORT)
+            except PartialFailure as error:
+                failures += error.problems
+    tables = [MetricsTable.read(scored) for scored in folders]
+    parts = [Results(table, read_lesions(scored)) for table, scored in zip(tables, folders, strict=True)]
+    results = replace(Results.joined(parts), failures=failures)
+    output = output or run / "eval"
+    _collect_masks(folders, output / "masks")
+    said = []
+    for folder, table in zip(runs, tables, strict=True):
+        dice = table.summary()["mean_dice"]
+        said.append(
+            f"{folder.name}: {len(table.cases)} cases held out, mean Dice {'-' if dice is None else f'{dice:.4f}'}"
         )
-    return cohort.table.summary()
+    cases = {case.name: case for case in _dataset(first, None).cases}
+    review = Review(replace(first, folder=run), output, cases, report or output / REPORT)
+    return review.conclude(results, joined=True, said=said, title="out-of-fold report")
 
 
-class Review:
-    """The report, and the same pictures in TensorBoard if it is of the run's own held-out cases."""
+def evaluate_together(
+    runs: Sequence[Path], *, data: Path | None = None, postprocess: bool = True, output: Path | None = None
+) -> dict[str, Any]:
+    """Score several runs as one ensemble, on cases that none of them trained on.
 
-    def __init__(
-        self, run: Path, output: Path, config: Config, facts: DataFacts, cases: Mapping[str, Case], own: bool
-    ) -> None:
-        self.output, self.facts, self.cases = output, facts, cases
-        self.report = (run if own else output) / "report.html"
-        self.history = _history(run / "history.csv")
-        self.common: dict[str, Any] = {
-            "title": f"{config.name}: {config.description}" if config.description else config.name,
-            "history": self.history,
-            "config_text": dump_config(config),
-            "environment": json.loads((run / "environment.json").read_text()),
-        }
-        self.board = run / "tensorboard" if own else None
+    Several folders of folds: fold k of all of them on the cases that fold k holds out. Single runs: the cases that all
+    of them hold out.
 
-    def medical(self, table: MetricsTable) -> None:
-        overlays = []
-        for rank_name, names in table.extremes(1).items():
-            for name in names:
-                image, truth, mask = self._read(name)
-                scores = [score for score in table.scores if score.case == name]
-                dice = [score.dice for score in scores if score.dice is not None]
-                mean = f", mean Dice {sum(dice) / len(dice):.3f}" if dice else ""
-                maps = (label_values(truth, self.facts.labels.counts_as), label_values(mask))
-                picture = overlay_figure(image, *maps, labels=self.facts.labels, title=name, scores=scores)
-                overlays.append((f"{rank_name}: {name}{mean}", picture))
-        summary = table.summary()
-        labels = self.facts.labels
-        write_report(self.report, summary=summary, table=table, overlays=overlays, labels=labels, **self.common)
-        means = {
-            f"final/{metric}/{target}": values[metric]
-            for target, values in summary["targets"].items()
-            for metric in ("dice", "iou", "hd95_mm", "surface_dice")
-        }
-        self._log(overlays, means)
+    Args:
+        data: another data set, all of whose labelled cases are scored by all members together.
+        postprocess: False leaves out what `medseg postprocess` decided; else the first run's decision counts.
+        output: default `eval-ensemble-NAMES` in the first run.
 
-    def pictures(self, table: BenchmarkTable, tallies: Mapping[str, Tally]) -> None:
-        ranked = mean_iou_of_cases(table.benchmark, tallies)
-        names = list(ranked)
-        chosen = dict.fromkeys((names[0], names[len(names) // 2], names[-1]))
-        overlays = []
-        for rank_name, name in zip(("worst", "median", "best"), chosen, strict=False):
-            image, truth, mask = self._read(name)
-            maps = (label_values(truth, self.facts.labels.counts_as), label_values(mask))
-            note = f"mean IoU of its classes {ranked[name]:.3f}"
-            picture = picture_figure(image.array, *maps, labels=self.facts.labels, title=name, note=note)
-            overlays.append((f"{rank_name}: {name}, {note}", picture))
-        write_benchmark_report(self.report, table=table, cases=ranked, overlays=overlays, **self.common)
-        summary = table.summary()
-        means = {f"final/iou/{name}": row["iou"] for name, row in summary["classes"].items()}
-        self._log(overlays, means | {"final/mean_iou": summary["mean_iou"]})
-
-    def _read(self, name: str) -> tuple[Image, Image, Image]:
-        """Image, label and mask of a case."""
-        case = self.cases[name]
-        mask_file = mask_path(self.output / "masks", name, case.first)
-        return case.read_image(), case.read_label(), read_image(mask_file, channel_axis=False)
-
-    def _log(self, overlays: Sequence[tuple[str, bytes]], means: Mapping[str, float | None]) -> None:
-        if self.board is None:
-            return
-        board = Board(self.board)
-        step = int(self.history[-1]["epoch"]) if self.history else 0
-        for caption, picture in overlays:
-            board.overlay(f"cases/{caption.split(':')[0]}", picture, step)
-        board.scalars(means, step)
-        board.close()
+    Raises:
+        RunError: there is no case that all members hold out, folds differ, or the runs do not fit together.
+    """
+    names = [run.resolve().name for run in runs[1:]] + ([data.resolve().name] if data is not None else [])
+    output = output or runs[0] / "-".join(["eval-ensemble", *names])
+    members = read_members(runs, postprocess)
+    if any(member.facts.convention != "medical" for member in members):
+        raise RunError("ensembles are scored per case, by the convention medical", "predict, then medseg score")
+    dataset = _dataset(members[0], data)
+    if data is not None:
+        parts = [(members, list(dataset.cases))]
+    elif all(fold_runs(run) for run in runs):
+        parts = _by_fold(runs, dataset, postprocess)
+    else:
+        parts = [(members, held_out_by_all(members, dataset))]
+    say_cleaning(members[0].config)
+    with process_group():
+        results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
+        said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
+        cases = {case.name: case for case in dataset.cases}
+        return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[said])
 
 
-def _history(path: Path) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+def _dataset(run: Trained, data: Path | None) -> Dataset:
+    """Another data set, in whatever layout, or the run's own."""
+    if data is not None:
+        return read_dataset(data.resolve())
+    return read_dataset(str(run.config.data.root), run.config.data.layout)
+
+
+def _official(dataset: Dataset, split: str) -> list[Case]:
+    if not dataset.splits.get(split):
+        known = ", ".join(f"{name} ({len(cases)})" for name, cases in dataset.splits.items()) or "none"
+        raise DataError(
+            Problem(str(dataset.root), f"has no labelled case in a split {split!r}", f"its splits: {known}")
+        )
+    return list(dataset.splits[split])
+
+
+def _is_scored(folder: Path, scored: Path, postprocess: bool) -> bool:
+    """Whether there is a table of this fold, of masks that were cleaned as they are now."""
+    if not (scored / "metrics.json").is_file():
+        return False
+    steps = read_decided(folder, postprocess).config.inference.cleaning
+    return MetricsTable.read(scored).postprocessing == steps
+
+
+def _collect_masks(folders: Sequence[Path], together: Path) -> None:
+    """All held-out masks in one folder, as links where the file system has them."""
+    shutil.rmtree(together, ignore_errors=True)
+    together.mkdir(parents=True)
+    for folder in folders:
+        for file in sorted((folder / "masks").iterdir()):
+            try:
+                os.link(file, together / file.name)
+            except OSError:
+                shutil.copyfile(file, together / file.name)
+
+
+def _by_fold(runs: Sequence[Path], dataset: Dataset, postprocess: bool) -> list[tuple[list[Trained], list[Case]]]:
+    """For each fold: that fold of all the folders, and the cases that all of them hold out."""
+    found = [[run_split(member).validation for member in read_members([run], postprocess)] for run in runs]
+    for run, held_out in zip(runs[1:], found[1:], strict=True):
+        if held_out != found[0]:
+            remedy = "train both with the same --set data.folds_file=splits.json"
+            raise RunError(Problem(str(run), f"has other folds than {runs[0]}", remedy))
+    groups = zip(*(read_members([run], postprocess) for run in runs), strict=True)
+    return [(list(group), held_out_by_all(group, dataset)) for group in groups]

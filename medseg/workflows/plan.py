@@ -26,8 +26,9 @@ from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
 from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset, read_dataset
-from medseg.data.cases.folds import Folds, find_patients, make_folds
 from medseg.data.cases.unnamed import found_classes
+from medseg.data.splits.folds import Folds, make_folds
+from medseg.data.splits.patients import find_patients
 from medseg.engine.device import choose_device, choose_precision
 from medseg.engine.machine import count_cores
 from medseg.engine.memory import OutOfMemory

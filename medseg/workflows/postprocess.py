@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,6 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.bundle.compile import RAW_MASKS
-from medseg.bundle.ensemble import Member
 from medseg.bundle.facts import DataFacts
 from medseg.config.crf import CRFConfig, CRFName
 from medseg.config.postprocess import PostprocessConfig, Step
@@ -25,13 +24,15 @@ from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import read_dataset
 from medseg.engine.cohort import mask_path
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.folder import read_run
+from medseg.runs.folds import fold_runs
+from medseg.runs.members import score_members
+from medseg.runs.split import scored_cases
 from medseg.selection.evidence import RULE, Trials, choose, judge, plain, thresholds
 from medseg.selection.trial import Part, TrialCase, attempt, survey
-from medseg.workflows.ensemble import score_members
-from medseg.workflows.folds import fold_runs, held_out_cases
 from medseg.workflows.score import in_parallel
 
 SHOWN = 5
@@ -66,10 +67,11 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
     runs = fold_runs(run)
     if len(runs) < 2:
         raise RunError(f"{run}: holds fewer than two trained folds", "give the folder of a `medseg train --fold all`")
-    config, facts = read_run(runs[0])
+    first = read_run(runs[0])
+    config, facts = first.config, first.facts
     if facts.convention != "medical":
         raise RunError("post-processing is chosen by scores per case, of the convention medical", "predict without it")
-    folds = [FoldRun(folder, *held_out_cases(folder)) for folder in runs]
+    folds = [_fold_run(folder) for folder in runs]
     cases, missing = _saved_masks(folds, config)
     base = PostprocessConfig(**config.inference.cleaning)
     decided, evidence = _decide_crf(crf, folds, cases, config, facts, base, workers)
@@ -88,6 +90,12 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
     if missing:
         raise PartialFailure(missing, result=result)
     return result
+
+
+def _fold_run(folder: Path) -> FoldRun:
+    run = read_run(folder)
+    cases = scored_cases(run, read_dataset(str(run.config.data.root), run.config.data.layout))
+    return FoldRun(folder, run.config.data.fold or 0, {case.name: case for case in cases})
 
 
 def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCase], list[Problem]]:
@@ -178,11 +186,11 @@ def _decide_crf(
         raise ConfigError(f"--crf {name}: no such set of parameters", did_you_mean(name, get_args(CRFName)))
     settings = CRFConfig.model_validate({"parameters": name})
     for fold in folds:
-        own, own_facts = read_run(fold.folder)
-        inference = own.inference.model_copy(update={"crf": settings, **PostprocessConfig().model_dump()})
-        member = Member(fold.folder, own.model_copy(update={"inference": inference}), own_facts)
-        names = [case.case for case in cases if case.fold == fold.number]
-        cohort = score_members([member], names, str(own.data.root), fold.folder / "eval-crf")
+        own = read_run(fold.folder)
+        inference = own.config.inference.model_copy(update={"crf": settings, **PostprocessConfig().model_dump()})
+        member = replace(own, config=own.config.model_copy(update={"inference": inference}))
+        there = [fold.cases[case.case] for case in cases if case.fold == fold.number]
+        cohort = score_members([member], there, fold.folder / "eval-crf")
         if cohort.failures:
             raise RunError([Problem(f.case, f.reason) for f in cohort.failures])
     before, after = (_trials(group, facts.labels, workers).of([base])[0] for group in (cases, _crf_cases(cases)))

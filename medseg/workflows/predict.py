@@ -1,27 +1,31 @@
-"""`medseg predict`: masks for images, on their own grids; one bad scan never stops a cohort."""
+"""`medseg predict`: masks for images, on their own grids; one bad scan never stops a cohort.
+
+A prediction goes from the run's folder to its config and data facts, to a compiled inference, to the cohort. Nothing of
+the run is written, and its bundle's YAML is not executed.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.facts import DataFacts
-from medseg.bundle.run import run_bundle
-from medseg.bundle.write import write_bundle
+from medseg.bundle.ensemble import compile_members
+from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
 from medseg.data.cases.dataset import list_inputs
-from medseg.engine.cohort import CohortReport, mask_path
-from medseg.engine.device import first_process_first, process_group, rank
+from medseg.engine.cohort import FAILURES, CohortReport, mask_path
+from medseg.engine.device import process_group, rank
 from medseg.engine.memory import peak_memory_text
-from medseg.runs.decision import read_decided, say_cleaning
+from medseg.runs.decision import say_cleaning
+from medseg.runs.members import read_members
 from medseg.runs.volumes import read_volumes, volume_text, write_volumes
 
 
 def predict(
-    run: Path,
+    run: Path | Sequence[Path],
     *,
     input: Path,
     output: Path,
@@ -34,8 +38,8 @@ def predict(
     """Predict the masks of a file, a folder of images, or a data set.
 
     Args:
-        run: the folder of a trained run; its bundle is compiled anew from `config.yaml`, its YAML is not executed.
-        input: one image, a folder of images (`{case}_0000` for one channel a file), or an MSD / nnU-Net data set.
+        run: the folder of a trained run; several, or a folder of folds, predict by the mean of their logits.
+        input: one image, a folder of images (`{case}_0000` for one channel a file), or a data set in any layout.
         output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars; the volumes
             of all of them are in `volumes.csv`.
         overwrite: predict cases again that have a mask in `output`; default: skip them, unless a map is missing.
@@ -51,53 +55,44 @@ def predict(
 
     Raises:
         PartialFailure: some cases failed; they are listed in `output/failed.csv`.
-        MedsegError: the folder is no trained run, there is no image at `input`, or its targets do not fit the coding.
+        MedsegError: a folder is no trained run, the runs do not predict the same, there is no image at `input`, or its
+            targets do not fit the coding.
     """
-    config, facts = read_decided(run, postprocess)
-    wishes = wished(facts, overwrite=overwrite, coding=coding, probabilities=probabilities, uncertainty=uncertainty)
-    say_cleaning(config)
-    with process_group():
-        first_process_first(lambda: write_bundle(config, output=run, facts=facts) if rank() == 0 else None)
-        return run_inference(run, len(facts.channels), input=input, output=output, wishes=wishes)
-
-
-def wished(
-    facts: DataFacts, *, overwrite: bool, coding: str | None, probabilities: bool, uncertainty: bool
-) -> dict[str, Any]:
-    """What `predict` is asked for beyond the config, as values of the bundle's ids."""
+    started = time.perf_counter()
+    members = read_members([run] if isinstance(run, Path) else run, postprocess)
+    facts = members[0].facts
     wishes: dict[str, Any] = {"overwrite": overwrite, "probabilities": probabilities, "uncertainty": uncertainty}
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
-    return wishes
-
-
-def run_inference(bundle: Path, channels: int, *, input: Path, output: Path, wishes: Mapping[str, Any]) -> list[Path]:
-    """Run the inference of a bundle that was just written, see `predict`; inside a process group.
-
-    Args:
-        channels: of an image.
-        wishes: see `wished`.
-    """
-    started = time.perf_counter()
-    cases = list_inputs(input, channels)
-    workflow = run_bundle(bundle, "inference", dataset_dir=str(input), output_dir=str(output), **wishes)
-    cohort: CohortReport = workflow.parser.get_parsed_content("handlers#1")
-    done = {case.name: path for case in cases if (path := mask_path(output, case.name, case.first)).exists()}
+    content = compile_members("inference", members)
+    cases = tuple(list_inputs(input, len(facts.channels)))
+    say_cleaning(members[0].config)
+    with process_group():
+        if len(members) > 1 and rank() == 0:
+            print(f"ensemble of {len(members)} networks")
+        parser = run_compiled(content, inputs=cases, output_dir=str(output), **wishes)
+        cohort: CohortReport = parser.get_parsed_content("cohort")
+        done = {case.name: path for case in cases if (path := mask_path(output, case.name, case.first)).exists()}
+        if rank() == 0:
+            _tell(cohort, done, output, parser.get_parsed_content("maps"))
+            print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     masks = list(done.values())
-    if rank() == 0:
-        if volumes := read_volumes(output, list(done)):
-            write_volumes(volumes, output)
-            print(volume_text(volumes))
-        if maps := workflow.parser.get_parsed_content("maps"):
-            print(f"maps of each case: {', '.join(maps)}")
-            if "entropy" in maps and "disagreement" not in maps:
-                print("no map of disagreement: a single network has nobody to disagree with; give several --run")
-        print(f"{len(cohort.finished)} cases predicted, {len(masks)} masks in {output}")
-        print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     if cohort.failures:
         raise PartialFailure(
             [Problem(f.case, f.reason) for f in cohort.failures]
-            + [Problem(str(output / "failed.csv"), f"{len(cohort.failures)} of {len(cases)} cases failed")],
+            + [Problem(str(output / FAILURES), f"{len(cohort.failures)} of {len(cases)} cases failed")],
             result={"masks": [str(mask) for mask in masks]},
         )
     return masks
+
+
+def _tell(cohort: CohortReport, done: dict[str, Path], output: Path, maps: Sequence[str]) -> None:
+    """Volumes as a file and in words, and what there is now."""
+    if volumes := read_volumes(output, list(done)):
+        write_volumes(volumes, output)
+        print(volume_text(volumes))
+    if maps:
+        print(f"maps of each case: {', '.join(maps)}")
+        if "entropy" in maps and "disagreement" not in maps:
+            print("no map of disagreement: a single network has nobody to disagree with; give several --run")
+    print(f"{len(cohort.finished)} cases predicted, {len(done)} masks in {output}")

@@ -21,7 +21,8 @@ from PIL import Image as Pillow
 
 from medseg.config.load import load_config
 from medseg.networks import build_network
-from medseg.runs.folder import open_run, read_run
+from medseg.runs.folder import open_run
+from medseg.runs.official import read_data
 
 SIDE = 512
 OWN = (
@@ -49,8 +50,9 @@ def main() -> int:
             save(picture, folder / "data" / "images" / split / f"{split}.png")
             save(mask, folder / "data" / "masks" / split / f"{split}.png")
         run = folder / "run"
-        open_run(load_config(options.config, [*OWN, f"data.root={folder / 'data'}"]), run)
-        config, facts = read_run(run)
+        config = load_config(options.config, [*OWN, f"data.root={folder / 'data'}"])
+        trained = open_run(config, run, read_data(config)).run
+        config, facts = trained.config, trained.facts
         network = config.network
         channels = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
         (run / "models").mkdir(exist_ok=True)

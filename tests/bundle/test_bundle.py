@@ -22,7 +22,8 @@ TENSOR = ["type", "format", "num_channels", "spatial_shape", "dtype", "value_ran
 
 @pytest.fixture
 def bundle(tiny_msd, tmp_path: Path) -> Path:
-    return write_bundle(tiny_config(tiny_msd(channels=("T1", "T2"))), output=tmp_path / "bundle")
+    write_bundle(tiny_config(tiny_msd(channels=("T1", "T2"))), output=tmp_path / "bundle")
+    return tmp_path / "bundle"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("evaluate", "infer"), ("inference", "infer")])
@@ -57,7 +58,8 @@ def test_how_an_image_reaches_the_network(tiny_msd, tmp_path: Path) -> None:
     root = tiny_msd()
 
     def inferer(**changes: object) -> dict:
-        folder = write_bundle(tiny_config(root, **changes), output=tmp_path / f"bundle{len(changes)}")
+        folder = tmp_path / f"bundle{len(changes)}"
+        write_bundle(tiny_config(root, **changes), output=folder)
         return yaml.safe_load((folder / "configs" / "inference.yaml").read_text())["inferer"]
 
     assert inferer()["_target_"] == "medseg.inference.sliding.WindowInferer"

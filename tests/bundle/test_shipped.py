@@ -55,7 +55,8 @@ def test_all_are_known() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_is_compiled_from_its_config(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    written = write_bundle(load_config(*SHIPPED[name]), output=Path("bundles") / name)
+    written = Path("bundles") / name
+    write_bundle(load_config(*SHIPPED[name]), output=written)
     for file in sorted(path for path in written.rglob("*") if path.is_file()):
         shipped = ROOT / file
         remedy = "run `make bundles`"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from medseg.bundle.run import run_bundle
+from medseg.bundle.run import run_compiled
 from medseg.config.schema import Config
+from medseg.data.cases.dataset import read_dataset
 from medseg.runs.folder import open_run
 from medseg.workflows.train import train
 from tests.conftest import write_msd
@@ -55,8 +56,9 @@ def check_trained(run: Path) -> None:
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_network_trains(name: str, data_set: Path, tmp_path: Path) -> None:
     """Two steps of the compiled bundle, without the validation and evaluation that do not depend on the network."""
-    open_run(config_of(name, data_set, data__validation=0.0), tmp_path / "run")
-    run_bundle(tmp_path / "run", "train")
+    dataset = read_dataset(data_set)
+    opened = open_run(config_of(name, data_set, data__validation=0.0), tmp_path / "run", dataset)
+    run_compiled(opened.contents["train"])
     check_trained(tmp_path / "run")
 
 

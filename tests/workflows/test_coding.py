@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from medseg.core.errors import ConfigError
-from medseg.workflows.ensemble import predict_ensemble
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 from tests.tiny import finish, medseg, tiny_config
@@ -78,7 +77,7 @@ def test_consecutive_labels_are_written_as_brats(tiny_msd: Callable[..., Path], 
     assert rows[0] == rows[1]
     assert float(rows[1]["core_ml"]) == pytest.approx(np.isin(values(brats), [1, 4]).sum() * 2 / 1000, abs=1e-3)
 
-    [pair] = predict_ensemble([run, run], input=root / "imagesTs", output=tmp_path / "two", coding="brats")
+    [pair] = predict([run, run], input=root / "imagesTs", output=tmp_path / "two", coding="brats")
     np.testing.assert_array_equal(values(pair), values(brats))
     with pytest.raises(ConfigError, match="one for each of whole, core, enhancing"):
         predict(run, input=root / "imagesTs", output=tmp_path / "bad", coding="whole=1")

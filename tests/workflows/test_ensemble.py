@@ -12,12 +12,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from medseg.bundle.compile import compile_inference
 from medseg.core.errors import RunError
 from medseg.engine.resume import load_weights
 from medseg.inference.postprocess import to_native
 from medseg.runs.folder import read_run
-from medseg.workflows.ensemble import evaluate_ensemble, is_ensemble, predict_ensemble
+from medseg.runs.folds import fold_runs
+from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 
 
@@ -43,7 +43,7 @@ def test_one_run_twice_is_the_run(crossed: tuple[Path, Path], tmp_path: Path) ->
     run, root = crossed
     fold = run / "fold_0"
     predict(fold, input=root / "imagesTs", output=tmp_path / "one")
-    predict_ensemble([fold, fold], input=root / "imagesTs", output=tmp_path / "two")
+    predict([fold, fold], input=root / "imagesTs", output=tmp_path / "two")
     one, two = masks(tmp_path / "one"), masks(tmp_path / "two")
     assert one.keys() == two.keys() != set()
     assert all(np.array_equal(one[name], two[name]) for name in one)
@@ -52,21 +52,21 @@ def test_one_run_twice_is_the_run(crossed: tuple[Path, Path], tmp_path: Path) ->
 def test_folds_are_averaged_in_logit_space(crossed: tuple[Path, Path], tmp_path: Path) -> None:
     """Against the mean that is computed here, from each fold's own bundle."""
     run, root = crossed
-    assert is_ensemble([run])
-    assert not is_ensemble([run / "fold_0"])
+    assert fold_runs(run)
+    assert not fold_runs(run / "fold_0")
     options = {"input": root / "imagesTs", "postprocess": False}
-    (written,) = predict_ensemble([run], output=tmp_path / "masks", **options)
+    (written,) = predict([run], output=tmp_path / "masks", **options)
     logits = []
     for fold in (run / "fold_0", run / "fold_1"):
-        config, facts = read_run(fold)
-        parser = ConfigParser(compile_inference(config, facts=facts, bundle_root=str(fold)))
+        trained = read_run(fold)
+        parser = ConfigParser(trained.compiled("inference"))
         network = load_weights(parser.get_parsed_content("network"), fold / "models" / "model.pt").eval()
         case = parser.get_parsed_content("preprocessing")({"image": str(root / "imagesTs" / written.name)})
         precision = parser.get_parsed_content("evaluator").precision
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             logits.append(parser.get_parsed_content("inferer")(case["image"].as_tensor()[None], network)[0].float())
     mean = (logits[0] + logits[1]) / 2
-    expected = to_native(mean, case["image"].affine, case["native_affine"], case["native_shape"], facts.labels)
+    expected = to_native(mean, case["image"].affine, case["native_affine"], case["native_shape"], trained.facts.labels)
     assert np.array_equal(masks(tmp_path / "masks")[written.name], expected.numpy())
     sidecar = json.loads((tmp_path / "masks" / written.name.replace(".nii.gz", ".json")).read_text())
     assert sidecar["model"]["members"] == "tiny fold 0, tiny fold 1"
@@ -77,7 +77,7 @@ def test_members_may_see_a_case_on_different_grids(crossed: tuple[Path, Path], t
     fine = changed(run / "fold_1", tmp_path / "fine", preprocessing={"spacing_mm": [1.0, 1.0, 1.0]})
     turned = changed(run / "fold_0", tmp_path / "turned", preprocessing={"orientation": "LPS"})
     runs = [run / "fold_0", fine, turned]
-    (written,) = predict_ensemble(runs, input=root / "imagesTs", output=tmp_path / "masks")
+    (written,) = predict(runs, input=root / "imagesTs", output=tmp_path / "masks")
     image = nib.load(root / "imagesTs" / written.name)
     mask = nib.load(written)
     assert mask.shape == image.shape
@@ -90,25 +90,24 @@ def test_folders_of_folds_are_scored_fold_by_fold(crossed: tuple[Path, Path], tm
     one, two = tmp_path / "unet", tmp_path / "other"
     for folder in (one, two):
         shutil.copytree(run, folder)
-    summary = evaluate_ensemble([one, two], postprocess=False)
+    summary = evaluate([one, two], postprocess=False)
     assert summary["cases"] == 4
     table = json.loads((one / "eval-ensemble-other" / "metrics.json").read_text())
     alone = json.loads((run / "eval" / "metrics.json").read_text())
     key = lambda score: (score["case"], score["target"])  # noqa: E731
     assert sorted(table["scores"], key=key) == sorted(alone["scores"], key=key), "twice the same network"
     assert (one / "eval-ensemble-other" / "report.html").exists()
-    file = two / "splits.json"
-    content = json.loads(file.read_text())
-    content["folds"].reverse()
-    file.write_text(json.dumps(content))
+    (two / "fold_0").rename(two / "fold_2")  # the folds in another order
+    (two / "fold_1").rename(two / "fold_0")
+    (two / "fold_2").rename(two / "fold_1")
     with pytest.raises(RunError, match="has other folds"):
-        evaluate_ensemble([one, two])
+        evaluate([one, two])
 
 
 def test_no_case_is_scored_by_a_network_that_trained_on_it(crossed: tuple[Path, Path]) -> None:
     run, _ = crossed
     with pytest.raises(RunError, match="no case is held out by all runs"):
-        evaluate_ensemble([run / "fold_0", run / "fold_1"])
+        evaluate([run / "fold_0", run / "fold_1"])
 
 
 def test_all_members_score_another_data_set(crossed: tuple[Path, Path], tmp_path: Path) -> None:
@@ -116,7 +115,7 @@ def test_all_members_score_another_data_set(crossed: tuple[Path, Path], tmp_path
     mine, other = tmp_path / "run", tmp_path / "other"
     shutil.copytree(run, mine)
     shutil.copytree(root, other)
-    assert evaluate_ensemble([mine], data=other)["cases"] == 4
+    assert evaluate([mine], data=other)["cases"] == 4
     assert (mine / "eval-ensemble-other" / "metrics.csv").exists()
 
 
@@ -126,4 +125,4 @@ def test_refuses_members_that_predict_something_else(crossed: tuple[Path, Path],
     facts = tmp_path / "other" / "data.json"
     facts.write_text(facts.read_text().replace('"lesion"', '"tumour"'))
     with pytest.raises(RunError, match=r"other: labels .*tumour"):
-        predict_ensemble([run / "fold_0", tmp_path / "other"], input=root / "imagesTs", output=tmp_path / "masks")
+        predict([run / "fold_0", tmp_path / "other"], input=root / "imagesTs", output=tmp_path / "masks")

@@ -10,7 +10,9 @@ import pytest
 
 from medseg.core.errors import ConfigError, DataError, RunError
 from medseg.runs.folder import read_run
-from medseg.workflows.folds import evaluate_folds, fold_runs, train_folds
+from medseg.runs.folds import fold_runs
+from medseg.workflows.evaluate import evaluate_folds
+from medseg.workflows.train_folds import train_folds
 from tests.tiny import same_weights, tiny_config
 
 
@@ -24,7 +26,12 @@ def test_every_case_is_scored_by_the_fold_that_held_it_out(crossed: tuple[Path, 
         own = json.loads((run / f"fold_{number}" / "eval" / "metrics.json").read_text())["scores"]
         assert {score["case"] for score in own} == set(fold["val"])
         assert all(score in table["scores"] for score in own)
-        assert json.loads((run / f"fold_{number}" / "splits.json").read_text())["folds"] == folds
+        kept = json.loads((run / f"fold_{number}" / "split.json").read_text())
+        assert [kept["training"], kept["validation"], kept["why"]] == [
+            fold["train"],
+            fold["val"],
+            f"fold {number} of 2",
+        ]
     masks = {file.name for file in (run / "eval" / "masks").glob("*.nii.gz")}
     assert masks == {f"tiny_{number:02d}.nii.gz" for number in range(4)}
     assert (run / "report.html").stat().st_size > 10_000
@@ -51,7 +58,7 @@ def test_a_single_fold_is_the_same_as_in_all(crossed: tuple[Path, Path], tmp_pat
     assert same_weights(run / "fold_1" / "models" / "model.pt", tmp_path / "run" / "fold_1" / "models" / "model.pt")
     with pytest.raises(RunError, match="not trained yet: fold_0"):
         evaluate_folds(tmp_path / "run")
-    assert read_run(tmp_path / "run" / "fold_1")[0].data.fold == 1
+    assert read_run(tmp_path / "run" / "fold_1").config.data.fold == 1
 
 
 def test_goes_on_where_it_stopped_and_refuses_other_folds(crossed: tuple[Path, Path], tmp_path: Path) -> None:

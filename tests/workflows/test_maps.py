@@ -16,7 +16,6 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.masks import find_masks
 from medseg.data.files.images import write_map
 from medseg.engine.cohort import pending_cases
-from medseg.workflows.ensemble import predict_ensemble
 from medseg.workflows.predict import predict
 from tests.workflows.test_ensemble import changed
 
@@ -90,8 +89,8 @@ def test_an_ensemble_disagrees_where_its_members_do(crossed: tuple[Path, Path], 
     exact = {"inference": {"memory_mib": 1}, "preprocessing": {"spacing_mm": [1.0, 1.0, 2.0]}}
     folds = [changed(run / f"fold_{k}", tmp_path / f"fold_{k}", **exact) for k in (0, 1)]
     wishes = {"probabilities": True, "uncertainty": True}
-    (mask,) = predict_ensemble(folds, input=root / "imagesTs", output=tmp_path / "both", **wishes)
-    predict_ensemble(folds, input=root / "imagesTs", output=tmp_path / "plain")
+    (mask,) = predict(folds, input=root / "imagesTs", output=tmp_path / "both", **wishes)
+    predict(folds, input=root / "imagesTs", output=tmp_path / "plain")
     assert mask.read_bytes() == (tmp_path / "plain" / mask.name).read_bytes(), "the mask is the same"
     case = mask.name.removesuffix(".nii.gz")
     members = []
@@ -106,7 +105,7 @@ def test_an_ensemble_disagrees_where_its_members_do(crossed: tuple[Path, Path], 
     odds = [np.log(np.clip([1 - m.sum(0), *m], 1e-9, 1)) for m in stacked]  # softmax of the mean of logits
     mean = np.exp(np.mean(odds, 0))
     np.testing.assert_allclose([both[name] for name in PROBABILITIES], (mean / mean.sum(0))[1:], atol=1e-3)
-    predict_ensemble([folds[0], folds[0]], input=root / "imagesTs", output=tmp_path / "twice", uncertainty=True)
+    predict([folds[0], folds[0]], input=root / "imagesTs", output=tmp_path / "twice", uncertainty=True)
     assert (maps_of(tmp_path / "twice", case)["disagreement"] == 0).all()
 
 
@@ -115,8 +114,8 @@ def test_members_on_several_grids(crossed: tuple[Path, Path], tmp_path: Path) ->
     fine = changed(run / "fold_1", tmp_path / "fine", preprocessing={"spacing_mm": [1.0, 1.0, 1.0]})
     options = {"input": root / "imagesTs", "probabilities": True, "uncertainty": True}
     runs = [run / "fold_0", fine, run / "fold_1"]
-    (mask,) = predict_ensemble(runs, output=tmp_path / "out", **options)
-    predict_ensemble(runs, input=root / "imagesTs", output=tmp_path / "plain")
+    (mask,) = predict(runs, output=tmp_path / "out", **options)
+    predict(runs, input=root / "imagesTs", output=tmp_path / "plain")
     assert mask.read_bytes() == (tmp_path / "plain" / mask.name).read_bytes()
     maps = maps_of(tmp_path / "out", mask.name.removesuffix(".nii.gz"))
     assert list(maps) == ["disagreement", "entropy", *PROBABILITIES]

@@ -17,9 +17,7 @@ from medseg.config.postprocess import PostprocessConfig
 from medseg.core.errors import ConfigError, PartialFailure, RunError
 from medseg.metrics.table import MetricsTable
 from medseg.runs.decision import SCHEMA, Decision, read_decided
-from medseg.workflows.ensemble import predict_ensemble
-from medseg.workflows.evaluate import evaluate
-from medseg.workflows.folds import evaluate_folds
+from medseg.workflows.evaluate import evaluate, evaluate_folds
 from medseg.workflows.postprocess import postprocess
 from medseg.workflows.predict import predict
 from tests.conftest import write_msd
@@ -148,7 +146,7 @@ def test_nothing_is_kept_where_nothing_helps(tmp_path: Path, capsys: pytest.Capt
     assert not any(found["steps"].values())
     assert found["crf"] is None
     assert "post-processing: nothing" in capsys.readouterr().out
-    assert read_decided(run / "fold_0")[0].inference.cleaning == {}
+    assert read_decided(run / "fold_0").config.inference.cleaning == {}
 
 
 def test_one_case_alone_decides_nothing(tmp_path: Path) -> None:
@@ -218,7 +216,7 @@ def test_a_broken_decision_is_refused(content: str, message: str, strays: tuple[
     with pytest.raises(RunError, match=message) as error:
         predict(folder, input=strays[0].parent / "data", output=tmp_path / "masks")
     assert "run medseg postprocess again" in str(error.value)
-    assert read_decided(folder, postprocess=False)[0].inference.cleaning == {}
+    assert read_decided(folder, postprocess=False).config.inference.cleaning == {}
 
 
 @pytest.fixture(scope="module")
@@ -245,11 +243,11 @@ def test_predict_uses_the_decision_and_says_so(
     decided: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run, root = decided
-    (mask,) = predict_ensemble([run], input=root / "imagesTs", output=tmp_path / "clean")
+    (mask,) = predict([run], input=root / "imagesTs", output=tmp_path / "clean")
     assert "masks are cleaned: lesion from 1000 ml in all, holes of organ filled" in capsys.readouterr().out
     (single,) = predict(run / "fold_0", input=root / "imagesTs", output=tmp_path / "single")
     options = {"input": root / "imagesTs", "postprocess": False}
-    (raw,) = predict_ensemble([run], output=tmp_path / "raw", **options)
+    (raw,) = predict([run], output=tmp_path / "raw", **options)
     before, after, one = (np.asarray(nib.load(path).dataobj) for path in (raw, mask, single))
     assert (before == 2).any(), "the tiny networks find some lesion"
     assert not (after == 2).any()

@@ -6,18 +6,16 @@ Where there is a `dataset.json`, MSD and nnU-Net name labels in opposite directi
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.cases.case import CHANNEL, Case, by_name, case_of
 from medseg.data.cases.description import channels_of, labels_of, layout_of, read_description
-from medseg.data.cases.folds import find_patients, read_folds
 from medseg.data.cases.layouts.bids import find_bids, is_bids
 from medseg.data.cases.layouts.files import Found, grouped, image_files
 from medseg.data.cases.layouts.lists import is_list, read_list
@@ -143,96 +141,6 @@ def _find_pictures(root: Path, layout: str, found: Any) -> tuple[Dataset, list[P
     splits = {name: tuple(c for c in listed if c.label is not None) for name, listed in pairs.splits.items() if name}
     channels = ("red", "green", "blue")
     return Dataset(root, found, root.name, channels, Labels({}), cases, unlabelled, splits), pairs.problems
-
-
-def split_cases(
-    cases: Sequence[Case], validation: float, seed: int, patients: Mapping[str, str] | None = None
-) -> tuple[list[Case], list[Case]]:
-    """(training, validation): a seeded share of the cases is held out, whatever order they come in.
-
-    At least one case goes to each part, unless `validation` is 0 (then the second part is empty).
-
-    Args:
-        patients: case -> patient, whose cases stay together; then the share is one of the patients.
-
-    Raises:
-        DataError: there are too few cases (or patients) to hold one out.
-    """
-    ordered = by_name(cases)
-    if validation == 0:
-        return ordered, []
-    of = {case.name: (patients or {}).get(case.name, case.name) for case in ordered}
-    names = list(dict.fromkeys(of.values()))
-    if len(names) < 2:
-        remedy = "add cases, or set data.validation to 0"
-        who = f"{len(ordered)} labelled case(s) of {len(names)} patient(s)"
-        raise DataError(f"{who} cannot be split into training and validation", remedy)
-    count = min(max(1, round(len(names) * validation)), len(names) - 1)
-    held_out = {names[i] for i in random.Random(seed).sample(range(len(names)), count)}
-    return (
-        [case for case in ordered if of[case.name] not in held_out],
-        [case for case in ordered if of[case.name] in held_out],
-    )
-
-
-def load_cases(
-    root: str | Path,
-    section: Literal["training", "validation", "all", "unlabelled"],
-    layout: str = "auto",
-    validation: float = 0.2,
-    seed: int = 0,
-    splits: Mapping[str, str] | None = None,
-    folds_file: str | Path | None = None,
-    fold: int | None = None,
-    patient_pattern: str | None = None,
-    patient_table: str | None = None,
-) -> list[Case]:
-    """The cases of one part of a data set: the function that a bundle calls.
-
-    Args:
-        validation, seed: of the random split, where the data set has no official one.
-        splits: section -> name of the official split; default: training is "train", validation is "val".
-        folds_file, fold: the parts are those of this fold of this file instead, see `data.folds`.
-        patient_pattern, patient_table: who the patients are, none of whom the random split divides.
-
-    Raises:
-        DataError: the data set has official splits, but not that one; the file does not fit the data set.
-    """
-    dataset = read_dataset(root, layout)
-    if section == "unlabelled":
-        return list(dataset.unlabelled)
-    if section == "all":
-        return list(dataset.cases)
-    if section not in ("training", "validation"):
-        raise ValueError(f"section {section!r}: expected training, validation, all or unlabelled")
-    if fold is not None and folds_file is not None:
-        chosen = read_folds(folds_file, [case.name for case in dataset.cases]).fold(fold, str(folds_file))
-        names = set(chosen.training if section == "training" else chosen.validation)
-        return [case for case in dataset.cases if case.name in names]
-    if dataset.splits:
-        wanted = {"training": "train", "validation": "val", **(splits or {})}[section]
-        if not dataset.splits.get(wanted):
-            known = ", ".join(f"{name} ({len(cases)})" for name, cases in dataset.splits.items())
-            what = f"has no labelled case in a split {wanted!r}"
-            raise DataError(Problem(str(dataset.root), what, f"set data.{section}_split; its splits: {known}"))
-        return list(dataset.splits[wanted])
-    listed = [case.name for case in dataset.cases]
-    patients = find_patients(listed, patient_pattern, patient_table, dataset.patients)
-    return split_cases(dataset.cases, validation, seed, patients)[section == "validation"]
-
-
-def named_cases(root: str | Path, layout: str = "auto", names: Sequence[str] | None = None) -> list[Case]:
-    """The labelled cases of these names (None: all).
-
-    Raises:
-        DataError: a name that the data set does not have.
-    """
-    cases = read_dataset(root, layout).cases
-    if names is None:
-        return list(cases)
-    if unknown := sorted(set(names) - {case.name for case in cases}):
-        raise DataError(Problem(str(root), f"has no labelled case {', '.join(map(repr, unknown[:5]))}"))
-    return [case for case in cases if case.name in set(names)]
 
 
 def list_inputs(path: str | Path, channels: int) -> list[Case]:

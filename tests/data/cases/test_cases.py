@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from medseg.core.errors import DataError
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import list_inputs, load_cases, read_dataset, split_cases
+from medseg.data.cases.dataset import list_inputs, read_dataset
 
 
 def touch(root: Path, *names: str) -> None:
@@ -129,30 +128,6 @@ def test_no_data_set_there(tmp_path: Path) -> None:
         read_dataset(tmp_path)
     with pytest.raises(DataError, match="looks like the layout 'msd'"):
         read_dataset(msd(tmp_path), layout="nnunet")
-
-
-def test_the_split_knows_no_order() -> None:
-    cases = [Case(f"case{i:03d}", ("image.nii",)) for i in range(50)]
-    training, validation = split_cases(cases, 0.2, seed=3)
-    shuffled = random.Random(1).sample(cases, 50)
-    assert split_cases(shuffled, 0.2, seed=3) == (training, validation)
-    assert len(validation) == 10
-    assert sorted(case.name for case in training + validation) == [case.name for case in cases]
-    assert split_cases(cases, 0.2, seed=4)[1] != validation
-    assert split_cases(cases, 0, seed=3) == (cases, [])
-    assert [len(part) for part in split_cases(cases[:2], 0.01, 0)] == [1, 1]
-    assert [len(part) for part in split_cases(cases[:2], 1.0, 0)] == [1, 1]
-    with pytest.raises(DataError, match="split"):
-        split_cases(cases[:1], 0.2, 0)
-
-
-def test_load_cases_gives_the_parts(tmp_path: Path) -> None:
-    msd(tmp_path)
-    parts = {
-        name: load_cases(tmp_path, name, validation=0.3) for name in ("training", "validation", "all", "unlabelled")
-    }
-    assert [len(part) for part in parts.values()] == [2, 1, 3, 1]
-    assert not {c.name for c in parts["training"]} & {c.name for c in parts["validation"]}
 
 
 def test_inputs_to_predict(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 import tifffile
 
 from medseg.core.errors import DataError
-from medseg.data.cases.dataset import find_dataset, list_inputs, load_cases, read_dataset
+from medseg.data.cases.dataset import find_dataset, list_inputs, read_dataset
 from medseg.data.cases.unnamed import channel_names, found_classes
 from medseg.data.files.images import read_image
 from medseg.data.files.pictures import is_picture
+from medseg.data.splits.split import decide_split
 from tests.dicom import write_series
 
 VOXELS = np.arange(64, dtype=np.int16).reshape(4, 4, 4)
@@ -49,7 +50,7 @@ def test_a_list_names_cases_patients_channels_and_labels(tmp_path: Path) -> None
     assert [case.name for case in dataset.unlabelled] == ["b1"]
     assert dataset.patients == {"a1": "a", "a2": "a", "b1": "b"}
     with pytest.raises(DataError, match=r"2 labelled case\(s\) of 1 patient"):  # a patient is not divided
-        load_cases(dataset.root, "training")
+        decide_split(dataset, labels=dataset.labels)
 
 
 def test_every_wrong_line_of_a_list_is_told_with_its_number(tmp_path: Path) -> None:
@@ -103,9 +104,10 @@ def test_bids_sessions_are_cases_and_subjects_patients(bids: Path) -> None:
     ]
     assert dataset.labels.classes == {"background": 0, "lesion": 1}
     assert [case.name for case in dataset.unlabelled] == ["sub-03_ses-1"]
-    training, validation = load_cases(bids, "training"), load_cases(bids, "validation")
-    assert len({case.name[:6] for case in training} | {case.name[:6] for case in validation}) == 2
-    assert not {case.name[:6] for case in training} & {case.name[:6] for case in validation}
+    split = decide_split(dataset, labels=dataset.labels)
+    training, validation = ({name[:6] for name in part} for part in (split.training, split.validation))
+    assert len(training | validation) == 2
+    assert not training & validation
 
 
 def test_bids_names_classes_by_the_nearest_table(tmp_path: Path) -> None:

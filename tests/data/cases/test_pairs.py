@@ -11,7 +11,8 @@ from PIL import Image as Pillow
 
 from medseg.core.errors import DataError
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import load_cases, read_dataset
+from medseg.data.cases.dataset import read_dataset
+from medseg.data.splits.split import decide_split
 
 
 def draw(*paths: Path) -> None:
@@ -47,12 +48,13 @@ def test_public_data_sets_are_recognised(test_data: Path, folder: str, layout: s
 
 def test_the_official_split_wins_over_a_random_one(test_data: Path) -> None:
     root = test_data / "CamVid"
-    held_out = load_cases(root, "validation", validation=0.5, seed=3)
+    dataset = read_dataset(root)
+    held_out = decide_split(dataset, labels=dataset.labels, validation=0.5, seed=3).cases(dataset, "validation")
     assert sorted(Path(case.first).name for case in held_out) == sorted(f.name for f in (root / "val").iterdir())
-    swapped = load_cases(root, "training", splits={"training": "val"})
-    assert names(swapped) == names(held_out)
+    swapped = decide_split(dataset, labels=dataset.labels, official={"training": "val"})
+    assert list(swapped.training) == names(held_out)
     with pytest.raises(DataError, match=r"(?s)no labelled case in a split 'test'.*train \(367\), val \(101\)"):
-        load_cases(root, "validation", splits={"validation": "test"})
+        decide_split(dataset, labels=dataset.labels, official={"validation": "test"})
 
 
 @pytest.mark.parametrize(
@@ -82,10 +84,10 @@ def test_one_name_in_two_splits_is_two_cases(tmp_path: Path) -> None:
 def test_a_folder_without_splits_is_split_at_random(tmp_path: Path) -> None:
     for number in range(6):
         draw(tmp_path / f"images/{number}.jpg", tmp_path / f"annotations/{number}_gt.tif")
-    assert not read_dataset(tmp_path).splits
-    training, held_out = (
-        set(names(load_cases(tmp_path, section, validation=0.5))) for section in ("training", "validation")
-    )
+    dataset = read_dataset(tmp_path)
+    assert not dataset.splits
+    split = decide_split(dataset, labels=dataset.labels, validation=0.5)
+    training, held_out = set(split.training), set(split.validation)
     assert len(training) == len(held_out) == 3
     assert not training & held_out
 

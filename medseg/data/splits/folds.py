@@ -6,20 +6,28 @@ with the seed, the patients where they were given, and what a reader should know
 
 from __future__ import annotations
 
-import csv
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from os import cpu_count
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import DataError, Problem, did_you_mean
+import numpy as np
+
+from medseg.core.errors import DataError, Problem, did_you_mean, listed
+from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import Dataset
+from medseg.data.files.images import label_values
+from medseg.data.splits.patients import find_patients
 
 SCHEMA = "medseg-splits/1"
+FOLDS_FILE = "splits.json"
 SHOWN = 5  # of many wrong cases, so many are named
 
 
@@ -46,12 +54,68 @@ class Folds:
         content = {"schema": SCHEMA, "seed": self.seed, "notes": list(self.notes), "folds": folds}
         return json.dumps(content | ({"patients": dict(self.patients)} if self.patients else {}), indent=1) + "\n"
 
-    def fold(self, number: int, source: str = "data.fold") -> Fold:
+    def fold(self, number: int, source: str = "fold") -> Fold:
         """Raises DataError when there is no such fold."""
         if not 0 <= number < len(self.folds):
             what = f"there is no fold {number}: {len(self.folds)} folds, counted from 0"
             raise DataError(Problem(source, what, f"give a number from 0 to {len(self.folds) - 1}"))
         return self.folds[number]
+
+
+def find_folds(
+    dataset: Dataset,
+    labels: Labels,
+    *,
+    folds: int,
+    seed: int,
+    folds_file: str | Path | None = None,
+    patient_pattern: str | None = None,
+    patient_table: str | None = None,
+) -> Folds:
+    """The folds of a file, or made: stratified by class presence, grouped by patient.
+
+    Args:
+        labels: what the values of the label files mean.
+        folds, seed: how many to make.
+
+    Raises:
+        DataError: the file names unknown cases or divides a patient; labels cannot be read; too few patients.
+    """
+    names = [case.name for case in dataset.cases]
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
+        what = f"several cases are named {listed(repeated)}"
+        raise DataError(Problem(str(dataset.root), what, "folds need one name a case"))
+    patients = find_patients(names, patient_pattern, patient_table, dataset.patients)
+    if folds_file is not None:
+        read = read_folds(folds_file, names, patients)
+        if read.seed is not None:  # ours: what is to be known of its folds stands in it
+            return read
+    presence = class_presence(dataset.cases, labels)
+    if folds_file is not None:
+        return read_folds(folds_file, names, patients, presence)
+    return make_folds(presence, patients, folds, seed)
+
+
+def class_presence(cases: Sequence[Case], labels: Labels) -> dict[str, frozenset[str]]:
+    """Case -> its classes (without the background), from its label file.
+
+    Raises:
+        DataError: of all labels that cannot be read, at once.
+    """
+
+    def look(case: Case) -> frozenset[str] | list[Problem]:
+        try:
+            label = label_values(case.read_label(), labels.counts_as)
+            counts = np.bincount(label.ravel(), minlength=256)
+        except DataError as error:
+            return list(error.problems)
+        return frozenset(name for name, value in labels.classes.items() if value != labels.background and counts[value])
+
+    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
+        found = list(pool.map(look, cases))
+    if problems := [problem for result in found if isinstance(result, list) for problem in result]:
+        raise DataError(problems)
+    return {case.name: classes for case, classes in zip(cases, found, strict=True) if isinstance(classes, frozenset)}
 
 
 def make_folds(presence: Mapping[str, AbstractSet[str]], patients: Mapping[str, str], count: int, seed: int) -> Folds:
@@ -70,8 +134,8 @@ def make_folds(presence: Mapping[str, AbstractSet[str]], patients: Mapping[str, 
     for case in sorted(presence):
         members.setdefault(patients.get(case, case), []).append(case)
     if len(members) < count:
-        remedy = f"set data.folds to {len(members)} or fewer" if len(members) > 1 else "add cases of other patients"
-        raise DataError(Problem("data.folds", f"{count} folds of {len(members)} patient(s)", remedy))
+        remedy = f"set folds to {len(members)} or fewer" if len(members) > 1 else "add cases of other patients"
+        raise DataError(Problem("folds", f"{count} folds of {len(members)} patient(s)", remedy))
     names = list(members)
     random.Random(seed).shuffle(names)
     has = {name: frozenset().union(*(presence[case] for case in members[name])) for name in names}
@@ -107,9 +171,9 @@ def _notes(folds: Sequence[Fold], presence: Mapping[str, AbstractSet[str]], pati
         without = [n for n, fold in enumerate(folds) if not any(name in presence[case] for case in fold.training)]
         unscored = [n for n, fold in enumerate(folds) if not any(name in presence[case] for case in fold.validation)]
         if without:
-            notes.append(f"fold {_listed(without)} trains without the class {name!r}: only {len(who)} patient has it")
+            notes.append(f"fold {_numbers(without)} trains without the class {name!r}: only {len(who)} patient has it")
         if unscored:
-            notes.append(f"fold {_listed(unscored)} holds out no case with {name!r}: {len(who)} patient(s) have it")
+            notes.append(f"fold {_numbers(unscored)} holds out no case with {name!r}: {len(who)} patient(s) have it")
     return notes
 
 
@@ -130,10 +194,10 @@ def read_folds(
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        listed = content["folds"] if isinstance(content, dict) else content
-        folds = tuple(Fold(tuple(map(str, entry["train"])), tuple(map(str, entry["val"]))) for entry in listed)
+        entries = content["folds"] if isinstance(content, dict) else content
+        folds = tuple(Fold(tuple(map(str, entry["train"])), tuple(map(str, entry["val"]))) for entry in entries)
     except FileNotFoundError:
-        raise DataError(Problem(str(path), "no such file", "data.folds_file names a splits.json")) from None
+        raise DataError(Problem(str(path), "no such file", "folds_file names a splits.json")) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = 'expected [{"train": [case, ...], "val": [case, ...]}, ...], as nnU-Net writes it'
         raise DataError(Problem(str(path), f"holds no folds: {type(error).__name__}: {error}", remedy)) from None
@@ -146,7 +210,7 @@ def read_folds(
         raise DataError(problems)
     notes = list(_notes(folds, presence, who)) if presence is not None else list(document.get("notes") or [])
     if left := sorted(set(cases) - {case for fold in folds for case in fold.validation}):
-        notes.append(f"{len(left)} cases are held out in no fold: {', '.join(left[:SHOWN])}" + _more(left))
+        notes.append(f"{len(left)} cases are held out in no fold: {listed(left)}")
     return Folds(folds, document.get("seed"), who, tuple(dict.fromkeys(notes)))
 
 
@@ -161,57 +225,16 @@ def _faults(where: str, fold: Fold, cases: Sequence[str], patients: Mapping[str,
         if not names:
             found.append(Problem(where, f"{part} is empty"))
         if repeated := [name for name, times in Counter(names).items() if times > 1]:
-            found.append(Problem(where, f"{part} names {', '.join(repeated[:SHOWN])} twice{_more(repeated)}"))
+            found.append(Problem(where, f"{part} names {listed(repeated)} twice"))
     if both := sorted(set(fold.training) & set(fold.validation)):
-        found.append(Problem(where, f"trains on cases that it holds out: {', '.join(both[:SHOWN])}{_more(both)}"))
+        found.append(Problem(where, f"trains on cases that it holds out: {listed(both)}"))
     elif shared := sorted(
         {patients.get(case, case) for case in fold.training} & {patients.get(case, case) for case in fold.validation}
     ):
-        what = f"the same patients in both parts: {', '.join(shared[:SHOWN])}{_more(shared)}"
+        what = f"the same patients in both parts: {listed(shared)}"
         found.append(Problem(where, what, "results would look better than they are: hold a patient out with all cases"))
     return found
 
 
-def find_patients(
-    cases: Sequence[str], pattern: str | None, table: str | None, known: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Case -> patient by a pattern or a table, else as the data set says (`known`); empty where nothing says so.
-
-    Raises:
-        DataError: cases whose name the pattern does not match, or that the table does not list.
-    """
-    if pattern is not None:
-        found = {case: re.search(pattern, case) for case in cases}
-        missing = [case for case, match in found.items() if match is None or not match[min(1, len(match.groups()))]]
-        where, who = "data.patient_pattern", {c: m[min(1, len(m.groups()))] for c, m in found.items() if m is not None}
-    elif table is not None:
-        where, who = table, _read_table(Path(table))
-        missing = [case for case in cases if case not in who]
-    else:
-        return {case: known[case] for case in cases if case in known} if known else {}
-    if missing:
-        what = f"says of {len(missing)} cases no patient: {', '.join(missing[:SHOWN])}{_more(missing)}"
-        raise DataError(Problem(where, what, "every case needs a patient, so that none stands in two folds"))
-    return {case: str(who[case]) for case in cases}
-
-
-def _read_table(path: Path) -> dict[str, str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            rows = list(csv.DictReader(file, delimiter="\t" if "\t" in first else ";" if ";" in first else ","))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(Problem(str(path), f"cannot be read: {error}", "data.patient_table is a CSV file")) from None
-    if not rows or not {"case", "patient"} <= set(rows[0]):
-        got = ", ".join(map(str, rows[0])) if rows else "nothing"
-        raise DataError(Problem(str(path), f"has the columns {got}", "expected the columns case and patient"))
-    return {row["case"]: row["patient"] for row in rows if row["case"] and row["patient"]}
-
-
-def _listed(numbers: Sequence[int]) -> str:
+def _numbers(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
-
-
-def _more(names: Sequence[str]) -> str:
-    return f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

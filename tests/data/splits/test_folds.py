@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from medseg.core.errors import DataError
-from medseg.data.cases.dataset import load_cases
-from medseg.data.cases.folds import find_patients, make_folds, read_folds
+from medseg.data.cases.dataset import read_dataset
+from medseg.data.splits.folds import make_folds, read_folds
+from medseg.data.splits.patients import find_patients
+from medseg.data.splits.split import decide_split
 
 NAMES = [f"case_{number:02d}" for number in range(20)]
 
@@ -51,7 +53,7 @@ def test_says_which_class_a_fold_lacks_and_why() -> None:
 
 
 def test_more_folds_than_patients() -> None:
-    with pytest.raises(DataError, match=r"5 folds of 2 patient\(s\)\n    -> set data.folds to 2"):
+    with pytest.raises(DataError, match=r"5 folds of 2 patient\(s\)\n    -> set folds to 2"):
         make_folds(classes(), {name: "ab"[name[-1] > "4"] for name in NAMES}, 5, 0)
 
 
@@ -122,7 +124,9 @@ def test_a_random_split_divides_no_patient(tiny_msd: Callable[..., Path], tmp_pa
     table.write_text("case,patient\n" + "".join(f"{case},{who}\n" for case, who in patients.items()))
     for seed in range(4):
         options = {"seed": seed, "validation": 0.3, "patient_table": str(table)}
-        parts = [{case.name for case in load_cases(root, part, **options)} for part in ("training", "validation")]
+        dataset = read_dataset(root)
+        split = decide_split(dataset, labels=dataset.labels, **options)
+        parts = [set(split.training), set(split.validation)]
         assert parts[0] | parts[1] == set(patients)
         assert not {patients[case] for case in parts[0]} & {patients[case] for case in parts[1]}
         assert len(parts[1]) in (2, 3)

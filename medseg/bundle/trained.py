@@ -1,0 +1,37 @@
+"""A trained run, as the compiler sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.bundle.compile import Kind, compiled
+from medseg.bundle.components import Component
+from medseg.bundle.facts import DataFacts
+from medseg.config.schema import Config
+
+WEIGHTS = Path("models") / "model.pt"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The folder of a run, its config, and what its data are."""
+
+    folder: Path
+    config: Config
+    facts: DataFacts
+
+    @property
+    def weights(self) -> Path:
+        """The best weights; they are there once an epoch is validated."""
+        return self.folder / WEIGHTS
+
+    @property
+    def name(self) -> str:
+        """What a sidecar calls it."""
+        fold = self.config.data.fold
+        return self.config.name if fold is None else f"{self.config.name} fold {fold}"
+
+    def compiled(self, kind: Kind) -> Component:
+        """What is run, in memory; nothing in the folder is written or executed for it."""
+        return compiled(kind, self.config, facts=self.facts, bundle_root=str(self.folder))

@@ -1,0 +1,47 @@
+"""Who the patients are whose cases stay together: by a pattern in the names, by a table, or as the data set says."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medseg.core.errors import DataError, Problem, listed
+
+
+def find_patients(
+    cases: Sequence[str], pattern: str | None, table: str | None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Case -> patient by a pattern or a table, else as the data set says (`known`); empty where nothing says so.
+
+    Raises:
+        DataError: cases whose name the pattern does not match, or that the table does not list.
+    """
+    if pattern is not None:
+        found = {case: re.search(pattern, case) for case in cases}
+        missing = [case for case, match in found.items() if match is None or not match[min(1, len(match.groups()))]]
+        where, who = "patient_pattern", {c: m[min(1, len(m.groups()))] for c, m in found.items() if m is not None}
+    elif table is not None:
+        where, who = table, _read_table(Path(table))
+        missing = [case for case in cases if case not in who]
+    else:
+        return {case: known[case] for case in cases if case in known} if known else {}
+    if missing:
+        what = f"says of {len(missing)} cases no patient: {listed(missing)}"
+        raise DataError(Problem(where, what, "every case needs a patient, so that none stands in two folds"))
+    return {case: str(who[case]) for case in cases}
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            rows = list(csv.DictReader(file, delimiter="\t" if "\t" in first else ";" if ";" in first else ","))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(Problem(str(path), f"cannot be read: {error}", "patient_table is a CSV file")) from None
+    if not rows or not {"case", "patient"} <= set(rows[0]):
+        got = ", ".join(map(str, rows[0])) if rows else "nothing"
+        raise DataError(Problem(str(path), f"has the columns {got}", "expected the columns case and patient"))
+    return {row["case"]: row["patient"] for row in rows if row["case"] and row["patient"]}

@@ -1,0 +1,193 @@
+"""The split of a run: which cases it trains on, which it holds out, which are for a test, and why.
+
+It is decided once, by the rules below, and kept in the run's folder as `split.json`; whoever asks later reads that.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medseg.core.errors import DataError, Problem, RunError, listed
+from medseg.core.files import replace_file
+from medseg.core.labels import Labels
+from medseg.data.cases.case import Case, by_name
+from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.folds import find_folds
+from medseg.data.splits.patients import find_patients
+
+SCHEMA = "medseg-split/1"
+SPLIT_FILE = "split.json"
+OFFICIAL = {"training": "train", "validation": "val"}
+TEST = "test"  # the official list that nobody trains on or chooses by
+
+Part = Literal["training", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of labelled cases.
+
+    Args:
+        test: neither trained on nor looked at in training; empty where the data set has no official list of them.
+        why: the rule that decided it, for a person.
+        official: part -> the data set's own list that it is, if any (cases of two lists may share a name).
+    """
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    why: str = ""
+    official: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> Part:
+        """The part that an evaluation scores: what is held out, or everything, where nothing is."""
+        return "validation" if self.validation else "training"
+
+    def cases(self, dataset: Dataset, part: Part) -> list[Case]:
+        """The cases of a part, in the order of their official list, else of their names.
+
+        Raises:
+            DataError: the data set lacks some of them.
+        """
+        names = set(getattr(self, part))
+        found = [case for case in self._listed(dataset, part) if case.name in names]
+        if missing := sorted(names - {case.name for case in found}):
+            what = f"lacks {len(missing)} of the {len(names)} cases of the run's {part}: {listed(missing)}"
+            remedy = "give the data set that the run was begun with as data.root"
+            raise DataError(Problem(str(dataset.root), what, remedy))
+        return found
+
+    def _listed(self, dataset: Dataset, part: Part) -> Sequence[Case]:
+        return dataset.splits.get(self.official.get(part, "")) or by_name(dataset.cases)
+
+    def to_json(self) -> str:
+        """As `split.json` keeps it."""
+        parts = {part: list(getattr(self, part)) for part in ("training", "validation", "test")}
+        return (
+            json.dumps({"schema": SCHEMA, "why": self.why, "official": dict(self.official), **parts}, indent=1) + "\n"
+        )
+
+
+def read_split(file: str | Path) -> Split:
+    """The split that `to_json` wrote.
+
+    Raises:
+        RunError: the file is damaged, or of another kind.
+    """
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA!r}")
+        parts = {part: _names(content[part]) for part in ("training", "validation", "test")}
+        return Split(
+            **parts, why=str(content["why"]), official={str(k): str(v) for k, v in content["official"].items()}
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        remedy = "bring the file back from a copy of the run: which cases were trained on stands only there"
+        raise RunError(Problem(str(file), f"holds no split: {type(error).__name__}: {error}", remedy)) from None
+
+
+def _names(content: Any) -> tuple[str, ...]:
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise TypeError("expected lists of names of cases")
+    return tuple(content)
+
+
+def find_split(dataset: Dataset, file: str | Path, *, labels: Labels, keep: bool = False, **rules: Any) -> Split:
+    """The split that the file holds; decided by the rules of `decide_split` where there is no file yet.
+
+    Args:
+        keep: write what was decided into the file.
+    """
+    if Path(file).is_file():
+        return read_split(file)
+    split = decide_split(dataset, labels=labels, **rules)
+    if keep:
+        replace_file(Path(file), split.to_json())
+    return split
+
+
+def decide_split(
+    dataset: Dataset,
+    *,
+    labels: Labels,
+    validation: float = 0.2,
+    seed: int = 0,
+    official: Mapping[str, str] | None = None,
+    fold: int | None = None,
+    folds: int = 5,
+    folds_file: str | Path | None = None,
+    patient_pattern: str | None = None,
+    patient_table: str | None = None,
+) -> Split:
+    """Which cases are held out: those of a fold, else by the data set's official lists, else a share of the patients.
+
+    Args:
+        labels: what the label files mean, where folds have to be made.
+        validation, seed: of the random share; 0 holds nothing out.
+        official: part -> name of the official list; default `OFFICIAL`.
+        fold: number of a fold, of `folds_file` or of `folds` that are made.
+        patient_pattern, patient_table: who the patients are, none of whom is divided.
+
+    Raises:
+        DataError: there is no such fold or official list, too few cases, or a patient is not known.
+    """
+    if fold is not None:
+        who = {"patient_pattern": patient_pattern, "patient_table": patient_table}
+        found = find_folds(dataset, labels, folds=folds, seed=seed, folds_file=folds_file, **who)
+        chosen = found.fold(fold)
+        return Split(chosen.training, chosen.validation, why=f"fold {fold} of {len(found.folds)}")
+    if dataset.splits:
+        return _official(dataset, {**OFFICIAL, **(official or {})})
+    names = [case.name for case in by_name(dataset.cases)]
+    if validation == 0:
+        return Split(tuple(names), (), why="no case is held out")
+    patients = find_patients(names, patient_pattern, patient_table, dataset.patients)
+    training, held_out = share(names, validation, seed, patients)
+    of = f"{len(set(patients.values()))} patients" if patients else f"{len(names)} cases"
+    return Split(tuple(training), tuple(held_out), why=f"{validation:.0%} of {of} at random, seed {seed}")
+
+
+def _official(dataset: Dataset, lists: Mapping[str, str]) -> Split:
+    parts = {}
+    for part, name in lists.items():
+        if not dataset.splits.get(name):
+            known = ", ".join(f"{name} ({len(cases)})" for name, cases in dataset.splits.items())
+            what = f"has no labelled case in a split {name!r}"
+            raise DataError(Problem(str(dataset.root), what, f"set data.{part}_split; its splits: {known}"))
+        parts[part] = tuple(case.name for case in dataset.splits[name])
+    used = dict(lists)
+    if dataset.splits.get(TEST) and TEST not in lists.values():
+        parts["test"], used["test"] = tuple(case.name for case in dataset.splits[TEST]), TEST
+    return Split(**parts, why=f"official lists: {', '.join(used.values())}", official=used)
+
+
+def share(
+    names: Sequence[str], validation: float, seed: int, patients: Mapping[str, str] | None = None
+) -> tuple[list[str], list[str]]:
+    """(training, validation): a seeded share of the cases is held out, whatever order they come in.
+
+    At least one case goes to each part.
+
+    Args:
+        patients: case -> patient, whose cases stay together; then the share is one of the patients.
+
+    Raises:
+        DataError: there are too few cases (or patients) to hold one out.
+    """
+    ordered = sorted(names)
+    of = {name: (patients or {}).get(name, name) for name in ordered}
+    groups = list(dict.fromkeys(of.values()))
+    if len(groups) < 2:
+        remedy = "add cases, or set data.validation to 0"
+        who = f"{len(ordered)} labelled case(s) of {len(groups)} patient(s)"
+        raise DataError(f"{who} cannot be split into training and validation", remedy)
+    count = min(max(1, round(len(groups) * validation)), len(groups) - 1)
+    held_out = {groups[i] for i in random.Random(seed).sample(range(len(groups)), count)}
+    return [name for name in ordered if of[name] not in held_out], [name for name in ordered if of[name] in held_out]

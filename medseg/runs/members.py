@@ -1,0 +1,44 @@
+"""One run or several together: who they are, which cases none of them trained on, and what they make of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.bundle.ensemble import compile_members
+from medseg.bundle.run import run_compiled
+from medseg.bundle.trained import Trained
+from medseg.core.errors import Problem, RunError
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import Dataset
+from medseg.engine.cohort import CohortReport
+from medseg.runs.decision import read_decided
+from medseg.runs.folds import fold_runs
+from medseg.runs.split import run_split
+
+
+def read_members(runs: Sequence[Path], postprocess: bool = True) -> list[Trained]:
+    """The runs in these folders; a folder of folds stands for all its folds."""
+    folders = [folder for run in runs for folder in (fold_runs(run) or [run])]
+    return [read_decided(folder, postprocess) for folder in folders]
+
+
+def held_out_by_all(members: Sequence[Trained], dataset: Dataset) -> list[Case]:
+    """The cases that every member holds out; whoever holds nothing out trained on all labelled cases.
+
+    Raises:
+        RunError: there is none.
+    """
+    splits = [run_split(member) for member in members]
+    trained = {name for split in splits for name in split.training}
+    common = set(splits[0].validation).intersection(*(split.validation for split in splits)) - trained
+    if not common:
+        remedy = "give --data with other cases, or runs with the same held-out cases"
+        raise RunError(Problem(str(members[0].folder), "no case is held out by all runs of the ensemble", remedy))
+    return [case for case in splits[0].cases(dataset, "validation") if case.name in common]
+
+
+def score_members(members: Sequence[Trained], cases: Sequence[Case], output: Path) -> CohortReport:
+    """Predict and score these cases by all members together; masks and table go to `output`."""
+    content = compile_members("evaluate", members)
+    return run_compiled(content, cases=tuple(cases), output_dir=str(output)).get_parsed_content("cohort")

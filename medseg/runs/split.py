@@ -1,0 +1,35 @@
+"""The split of a run, as its folder keeps it."""
+
+from __future__ import annotations
+
+from medseg.bundle.components import split_rules
+from medseg.bundle.trained import Trained
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.splits.folds import FOLDS_FILE
+from medseg.data.splits.split import SPLIT_FILE, Split, decide_split, read_split
+
+
+def run_split(run: Trained, dataset: Dataset | None = None) -> Split:
+    """The split that the run has stored; of a new run, and of one from before splits were stored, that of its rules.
+
+    Args:
+        dataset: that of the run; default: it is read where nothing is stored.
+
+    Raises:
+        DataError: the data set does not fit the rules.
+        RunError: the stored split is damaged.
+    """
+    if (run.folder / SPLIT_FILE).is_file():
+        return read_split(run.folder / SPLIT_FILE)
+    rules, data = split_rules(run.config), run.config.data
+    folds = run.folder / FOLDS_FILE
+    if "fold" in rules and folds.is_file():  # once, a fold kept all folds beside its bundle
+        rules["folds_file"] = folds
+    return decide_split(dataset or read_dataset(str(data.root), data.layout), labels=run.facts.labels, **rules)
+
+
+def scored_cases(run: Trained, dataset: Dataset) -> list[Case]:
+    """What an evaluation of the run scores: the cases that it holds out, or all, where it holds none out."""
+    split = run_split(run, dataset)
+    return split.cases(dataset, split.scored)
