@@ -22,7 +22,9 @@ from medseg.config.schema import Config
 from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
-from medseg.data.training.augment import Augment, margin
+from medseg.data.training.augment import TRANSFORMS
+from medseg.data.training.augment.pipeline import Augment
+from medseg.data.training.augment.resampling import margin
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.crops import CropDataset
 from medseg.data.training.frequency import class_weights
@@ -154,6 +156,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
     """The training data: patches, some around a target, or crops at random scales."""
     training, options, labels = config.training, config.augmentation, facts.labels
     if not options.crops:
+        changes = [TRANSFORMS[name].builder()(**given) for name, given in options.transforms.items()]
         return target(
             PatchDataset,
             cases="@train#cases",
@@ -162,7 +165,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
             foreground_probability=training.foreground_probability,
             samples_per_epoch="@samples_per_epoch",
             seed=config.seed,
-            margin=margin(training.patch_size, *options.reach),
+            margin=margin(training.patch_size, changes if options.enabled else []),
         )
     mean, _ = COLOUR_SCALES.get(config.preprocessing.colours, ((0.0,), (1.0,)))
     return target(
@@ -173,7 +176,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
         seed=config.seed,
         scale=options.crop_scale,
         category_cap=options.category_cap,
-        flip_axes=options.flip_axes,
+        **options.transforms["flip"],
         fill=list(mean),  # the mean colour, which the network sees as 0
         outside=labels.ignored[0] if labels.ignored else labels.values[0],
         ignored=list(labels.ignored),
@@ -191,7 +194,7 @@ def augment(config: Config) -> Component | None:
         seed=config.seed,
         spacing_mm=config.preprocessing.spacing_mm,
         patch_size="$@train#dataset.patch_size",
-        **options.model_dump(exclude={"enabled", "crop_scale", "category_cap", "photometric"}),
+        transforms={name: target(TRANSFORMS[name].load(), **given) for name, given in options.transforms.items()},
     )
 
 

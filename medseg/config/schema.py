@@ -117,7 +117,6 @@ class PreprocessingConfig(Section):
         axes = [("RL", "AP", "SI")[0 if code in "RL" else 1 if code in "AP" else 2] for code in self.orientation]
         if len(set(axes)) != len(axes):
             yield ("orientation",), f"{self.orientation!r} must name each axis (R or L, A or P, S or I) once"
-        yield from self.unordered("window_hu")
         if self.ct_mean_std is not None and self.ct_mean_std[1] <= 0:
             yield ("ct_mean_std",), f"{self.ct_mean_std}: the deviation must be above 0"
 
@@ -246,7 +245,7 @@ class Config(Section):
                     f"{size} has {len(size)} numbers, but network.spatial_dims is {dims}",
                 )
         for key, axes in {
-            "augmentation.flip_axes": self.augmentation.flip_axes,
+            **{f"augmentation.{name}": axes for name, axes in self.augmentation.axes.items()},
             "inference.mirror_axes": self.inference.mirror_axes,
         }.items():
             if any(axis >= dims for axis in axes):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from medseg.core.parts import Part, Table
 
+SomeSection = TypeVar("SomeSection", bound="Section")
 Finding = tuple[tuple[str, ...], str]
 """Keys that do not go together, the one to report first (dotted, relative to their section), and what is wrong."""
 
@@ -27,13 +28,6 @@ class Section(BaseModel):
     def findings(self) -> Iterable[Finding]:
         """Every combination of keys that is impossible."""
         return ()
-
-    def unordered(self, *keys: str) -> Iterable[Finding]:
-        """The ranges among `keys` that do not go from low to high."""
-        for key in keys:
-            low, high = getattr(self, key)
-            if low > high:
-                yield (key,), f"[{low}, {high}] must go from low to high"
 
     @model_validator(mode="after")
     def keys_go_together(self) -> Self:
@@ -91,16 +85,31 @@ class PartSection(Section):
 @cache
 def _with_options(section: type[PartSection], parts: tuple[Part, ...]) -> Any:
     """The section with a key for each option of the parts that it does not have itself."""
-    options = {name: option for part in parts for name, option in part.options.items()}
-    fields: dict[str, Any] = {
-        name: (as_data(option.kind), Field(default=plain(option.default), description=option.help or None))
-        for name, option in options.items()
-        if name not in section.model_fields
-    }
+    fields = {name: field for name, field in _fields(parts).items() if name not in section.model_fields}
     fields["name"] = (Literal[tuple(dict.fromkeys([*section.table.own, parts[0].name]))], section.model_fields["name"])
     made = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
     made.specialised = True
     return made
+
+
+def having(parts: Iterable[Part]) -> Callable[[type[SomeSection]], type[SomeSection]]:
+    """Decorates a section that has the options of all these parts as further keys, whatever it says."""
+    fields = _fields(parts)
+
+    def extended(section: type[SomeSection]) -> type[SomeSection]:
+        module, text = section.__module__, section.__doc__
+        return create_model(section.__name__, __base__=section, __module__=module, __doc__=text, **fields)
+
+    return extended
+
+
+def _fields(parts: Iterable[Part]) -> dict[str, Any]:
+    """A key for each option of the parts, with its type, its default, and what it means."""
+    return {
+        name: (as_data(option.kind), Field(default=plain(option.default), description=option.help or None))
+        for part in parts
+        for name, option in part.options.items()
+    }
 
 
 def as_data(kind: Any) -> Any:
@@ -133,7 +142,9 @@ def kind_of(section: Any, given: Any) -> Any:
 def key_docstrings(section: type[Section]) -> dict[str, str]:
     """What stands below each key in the source; pydantic's own option would read it at every start."""
     found: dict[str, str] = {}
-    for part in reversed([part for part in section.__mro__ if issubclass(part, Section)]):
+    # Of several of one name, all but the last were made of it, by adding the options of parts.
+    written = {part.__qualname__: part for part in section.__mro__ if issubclass(part, Section)}
+    for part in reversed(written.values()):
         (body,) = ast.parse(inspect.getsource(part)).body
         assert isinstance(body, ast.ClassDef)
         for key, text in pairwise(body.body):

@@ -122,6 +122,8 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
         fewest, most = (str(first["ctx"].get(key)) for key in ("min_length", "max_length"))
         wanted = f"at least {fewest}" if first["type"] == "too_short" else f"at most {most}"
         return _Fault(keys, (), f"needs {wanted} entries (got {got})")
+    if first["type"] == "unordered":
+        return _Fault(keys, (), f"{got} {first['msg']}")
     if first["type"] == "string_pattern_mismatch":
         return _Fault(keys, (), f"must match {first['ctx']['pattern']} (got {got})")
     messages = dict.fromkeys(details["msg"].replace("Input should", "must") for details in errors)

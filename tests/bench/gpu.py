@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from medseg.config.augmentation import OF_CROPS
 from medseg.config.schema import AugmentationConfig
 from medseg.core.labels import Labels
-from medseg.data.training.augment import Augment
+from medseg.data.training.augment import TRANSFORMS
+from medseg.data.training.augment.pipeline import Augment
 from medseg.data.training.encode import LabelEncoder
 from medseg.data.training.patches import PatchDataset, SampleSequence
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place, prepare, to_device
@@ -111,7 +111,8 @@ def measure(setting: Setting, device: torch.device, name: str, steps: int, worke
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
     loss_function, encode = DeepSupervision(DiceCrossEntropy()), LabelEncoder(LABELS)
     precision = choose_precision("auto", device)
-    augment = Augment(0, **AugmentationConfig().model_dump(exclude=OF_CROPS))
+    transforms = AugmentationConfig().transforms.items()
+    augment = Augment(0, {name: TRANSFORMS[name].builder()(**options) for name, options in transforms})
 
     def step(batch: dict) -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.training.cache import CachedDataset
-from medseg.data.training.patches import PATCH, PatchDataset
+from medseg.data.training.patches import PatchDataset
+from medseg.data.training.streams import stream
 
 TRIES = 10  # crops that are looked at before one is taken as it is, as mmsegmentation
 MODES = {2: "bilinear", 3: "trilinear"}
@@ -19,6 +20,8 @@ MODES = {2: "bilinear", 3: "trilinear"}
 
 class CropDataset(PatchDataset):
     """Crops of cached cases at a random scale; sample number n of a run is always the same crop.
+
+    Scale, place and mirroring of a sample are drawn from a stream each.
 
     `dataset[sample]` as in `PatchDataset`, the image in the type of the cache (bytes stay bytes). A crop of scale s
     shows `patch_size / s` of the picture's pixels. What it shows outside the picture is `fill` in the image and
@@ -39,8 +42,8 @@ class CropDataset(PatchDataset):
         patch_size: Sequence[int],
         samples_per_epoch: int,
         seed: int,
-        scale: Sequence[float] = (0.5, 2.0),
-        category_cap: float = 0.75,
+        scale: Sequence[float],
+        category_cap: float,
         flip_axes: Sequence[int] = (),
         fill: float | Sequence[float] = 0.0,
         outside: int = 0,
@@ -63,14 +66,13 @@ class CropDataset(PatchDataset):
         shape = tuple(entry.image.shape[1:])
         if len(shape) != len(self.patch_size):
             raise DataError(Problem(entry.case, f"image of shape {shape}, but a crop of size {self.patch_size}"))
-        random = np.random.default_rng([self.seed, PATCH, sample])
-        factor = random.uniform(*self.scale)
+        factor = stream(self.seed, sample, "crop.scale").uniform(*self.scale)
         box = tuple(max(1, round(size / factor)) for size in self.patch_size)
-        flips = [
-            axis + 1 for axis, chance in enumerate(random.random(len(shape))) if axis in self.flip_axes and chance < 0.5
-        ]
+        mirrored = stream(self.seed, sample, "crop.flip").random(len(shape)) < 0.5
+        flips = [axis + 1 for axis in range(len(shape)) if axis in self.flip_axes and mirrored[axis]]
+        places = stream(self.seed, sample, "crop.position")
         for _ in range(TRIES):
-            start = _start(random, shape, box)
+            start = _start(places, shape, box)
             label = self._label(entry.label, start, box)
             if self._is_mixed(label):
                 break

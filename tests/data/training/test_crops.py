@@ -9,9 +9,11 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from medseg.data.training import crops as module
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.crops import CropDataset
 from medseg.data.training.photometric import YIQ, Photometric
+from medseg.data.training.streams import stream
 
 
 class Given:
@@ -30,7 +32,7 @@ def dataset(tmp_path: Path, image: np.ndarray, label: np.ndarray, size: tuple[in
     file = tmp_path / "case.bin"
     file.write_bytes(b"")
     cases = CachedDataset([{"case": "a", "image": str(file)}], Given(image, label), tmp_path / "cache")
-    return CropDataset(cases, size, 10, 0, **options)
+    return CropDataset(cases, size, 10, 0, **({"category_cap": 0.75} | options))
 
 
 def gradient(height: int, width: int) -> np.ndarray:
@@ -118,6 +120,36 @@ def test_sample_n_is_the_same_whoever_asks(tmp_path: Path) -> None:
         assert not torch.equal(one[12][key], one[13][key])
 
 
+@pytest.mark.parametrize("name", ["crop.scale", "crop.flip", "crop.position"])
+def test_scale_mirroring_and_place_have_a_stream_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Other draws of one of them leave the two others as they are."""
+    image = gradient(40, 60)
+    crops = dataset(tmp_path, image, image[:1], (16, 24), scale=(1, 1.5), category_cap=1.0, flip_axes=(0, 1))
+
+    def seen(sample: int) -> dict[str, object]:
+        image = crops[sample]["image"].float()
+        rows, columns = image[0, :, 0], image[1, 0]
+        return {
+            "crop.scale": (rows.max() - rows.min(), columns.max() - columns.min()),
+            "crop.flip": (rows[0] > rows[-1], columns[0] > columns[-1]),
+            "crop.position": (rows.min(), columns.min()),
+        }
+
+    before = [seen(sample) for sample in range(30)]
+    monkeypatch.setattr(
+        module, "stream", lambda seed, sample, one: stream(seed + 1 if one == name else seed, sample, one)
+    )
+    after = [seen(sample) for sample in range(30)]
+    same = {one: [x[one] == y[one] for x, y in zip(before, after, strict=True)] for one in before[0]}
+    assert not all(same[name])
+    kept = {"crop.scale", "crop.flip", "crop.position"} - {name}
+    if name == "crop.scale":  # another size: as much room as there is then, so other places from the same draws
+        kept -= {"crop.position"}
+    assert all(all(same[one]) for one in kept)
+
+
 def test_volumes_are_cropped_too(tmp_path: Path) -> None:
     label = np.random.default_rng(0).integers(0, 2, (1, 12, 14, 10), np.uint8)
     image = label.astype(np.float32) * 3
@@ -164,6 +196,16 @@ def test_nothing_changes_at_probability_0_and_each_change_does_its_own() -> None
     unclipped = ((turned > 0) & (turned < 255)).all(1)
     kept = torch.einsum("c,bchw->bhw", torch.tensor(YIQ[0], dtype=torch.float32), turned)
     torch.testing.assert_close(kept[unclipped], luma[unclipped], atol=0.05, rtol=0)
+
+
+def test_a_change_of_colour_is_drawn_whatever_the_others_do() -> None:
+    """A hue that is turned is turned as far whether brightness, contrast and saturation happen too or not."""
+    given = batch() | {"image": batch()["image"][:1].expand(64, -1, -1, -1), "sample": torch.arange(64)}
+    neutral = {"brightness": 0.0, "contrast": (1, 1), "saturation": (1, 1)}
+    always, half = (Photometric(0, **neutral, probability=share)(given)["image"] for share in (1.0, 0.5))
+    same = (half - given["image"]).abs().flatten(1).amax(1) < 1e-3
+    assert 16 < same.sum() < 48
+    torch.testing.assert_close(half[~same], always[~same])
 
 
 def test_colours_are_of_three_channels() -> None:
