@@ -55,13 +55,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two folds of four cases, trained for an epoch with `train --fold all`, and their data set; read only."""
-    from medseg.workflows.train_folds import train_folds
+    from medseg.workflows.train import train
     from tests.tiny import tiny_config
 
     folder = tmp_path_factory.mktemp("folds")
     root = write_msd(folder / "data", cases=4)
     config = tiny_config(root, data__folds=2, training__max_epochs=1, evaluation__lesions=["lesion"])
-    return train_folds(config, run=folder / "run", fold="all"), root
+    return train(config, run=folder / "run", fold="all"), root
 
 
 def write_msd(

@@ -104,15 +104,9 @@ def train(
     from medseg.config.load import load_config
 
     settings = load_config(config, overrides)
-    if fold is not None:
-        from medseg.workflows.train_folds import train_folds
-
-        folder = run or Path("runs") / settings.name
-        train_folds(settings, run=folder, fold=fold, restart=restart, dry_run=dry_run)
-        return
     from medseg.workflows.train import train
 
-    train(settings, run=run or Path("runs") / settings.name, restart=restart, dry_run=dry_run)
+    train(settings, run=run, fold=fold, restart=restart, dry_run=dry_run)
 
 
 @app.command()

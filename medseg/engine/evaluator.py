@@ -113,13 +113,17 @@ class SegmentationEvaluator(Evaluator):
         if isinstance(batch, Failure):
             return self._fail(batch)
         try:
-            with enough_memory(LESS_AT_ONCE):
-                output = {**batch, "pred": self.predict(batch)}
-                return output if self.postprocess is None else self.postprocess(output)
+            return self.segmented(batch)
         except (MedsegError, RuntimeError, OSError, ValueError) as error:
             if isinstance(error, OutOfMemory) and self.postprocess is None:  # validation, whose metric needs all cases
                 raise
             return self._fail(Failure(batch["case"], _root_cause(error)))
+
+    def segmented(self, batch: dict) -> dict:
+        """The case with its `pred`, after the postprocessing; raises whatever goes wrong in it."""
+        with enough_memory(LESS_AT_ONCE):
+            output = {**batch, "pred": self.predict(batch)}
+            return output if self.postprocess is None else self.postprocess(output)
 
     def predict(self, batch: dict) -> Any:
         """What the postprocessing gets as `pred`: logits `(K, *spatial)` float32."""

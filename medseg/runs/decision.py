@@ -14,11 +14,11 @@ from pydantic import Field, ValidationError
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.trained import Trained
 from medseg.config.crf import CRFConfig
-from medseg.core.errors import Problem, RunError, did_you_mean
-from medseg.core.files import replace_file
 from medseg.config.postprocess import PostprocessConfig, in_words, with_step
 from medseg.config.schema import Config
 from medseg.config.section import Section
+from medseg.core.errors import Problem, RunError, did_you_mean
+from medseg.core.files import replace_file
 from medseg.engine.device import rank
 from medseg.runs.folder import read_run
 

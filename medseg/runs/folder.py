@@ -24,6 +24,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split
 from medseg.engine.machine import doctor
 from medseg.engine.resume import CHECKPOINT
@@ -33,7 +34,7 @@ from medseg.runs.split import run_split
 
 CONFIG, DATA = "config.yaml", "data.json"
 ENVIRONMENT = "environment.json"
-RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json", SPLIT_FILE)
+RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json", SPLIT_FILE, FOLDS_FILE)
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
 MAY_CHANGE = (

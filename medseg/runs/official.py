@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.config.cards import Card, load_card
-from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.config.schema import Config
+from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.data.cases.dataset import Dataset, read_dataset
 
 

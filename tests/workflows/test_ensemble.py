@@ -12,13 +12,19 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from medseg.bundle.facts import describe_data
+from medseg.bundle.trained import Trained
+from medseg.config.schema import Config
 from medseg.core.errors import RunError
+from medseg.data.cases.dataset import read_dataset
 from medseg.engine.resume import load_weights
 from medseg.inference.postprocess import to_native
 from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
+from medseg.runs.members import held_out_by_all, read_members
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
+from tests.data.cases.test_pairs import draw
 
 
 def masks(folder: Path) -> dict[str, np.ndarray]:
@@ -126,3 +132,37 @@ def test_refuses_members_that_predict_something_else(crossed: tuple[Path, Path],
     facts.write_text(facts.read_text().replace('"lesion"', '"tumour"'))
     with pytest.raises(RunError, match=r"other: labels .*tumour"):
         predict([run / "fold_0", tmp_path / "other"], input=root / "imagesTs", output=tmp_path / "masks")
+
+
+def test_official_lists_are_held_out_as_the_run_has_them(tmp_path: Path) -> None:
+    """A run that trained on `val` and held `train` out is not scored on `val`."""
+    for split, names in (("train", "ab"), ("val", "cd")):
+        for name in names:
+            draw(
+                tmp_path / "data" / "images" / split / f"{name}.png",
+                tmp_path / "data" / "masks" / split / f"{name}.png",
+            )
+    root = str(tmp_path / "data")
+    data = {
+        "root": root,
+        "classes": {"background": 0, "thing": 1},
+        "training_split": "val",
+        "validation_split": "train",
+    }
+    config = Config.model_validate({"name": "swapped", "data": data, "evaluation": {"convention": "medical"}})
+    members = [Trained(tmp_path / name, config, describe_data(config)) for name in ("one", "two")]
+    assert [case.name for case in held_out_by_all(members, read_dataset(root))] == ["a", "b"]
+
+
+def test_who_trained_on_a_case_is_asked_even_if_another_list_holds_it_out(
+    crossed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The stored split counts, not the rules: a case that was added later is neither trained on nor held out."""
+    run, root = crossed
+    shutil.copytree(run / "fold_0", tmp_path / "one")
+    file = tmp_path / "one" / "split.json"
+    split = json.loads(file.read_text())
+    split["validation"], split["training"] = split["validation"][:1], split["training"] + split["validation"][1:]
+    file.write_text(json.dumps(split))
+    members = read_members([run / "fold_0", tmp_path / "one"])
+    assert [case.name for case in held_out_by_all(members, read_dataset(root))] == split["validation"]

@@ -12,7 +12,7 @@ from medseg.core.errors import ConfigError, DataError, RunError
 from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
 from medseg.workflows.evaluate import evaluate_folds
-from medseg.workflows.train_folds import train_folds
+from medseg.workflows.train import train
 from tests.tiny import same_weights, tiny_config
 
 
@@ -54,7 +54,7 @@ def test_the_folds_share_one_cache(crossed: tuple[Path, Path]) -> None:
 def test_a_single_fold_is_the_same_as_in_all(crossed: tuple[Path, Path], tmp_path: Path) -> None:
     run, root = crossed
     config = tiny_config(root, data__folds=2, training__max_epochs=1)
-    train_folds(config, run=tmp_path / "run", fold="1")
+    train(config, run=tmp_path / "run", fold="1")
     assert same_weights(run / "fold_1" / "models" / "model.pt", tmp_path / "run" / "fold_1" / "models" / "model.pt")
     with pytest.raises(RunError, match="not trained yet: fold_0"):
         evaluate_folds(tmp_path / "run")
@@ -67,14 +67,14 @@ def test_goes_on_where_it_stopped_and_refuses_other_folds(crossed: tuple[Path, P
     shutil.copytree(run, mine)
     before = (mine / "fold_0" / "models" / "model.pt").read_bytes()
     config = tiny_config(root, data__folds=2, training__max_epochs=1)
-    train_folds(config, run=mine, fold="0")
+    train(config, run=mine, fold="0")
     assert (mine / "fold_0" / "models" / "model.pt").read_bytes() == before
     other = tmp_path / "splits_final.json"
     names = [f"tiny_{number:02d}" for number in range(4)]
     other.write_text(json.dumps([{"train": names[:3], "val": names[3:]}, {"train": names[1:], "val": names[:1]}]))
     changed = config.model_copy(update={"data": config.data.model_copy(update={"folds_file": str(other)})})
     with pytest.raises(RunError, match="other folds than those"):
-        train_folds(changed, run=mine, fold="0")
+        train(changed, run=mine, fold="0")
 
 
 def test_mistakes_are_found_before_anything_is_trained(tiny_msd, tmp_path: Path) -> None:
@@ -83,18 +83,18 @@ def test_mistakes_are_found_before_anything_is_trained(tiny_msd, tmp_path: Path)
     file.write_text(json.dumps([{"train": ["tiny_00"], "val": ["tiny_01", "tiny_77"]}]))
     config = tiny_config(root, data__folds_file=str(file))
     with pytest.raises(DataError, match="no case 'tiny_77' in the data set"):
-        train_folds(config, run=tmp_path / "run", fold="all")
+        train(config, run=tmp_path / "run", fold="all")
     with pytest.raises(DataError, match=r"5 folds of 3 patient\(s\)"):
-        train_folds(tiny_config(root), run=tmp_path / "run2", fold="all")
+        train(tiny_config(root), run=tmp_path / "run2", fold="all")
     with pytest.raises(ConfigError, match="give the number of a fold"):
-        train_folds(tiny_config(root), run=tmp_path / "run3", fold="first")
+        train(tiny_config(root), run=tmp_path / "run3", fold="first")
     with pytest.raises(DataError, match="there is no fold 7"):
-        train_folds(tiny_config(root, data__folds=3), run=tmp_path / "run4", fold="7")
+        train(tiny_config(root, data__folds=3), run=tmp_path / "run4", fold="7")
     assert not list(tmp_path.rglob("model.pt"))
 
 
 def test_dry_run_of_a_fold_writes_nothing(tiny_msd, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = tiny_msd(cases=4)
-    train_folds(tiny_config(root, data__folds=4), run=tmp_path / "run", fold="all", dry_run=True)
+    train(tiny_config(root, data__folds=4), run=tmp_path / "run", fold="all", dry_run=True)
     assert not (tmp_path / "run").exists()
     assert "3 cases to train on, 1 held out" in capsys.readouterr().out

@@ -19,9 +19,9 @@ from medseg.config.load import load_config
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, RunError
 from medseg.data.cases.dataset import read_dataset
+from medseg.data.splits.folds import class_presence
 from medseg.planning.fingerprint import fingerprint
 from medseg.runs.folder import open_run
-from medseg.runs.folds import class_presence
 from medseg.selection.trial import TrialCase, attempt
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.plan import plan

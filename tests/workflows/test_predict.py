@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medseg.runs.volumes import SHOWN, volume_text
+from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from tests.tiny import finish, medseg
 
@@ -52,3 +53,42 @@ def test_a_large_cohort_is_summed_up() -> None:
     assert lines[-3].split() == ["median", "12.00"]
     assert lines[-2].split() == ["range", "0.00-24.00"]
     assert lines[-1].split() == ["cases", "with", "it", "24"]
+
+
+def contents(folder: Path) -> dict[Path, tuple]:
+    """Everything in a folder, and when it was last touched."""
+    found = {path: path.stat() for path in [folder, *folder.rglob("*")]}
+    return {path: (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["run", "folds"])
+def test_nothing_of_the_run_is_touched(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """So a run on a read-only disk predicts and is scored, and two predictions do not disturb each other."""
+    run, root = request.getfixturevalue("trained" if kind == "run" else "crossed")
+    before = contents(run)
+    assert predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+    evaluate(run, output=tmp_path / "scores")
+    assert contents(run) == before
+    assert {path.name for path in (tmp_path / "scores").iterdir()} >= {"metrics.json", "metrics.csv", "report.html"}
+
+
+def test_an_evaluation_writes_only_its_own_folder(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained[0], run)
+    before = contents(run)
+    evaluate(run)
+    after = contents(run)
+    changed = {path.relative_to(run).parts[0] for path in after if path != run and after[path] != before.get(path)}
+    assert changed == {"eval"}
+
+
+def test_the_yaml_of_the_run_is_not_needed(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Config, data facts and weights are enough; what stands in `configs/` is neither read nor executed."""
+    run, root = tmp_path / "run", trained[1]
+    for name in ("config.yaml", "data.json", "models/model.pt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(trained[0] / name, run / name)
+    (run / "configs").mkdir()
+    (run / "configs" / "inference.yaml").write_text("run: [$exit(3)]\n")
+    masks = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+    assert len(masks) == 2

@@ -104,7 +104,7 @@ def read_nifti(path: Path) -> Image:
 def write_nifti(
     path: Path,
     mask: np.ndarray,
-    like: Path,
+    like: Path | Image,
     labels: Labels | None,
     read: Callable[[Path], Image],
     levels: int | None = None,
@@ -117,7 +117,7 @@ def write_nifti(
     """
     import nibabel
 
-    if is_nifti(like):
+    if isinstance(like, Path) and is_nifti(like):
         source: Any = nibabel.load(like)  # the header only: voxels are not touched
         header: Any = source.header.copy()
         kind: Any = type(source)
@@ -125,7 +125,7 @@ def write_nifti(
         if kind not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             kind = nibabel.Nifti1Image
     else:
-        grid = read(like)
+        grid = read(like) if isinstance(like, Path) else like
         mask = _shaped(mask, grid.shape)
         header, kind = nibabel.Nifti1Header(), nibabel.Nifti1Image
         header.set_data_shape(mask.shape)
@@ -217,11 +217,13 @@ def from_itk(image: Any, path: Path) -> Image:
     return Image(_plain(data), _checked(LPS @ affine, data.ndim - 1, path), path)
 
 
-def write_itk(path: Path, mask: np.ndarray, like: Path, labels: Labels | None, read: Callable[[Path], Image]) -> None:
+def write_itk(
+    path: Path, mask: np.ndarray, like: Path | Image, labels: Labels | None, read: Callable[[Path], Image]
+) -> None:
     """An NRRD or MetaImage mask on the grid of `like`, as `write_nifti`."""
     import SimpleITK
 
-    grid = read_nifti(like) if is_nifti(like) else read(like)
+    grid = like if isinstance(like, Image) else read_nifti(like) if is_nifti(like) else read(like)
     mask = _shaped(mask, grid.shape)
     dims = mask.ndim
     affine = LPS @ grid.affine

@@ -175,14 +175,14 @@ def grid_difference(one: Image, other: Image, tolerance_voxels: float = GRID_TOL
     return (", ".join(found) or "affine") + f" (corners up to {apart:.3g} mm apart)"
 
 
-def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path, labels: Labels | None = None) -> None:
-    """Write `(*spatial)` integers on the grid of the file `like`: same shape, affine and form codes.
+def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path | Image, labels: Labels | None = None) -> None:
+    """Write `(*spatial)` integers on the grid of `like`, a file or an image: same shape, affine and form codes.
 
     The smallest unsigned type is used; a NIfTI mask has the label intent and, with `labels`, a table of their names
     (Caret XML, as TotalSegmentator writes); a PNG has the labels' colours as its palette. Free text of `like`
     (description, names, extensions) is never copied, as it may name the patient. The file appears whole or not at all.
     """
-    path, like = Path(path), Path(like)
+    path, like = Path(path), Path(like) if isinstance(like, str) else like
     mask = np.asarray(mask)
     if mask.dtype.kind not in "bui" or mask.min(initial=0) < 0:
         raise ValueError(f"a mask holds whole numbers from 0, got {mask.dtype} from {mask.min(initial=0)}")

@@ -90,7 +90,7 @@ def read_picture(path: Path, *, label: bool = False) -> Image:
     return Image(array if array.flags.writeable else array.copy(), np.eye(4), path)  # Pillow's memory is read-only
 
 
-def write_picture(path: Path, mask: np.ndarray, like: Path, labels: Labels | None = None) -> None:
+def write_picture(path: Path, mask: np.ndarray, like: Path | Image, labels: Labels | None = None) -> None:
     """A mask `(rows, columns)` as PNG: 8-bit with the labels' colours as its palette, or 16-bit grey.
 
     Raises:
@@ -98,7 +98,7 @@ def write_picture(path: Path, mask: np.ndarray, like: Path, labels: Labels | Non
     """
     from PIL import Image as Pillow
 
-    if (shape := _shape(like)) != mask.shape:
+    if (shape := like.shape if isinstance(like, Image) else _shape(like)) != mask.shape:
         raise ValueError(f"mask of shape {mask.shape} for a picture of shape {shape}")
     if mask.dtype.itemsize > 2:
         raise ValueError(f"mask values up to {mask.max()}, but a PNG holds 65535 at most")

@@ -99,7 +99,8 @@ def apply(transform: Callable[[dict[str, Any]], Any], case: Mapping[str, Any]) -
 class LoadCased(MapTransform):
     """Read a case's files into `MetaTensor`s: image `(C, *spatial)` float32, label `(1, *spatial)` uint8.
 
-    Adds `case` (the file's name, unless given), `native_affine` (4x4 float64) and `native_shape`: the grid of the file.
+    In the place of the image's path an `Image` may stand. Adds `case` (the file's name, unless given), `native_affine`
+    (4x4 float64) and `native_shape`: the grid of the file.
     A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
 
     Args:
@@ -131,7 +132,8 @@ class LoadCased(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
-        image = read_image(case["image"])
+        given = case["image"]
+        image = given if isinstance(given, Image) else read_image(given)
         array, affine = self._on_grid(image)
         if self.keep_bytes and self.channels == 3:
             array = as_rgb(array)

@@ -1,0 +1,128 @@
+"""A trained run that is loaded once and segments image after image, for whoever calls medseg from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+
+from medseg.bundle.components import target
+from medseg.bundle.ensemble import compile_members
+from medseg.bundle.trained import Trained
+from medseg.core.errors import DataError, Problem, unwrapped
+from medseg.core.labels import Labels
+from medseg.data.files.images import Image, read_image, write_mask
+from medseg.data.training.transforms import apply
+from medseg.runs.members import read_members
+
+ONLY_FOR_FILES = ("maps", "raw", "save")  # steps of an inference that write
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What was found in one image.
+
+    Args:
+        array: `(*spatial)` label values, on the image's own grid.
+        affine: 4x4 float64, voxel index -> RAS+ millimetres.
+        labels: what the values mean.
+        like: the image, or its file, whose grid a saved mask gets.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    labels: Labels
+    like: Image | Path = field(repr=False)
+
+    @property
+    def volume_ml(self) -> dict[str, float]:
+        """Target (a class or a region) -> millilitres; empty of a picture, which has no volume."""
+        if self.array.ndim < 3:
+            return {}
+        voxel_ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+        return {
+            name: float(np.isin(self.array, values).sum()) * voxel_ml for name, values in self.labels.targets.items()
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as a file, by its ending: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, of a picture `.png`."""
+        write_mask(path, self.array, like=self.like, labels=self.labels)
+        return Path(path)
+
+
+class Predictor:
+    """One run, or several as an ensemble, on their device, ready for any number of images.
+
+        predictor = Predictor.from_run("runs/brain")
+        mask = predictor("scan.nii.gz")          # a file, a DICOM folder, or one file a channel
+        mask = predictor(array, affine=affine)   # (C, *spatial) or (*spatial), RAS+ millimetres
+
+    The masks are those of `medseg predict`.
+    """
+
+    def __init__(self, parser: ConfigParser, first: Trained) -> None:
+        self.labels, self.channels = first.facts.labels, first.facts.channels
+        self._dims = first.config.network.spatial_dims
+        self._prepare: Any = parser.get_parsed_content("preprocessing")
+        self._evaluator: Any = parser.get_parsed_content("evaluator")
+        self._evaluator.network.eval()
+
+    @classmethod
+    def from_run(
+        cls, run: str | Path | Sequence[str | Path], *, device: str = "auto", postprocess: bool = True
+    ) -> Predictor:
+        """Load the weights of a run, of a folder of folds, or of several runs.
+
+        Args:
+            run: the folder (s).
+            device: auto, cpu, cuda or cuda:N.
+            postprocess: False leaves out what `medseg postprocess` decided.
+
+        Raises:
+            MedsegError: a folder is no trained run, or the runs do not predict the same.
+        """
+        folders = [Path(run)] if isinstance(run, str | Path) else [Path(one) for one in run]
+        members = read_members(folders, postprocess)
+        content = compile_members("inference", members)
+        steps = [f"@steps#{name}" for name in content["steps"] if name not in ONLY_FOR_FILES]
+        content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
+        content["device"] = {**content["device"], "name": device}
+        parser = ConfigParser(content)
+        with unwrapped():
+            predictor = cls(parser, members[0])
+            parser.get_parsed_content("weights").load(predictor._evaluator)
+        return predictor
+
+    def __call__(self, image: str | Path | Sequence[str | Path] | np.ndarray, affine: np.ndarray | None = None) -> Mask:
+        """The mask of one image.
+
+        Args:
+            image: a file, the folder of a DICOM series, one file a channel; or an array `(C, *spatial)`, where there is
+                one channel also `(*spatial)`, which needs the `affine`.
+            affine: 4x4, voxel index of the array -> RAS+ millimetres; of a picture none.
+
+        Raises:
+            DataError: the image cannot be read, or has other channels than the run.
+        """
+        read = self._of_array(image, affine) if isinstance(image, np.ndarray) else read_image(image)
+        case = apply(self._prepare, {"image": read, "case": read.path.name, "image_path": str(read.path)})
+        case = self._evaluator.segmented({**case, "image_path": str(read.path), "label_path": None})
+        array = np.asarray(case["pred"])[0]
+        like = read if isinstance(image, np.ndarray) else read.path
+        return Mask(array, np.asarray(case["native_affine"], dtype=np.float64), self.labels, like)
+
+    def _of_array(self, array: np.ndarray, affine: np.ndarray | None) -> Image:
+        spatial_dims = self._dims
+        if array.ndim == spatial_dims and len(self.channels) == 1:
+            array = array[None]
+        if array.ndim != spatial_dims + 1 or len(array) != len(self.channels):
+            what = f"has the shape {array.shape}, expected {len(self.channels)} channels ({', '.join(self.channels)})"
+            raise DataError(Problem("the array", f"{what} and {spatial_dims} spatial axes", "give (C, *spatial)"))
+        if affine is None and spatial_dims == 3:
+            raise DataError(Problem("the array", "has no place in a patient", "give affine=, 4x4, in RAS+ millimetres"))
+        return Image(array, np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64), Path("array"))
