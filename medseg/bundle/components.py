@@ -40,7 +40,8 @@ from medseg.inference.scales import ScaledInferer
 from medseg.inference.sliding import WindowInferer
 from medseg.inference.tta import MirroredInferer
 from medseg.inference.whole import WholeImageInferer
-from medseg.losses import AuxiliaryHeads, CombinedLoss, DeepSupervision, DiceCrossEntropy
+from medseg.losses.auxiliary import AuxiliaryHeads
+from medseg.losses.deep_supervision import DeepSupervision
 from medseg.metrics.benchmarks import Benchmark
 from medseg.networks import network_class
 from medseg.networks.pretrained import with_pretrained
@@ -215,10 +216,13 @@ def optimizer(config: Config) -> Component:
 
 def loss(config: Config, facts: DataFacts) -> Component:
     """The loss of the config; deep supervision where the network has it, weighted auxiliary heads for the others."""
-    if config.loss.name == "combined":
-        loss = target(CombinedLoss, **config.loss.terms(), class_weights=weights_of_classes(config, facts))
-    else:
-        loss = target(DiceCrossEntropy, regions="$bool(@labels.regions)", **config.loss.terms())
+    told = {
+        "regions": "$bool(@labels.regions)",
+        "labels": "@labels",
+        "class_weights": weights_of_classes(config, facts),
+    }
+    given = {name: value for name, value in told.items() if config.loss.takes(name)}
+    loss = target(config.loss.part().load(), **given, **config.loss.arguments())
     if "deep_supervision" in config.network.known:
         return loss if config.network.deep_supervision is False else target(DeepSupervision, loss=loss)
     return target(
@@ -231,7 +235,7 @@ def loss(config: Config, facts: DataFacts) -> Component:
 
 def weights_of_classes(config: Config, facts: DataFacts) -> list[float] | Component | None:
     """As they are given, in the order of the classes; or counted in the training labels, once a run."""
-    weights = config.loss.class_weights
+    weights = config.loss.weights_of_classes()
     if weights is None or isinstance(weights, dict):
         return None if weights is None else [weights[name] for name in facts.labels.classes]
     exponent = 0.5 if weights == "sqrt_median_frequency" else 1.0

@@ -14,6 +14,7 @@ from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import channel_names
 from medseg.inference.colour import COLOUR_SCALES
+from medseg.losses import LOSSES
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,15 @@ def _check_pictures(config: Config, facts: DataFacts) -> None:
         what = f"names {len(each)}, but the images have {len(facts.channels)} channel(s): {', '.join(facts.channels)}"
         problems.append(Problem("preprocessing.normalization", what, "give one for each channel, or one word for all"))
     if facts.labels.regions:
+        able = " or ".join(name for name, part in LOSSES.own.items() if "regions" in part.arguments)
         for key, asked in {
-            "loss.name": config.loss.name == "combined",
+            "loss.name": not config.loss.takes("regions"),
             "evaluation.convention": facts.convention != "medical",
         }.items():
             if asked:
                 what = "is for exclusive classes, but the labels have overlapping regions"
-                problems.append(Problem(key, what, "use dice_ce and the medical convention"))
-    weights = config.loss.class_weights
+                problems.append(Problem(key, what, f"use {able} and the medical convention"))
+    weights = config.loss.weights_of_classes()
     if isinstance(weights, dict) and set(weights) != set(facts.labels.classes):
         known = ", ".join(facts.labels.classes)
         problems.append(Problem("loss.class_weights", f"names {', '.join(weights)}", f"expected every one of {known}"))

@@ -9,12 +9,13 @@ from typing import Any
 from medseg.config.cards import load_card
 from medseg.config.document import Document, read_document, write_document
 from medseg.config.network import OPTIONS, NetworkConfig, options_of
-from medseg.config.postprocess import WORDS
+from medseg.config.older import forget_what_said_nothing
 from medseg.config.schema import Config
 from medseg.config.section import all_sections, key_docstrings
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 from medseg.core.resources import resource_file, resource_names
+from medseg.inference.cleaning import CLEANING
 
 
 def find_config(name: str | Path) -> Path:
@@ -32,6 +33,7 @@ def find_config(name: str | Path) -> Path:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file, apply `--set` overrides ("training.seed=1"), and validate; raises ConfigError with it all."""
     document = read_document(find_config(path), overrides)
+    forget_what_said_nothing(document)
     _change_network(document)
     _check_card(document)
     return validated(Config, document)
@@ -86,7 +88,7 @@ def _check_card(document: Document) -> None:
     inference = document.data.get("inference")
     own = section.get("regions") or section.get("merge")  # the card's are not the targets then
     asked: dict[str, Any] = inference if isinstance(inference, dict) and not own else {}
-    for key in WORDS:
+    for key in CLEANING.own:
         named = asked.get(key)
         for target in named if isinstance(named, (list, dict)) else ():
             if target not in targets:

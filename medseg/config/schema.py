@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from medseg.config.augmentation import AugmentationConfig
 from medseg.config.crf import CRFConfig
@@ -226,7 +226,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     network: NetworkConfig = NetworkConfig()
-    loss: LossConfig = LossConfig()
+    loss: SerializeAsAny[LossConfig] = Field(default_factory=LossConfig.of)
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -273,6 +273,5 @@ class Config(Section):
         for keys, name in self.inference.named():
             if self.data.regions and name not in self.data.regions:
                 yield (".".join(("inference", *keys)), "data.regions"), f"{name!r} is not one of data.regions"
-        for key in ("minimum_volume_ml", "minimum_total_ml") if dims == 2 else ():
-            if getattr(self.inference, key):
-                yield (f"inference.{key}", "network.spatial_dims"), "a picture has no volume: needs spatial_dims 3"
+        for key in self.inference.of_volumes if dims == 2 else ():
+            yield (f"inference.{key}", "network.spatial_dims"), "a picture has no volume: needs spatial_dims 3"

@@ -10,8 +10,17 @@ from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, create_model, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    create_model,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from medseg.core.parts import Part, Table
 
@@ -43,9 +52,14 @@ class PartSection(Section):
 
     An option that is null has the part's own default, as if it were not given. As a field of another section it is
     declared as `SerializeAsAny[...]`, so that the options are dumped too, and made by `of`, not by its constructor.
+
+    `not_said` are arguments of the parts that no config sets; `written` are those that a config says in other words:
+    name -> type, and what it means.
     """
 
     table: ClassVar[Table]
+    not_said: ClassVar[frozenset[str]] = frozenset()
+    written: ClassVar[Mapping[str, tuple[Any, str]]] = {}
     specialised: ClassVar[bool] = False
     name: str
 
@@ -73,6 +87,22 @@ class PartSection(Section):
             return made
         return _with_options(cls, parts)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Of the declared section: the keys of all its parts, since an editor does not ask which is named."""
+        schema = handler(core)
+        if not cls.specialised:
+            keys = handler.resolve_ref_schema(schema)["properties"]
+            keys["name"] = {"anyOf": [{"enum": list(cls.table.own)}, {"type": "string"}], **keys["name"]}
+            del keys["name"]["type"]
+            found: dict[str, list[Any]] = {}
+            for name in cls.table.own:
+                for key, one in cls.section_of({"name": name}).model_json_schema()["properties"].items():
+                    if key not in cls.model_fields and one not in found.setdefault(key, []):
+                        found[key].append(one)
+            keys |= {key: several[0] if len(several) == 1 else {"anyOf": several} for key, several in found.items()}
+        return schema
+
     @model_validator(mode="wrap")
     @classmethod
     def with_options(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -85,7 +115,11 @@ class PartSection(Section):
 @cache
 def _with_options(section: type[PartSection], parts: tuple[Part, ...]) -> Any:
     """The section with a key for each option of the parts that it does not have itself."""
-    fields = {name: field for name, field in _fields(parts).items() if name not in section.model_fields}
+    gone = section.model_fields.keys() | section.not_said
+    fields = {name: field for name, field in _fields(parts).items() if name not in gone}
+    for name, (kind, text) in section.written.items():
+        if name in fields:
+            fields[name] = (kind, Field(default=fields[name][1].default, description=text))
     fields["name"] = (Literal[tuple(dict.fromkeys([*section.table.own, parts[0].name]))], section.model_fields["name"])
     made = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
     made.specialised = True
@@ -94,7 +128,11 @@ def _with_options(section: type[PartSection], parts: tuple[Part, ...]) -> Any:
 
 def having(parts: Iterable[Part]) -> Callable[[type[SomeSection]], type[SomeSection]]:
     """Decorates a section that has the options of all these parts as further keys, whatever it says."""
-    fields = _fields(parts)
+    return keyed(_fields(parts))
+
+
+def keyed(fields: Mapping[str, Any]) -> Callable[[type[SomeSection]], type[SomeSection]]:
+    """Decorates a section that has these further keys: name -> type and default, as pydantic's `create_model` does."""
 
     def extended(section: type[SomeSection]) -> type[SomeSection]:
         module, text = section.__module__, section.__doc__

@@ -18,6 +18,7 @@ from medseg.core.errors import ConfigError, Problem, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
+OTHERS = 3  # parts that an error names, at most
 SECTION = "write a section: indented `key: value` lines"
 REMEDIES = {
     "bool_type": "write true or false",
@@ -107,6 +108,8 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
     first, got = errors[0], _short(errors[0]["input"])
     if first["type"] == "extra_forbidden":
         name, section = str(keys[-1]), _type_at(model, keys[:-1], data)
+        if remedy := _other_part(section, data, keys):
+            return _Fault(keys, (), f"unknown key {name!r}", remedy)
         remedy, nearest = _nearest_key(model, data, section, name)
         return _Fault(keys, tuple((*keys[:-1], *near) for near in nearest), f"unknown key {name!r}", remedy)
     if first["type"] == "model_type":
@@ -129,6 +132,20 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
     messages = dict.fromkeys(details["msg"].replace("Input should", "must") for details in errors)
     what = " or ".join(messages)
     return _Fault(keys, (), f"{what[0].lower()}{what[1:]} (got {got})", REMEDIES.get(first["type"], ""))
+
+
+def _other_part(section: Any, data: Any, keys: Keys) -> str:
+    """What to do about a key that is an option of other parts than the one that its section names; "" if of none."""
+    if not (isinstance(section, type) and issubclass(section, PartSection)):
+        return ""
+    owners = [name for name, part in section.table.own.items() if keys[-1] in part.options]
+    if not owners or keys[-1] in section.not_said:
+        return ""
+    for key in keys[:-1]:
+        data = _below(data, key)
+    named = _below(data, "name") or section.model_fields["name"].default
+    others = ", ".join(owners[:OTHERS]) + (", ..." if len(owners) > OTHERS else "")
+    return f"{named} has no such option; set {dotted((*keys[:-1], 'name'))} to {others}"
 
 
 def _named_after(model: type[BaseModel], data: Any, keys: Keys) -> tuple[Keys, ...]:

@@ -30,6 +30,9 @@ from medseg.core.errors import ConfigError, Problem, did_you_mean
 VOCABULARY = {**vars(typing), **vars(collections.abc), **vars(types)}
 """What an annotation of a part's signature may be written in."""
 
+BARE = {"ABC", "object", "nn.Module"}
+"""Bases whose constructor takes nothing."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -85,6 +88,20 @@ class Part:
             for name, option in self.arguments.items()
             if name not in self.preset and option.default is not inspect.Parameter.empty
         }
+
+    @cached_property
+    def constants(self) -> dict[str, Any]:
+        """What the class says of itself: the names in capitals that it, or a base, sets to literals."""
+        return constants_in_source(self.path) if self.distribution is None else constants_of(self.load())
+
+    @cached_property
+    def summary(self) -> str:
+        """Its docstring, up to the first section of it (Args, Raises, ...)."""
+        if self.distribution is None:
+            _, text = _definition(*self.path.split(":"))
+        else:
+            text = inspect.getdoc(self.load()) or ""
+        return " ".join(re.split(r"\n+[A-Z]\w+:\n", inspect.cleandoc(text))[0].split())
 
     @property
     def record(self) -> dict[str, str] | None:
@@ -170,6 +187,8 @@ def signature_in_source(path: str) -> dict[str, Option]:
     module, _, name = path.partition(":")
     node, text = _definition(module, name)
     function = node if isinstance(node, ast.FunctionDef) else _constructor(module, node)
+    if function is None:
+        return {}
     texts = described(text)
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
@@ -185,6 +204,29 @@ def signature_in_source(path: str) -> dict[str, Option]:
         for one, default in pairs
         if one.arg != "self"
     }
+
+
+def constants_of(part: Any) -> dict[str, Any]:
+    """The names in capitals of a class that is imported, its bases' too."""
+    kinds = reversed(getattr(part, "__mro__", ()))
+    return {name: value for kind in kinds for name, value in vars(kind).items() if name.isupper()}
+
+
+def constants_in_source(path: str) -> dict[str, Any]:
+    """As `constants_of`, of "package.module:Name", read from its file; literals only."""
+    module, _, name = path.partition(":")
+    node, _ = _definition(module, name)
+    found: dict[str, Any] = {}
+    for where, base in _bases(module, node) if isinstance(node, ast.ClassDef) else ():
+        found = constants_in_source(f"{where}:{base}") | found
+    for item in node.body:
+        named = (
+            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
+        )
+        for target in named:
+            if isinstance(target, ast.Name) and target.id.isupper() and (value := getattr(item, "value", None)):
+                found[target.id] = ast.literal_eval(value)
+    return found
 
 
 def described(docstring: str) -> dict[str, str]:
@@ -205,17 +247,30 @@ def _definition(module: str, name: str) -> tuple[ast.ClassDef | ast.FunctionDef,
     raise LookupError(f"{module} defines no {name}")
 
 
-def _constructor(module: str, node: ast.ClassDef) -> ast.FunctionDef:
-    """`__init__` of a class, or of the first of its bases that has one."""
+def _constructor(module: str, node: ast.ClassDef) -> ast.FunctionDef | None:
+    """`__init__` of a class, or of the first of its bases that has one; None where none of medseg's has.
+
+    Raises:
+        LookupError: a base that is not medseg's may have arguments of its own.
+    """
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return item
+    for where, base in _bases(module, node):
+        inherited, _ = _definition(where, base)
+        if isinstance(inherited, ast.ClassDef) and (found := _constructor(where, inherited)) is not None:
+            return found
+    known = {base for _, base in _bases(module, node)} | BARE
+    if strange := [name for base in node.bases if (name := ast.unparse(base)) not in known]:
+        raise LookupError(f"{module}: {node.name} has no __init__ of its own, and {strange[0]} is not medseg's")
+    return None
+
+
+def _bases(module: str, node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """The bases of a class that medseg defines: module and name."""
     for base in node.bases:
         if isinstance(base, ast.Name) and (where := _home(module, base.id)):
-            inherited, _ = _definition(where, base.id)
-            if isinstance(inherited, ast.ClassDef):
-                return _constructor(where, inherited)
-    raise LookupError(f"{module}: {node.name} has no __init__ of its own")
+            yield where, base.id
 
 
 def _home(module: str, name: str) -> str | None:

@@ -29,7 +29,7 @@ from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.engine.maps import map_path
 from medseg.engine.tally import write_benchmark
-from medseg.inference.cleaning import clean_mask
+from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
 from medseg.metrics.lesions import LesionScore, score_lesions, write_lesions
 from medseg.metrics.summary import BenchmarkTable

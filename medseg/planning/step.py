@@ -53,8 +53,7 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 
 def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
-    unweighted = config.loss.model_copy(update={"class_weights": None})  # counting classes would read every label
-    config = config.model_copy(update={"loss": unweighted})
+    config = config.model_copy(update={"loss": config.loss.unweighted()})  # counting would read every label
     parser = ConfigParser(compile_training(config, facts=facts, bundle_root="."))
     with unwrapped():
         network, loss, encode, device = map(

@@ -16,7 +16,6 @@ import numpy as np
 from medseg.config.postprocess import PostprocessConfig, Step, with_step
 
 MINIMAL_GAIN = 0.0005  # of the mean Dice: half of the last digit that results are compared by
-MOST_THRESHOLDS = 8
 COLUMNS = ("true_positives", "false_positives", "false_negatives", "lesions", "found", "invented")
 RULE = (
     f"kept if the target's mean Dice over the cases gains at least {MINIMAL_GAIN}, in at least as many cases as it "
@@ -189,23 +188,6 @@ def _greedy(
         steps = with_step(steps, best.step)
 
 
-def thresholds(volumes_ml: Sequence[float]) -> list[float]:
-    """1, 2 or 5 times a power of ten, from above the smallest of these volumes to above the largest; at most eight.
-
-    Round numbers: between two of them no few cases decide.
-    """
-    if not volumes_ml:
-        return []
-    low, high = min(volumes_ml), max(volumes_ml)
-    series = [float(f"{digit}e{power}") for power in range(-9, 9) for digit in (1, 2, 5)]
-    first = next(number for number, value in enumerate(series) if value > low)
-    last = next(number for number, value in enumerate(series) if value > high)
-    found = series[first : last + 1]
-    if len(found) <= MOST_THRESHOLDS:
-        return found
-    return [found[round(place)] for place in np.linspace(0, len(found) - 1, MOST_THRESHOLDS)]
-
-
 def plain(choice: Choice, before: np.ndarray, after: np.ndarray, targets: Sequence[str]) -> dict[str, Any]:
     """Everything that was tried and what came of it, for `postprocessing.json`; plain types, no NaN."""
     means = [mean_dice(results) for results in (before, after, choice.held_out)]
@@ -227,7 +209,7 @@ def plain(choice: Choice, before: np.ndarray, after: np.ndarray, targets: Sequen
         {
             "step": one.step.kind,
             "target": one.step.target,
-            **({} if one.step.ml is None else {"ml": one.step.ml}),
+            **one.step.arguments,
             "on_top_of": list(one.on_top_of),
             "dice_before": _number(one.before),
             "dice_after": _number(one.after),

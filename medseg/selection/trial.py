@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
+from medseg.config.postprocess import Step
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.images import label_values, read_image
-from medseg.inference.cleaning import clean_mask
+from medseg.inference.cleaning import CLEANING
+from medseg.inference.cleaning.clean import clean_mask
+from medseg.inference.cleaning.step import HeldOut
 from medseg.metrics.confusion import bounding_box, count, where_values
 from medseg.metrics.lesions import score_lesions
+
+Survey = Mapping[str, Mapping[str, Sequence[float]]]
+"""Target -> step -> what there is for it to do, see `CleaningStep.scope`."""
 
 
 @dataclass(frozen=True)
@@ -28,39 +33,24 @@ class TrialCase:
     truth: str
 
 
-@dataclass(frozen=True)
-class Part:
-    """What is to be cleaned of one target in one mask; volumes are None, or not there, in two dimensions.
-
-    Args:
-        count: connected components.
-        invented_ml: volume of each component that touches nothing of the truth.
-        invented_only: the target is in the mask but not in the truth.
-        total_ml: volume of the target in the mask.
-        holes: whether there is a hole to fill.
-    """
-
-    count: int
-    invented_ml: tuple[float, ...]
-    invented_only: bool
-    total_ml: float | None
-    holes: bool
-
-
-def survey(case: TrialCase, *, labels: Labels) -> dict[str, Part]:
-    """The parts of every target in the mask of a case."""
+def survey(case: TrialCase, *, labels: Labels) -> Survey:
+    """What each step could do for each target in the mask of a case."""
     mask, truth, voxel_ml = _read(case, labels)
-    found = {}
-    for target, values in labels.targets.items():
-        inside, true = where_values(mask, values), where_values(truth, values)
-        parts, number = ndimage.label(inside)
-        sizes = np.bincount(parts.ravel(), minlength=number + 1)
-        invented = np.setdiff1d(np.arange(1, number + 1), parts[true | where_values(truth, labels.ignored)])
-        volumes = () if voxel_ml is None else tuple(float(sizes[part] * voxel_ml) for part in invented)
-        total = None if voxel_ml is None else float(inside.sum() * voxel_ml)
-        holes = not np.array_equal(clean_mask(mask, labels, fill_holes=[target]), mask)
-        found[target] = Part(number, volumes, bool(number and not true.any()), total, holes)
+    found: dict[str, dict[str, list[float]]] = {}
+    for target in labels.targets:
+        held = HeldOut(mask, truth, labels, target, voxel_ml)
+        found[target] = {name: list(step.load().scope(held)) for name, step in CLEANING.own.items()}
     return found
+
+
+def candidates(surveys: Sequence[Survey], targets: Sequence[str]) -> list[Step]:
+    """Every step that could change anything for the better, with the values that are worth trying."""
+    steps = []
+    for target in targets:
+        for name, kind in CLEANING.own.items():
+            scopes = [scope for one in surveys for scope in one[target][name]]
+            steps += [Step(name, target, value) for value in kind.load().candidates(scopes)]
+    return steps
 
 
 def attempt(case: TrialCase, *, labels: Labels, sets: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from medseg.bundle.compile import RAW_MASKS
 from medseg.bundle.facts import DataFacts
 from medseg.config.crf import CRFConfig, CRFName
-from medseg.config.postprocess import PostprocessConfig, Step
+from medseg.config.postprocess import PostprocessConfig, Step, with_step
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
@@ -31,8 +31,8 @@ from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
 from medseg.runs.members import score_members
 from medseg.runs.split import scored_cases
-from medseg.selection.evidence import RULE, Trials, choose, judge, plain, thresholds
-from medseg.selection.trial import Part, TrialCase, attempt, survey
+from medseg.selection.evidence import RULE, Trials, choose, judge, plain
+from medseg.selection.trial import TrialCase, attempt, candidates, survey
 from medseg.workflows.score import in_parallel
 
 SHOWN = 5
@@ -79,7 +79,7 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
         cases = _crf_cases(cases)
     found = _decide_steps(cases, facts.labels, base, workers)
     steps = [step for step in found.pop("steps").steps if step not in base.steps]
-    kept = PostprocessConfig(**_as_config(steps))
+    kept = reduce(with_step, steps, PostprocessConfig())
     evidence = {"cases": len(cases), "folds": len(folds), "convention": "medical", **found, **evidence}
     evidence["left_out"] = [problem.where for problem in missing]
     decision = Decision(**{"schema": SCHEMA, "steps": kept, "crf": decided, "evidence": evidence})
@@ -143,27 +143,11 @@ def _trials(cases: Sequence[TrialCase], labels: Labels, workers: int | None) -> 
 def _decide_steps(
     cases: Sequence[TrialCase], labels: Labels, base: PostprocessConfig, workers: int | None
 ) -> dict[str, Any]:
-    parts = list(in_parallel(partial(survey, labels=labels), cases, workers))
+    surveys = list(in_parallel(partial(survey, labels=labels), cases, workers))
     trials = _trials(cases, labels, workers)
-    choice = choose(trials, _candidates(parts, labels), base)
+    choice = choose(trials, candidates(surveys, trials.targets), base)
     before, after = trials.of([base, choice.steps])
     return {"steps": choice.steps, **plain(choice, before, after, trials.targets)}
-
-
-def _candidates(parts: Sequence[Mapping[str, Part]], labels: Labels) -> list[Step]:
-    """Every step that could change anything for the better, with thresholds around what was invented."""
-    steps = []
-    for target in labels.targets:
-        own = [part[target] for part in parts]
-        if any(part.count > 1 for part in own):
-            steps.append(Step("keep_largest_component", target))
-        invented = [ml for part in own for ml in part.invented_ml]
-        steps += [Step("minimum_volume_ml", target, ml) for ml in thresholds(invented)]
-        totals = [part.total_ml for part in own if part.invented_only and part.total_ml is not None]
-        steps += [Step("minimum_total_ml", target, ml) for ml in thresholds(totals)]
-        if any(part.holes for part in own):
-            steps.append(Step("fill_holes", target))
-    return steps
 
 
 def _decide_crf(
@@ -215,16 +199,6 @@ def _crf_cases(cases: Sequence[TrialCase]) -> list[TrialCase]:
             TrialCase(case.case, case.fold, str(mask.parents[2] / "eval-crf" / "masks" / mask.name), case.truth)
         )
     return moved
-
-
-def _as_config(steps: Sequence[Step]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for step in steps:
-        if step.ml is None:
-            found.setdefault(step.kind, []).append(step.target)
-        else:
-            found.setdefault(step.kind, {})[step.target] = step.ml
-    return found
 
 
 def _text(decision: Decision, run: Path) -> str:

@@ -24,7 +24,8 @@ from medseg.data.training.augment.pipeline import Augment
 from medseg.data.training.encode import LabelEncoder
 from medseg.data.training.patches import PatchDataset, SampleSequence
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place, prepare, to_device
-from medseg.losses import DeepSupervision, DiceCrossEntropy
+from medseg.losses.deep_supervision import DeepSupervision
+from medseg.losses.dice_ce import DiceCrossEntropy
 from medseg.networks import build_network
 from medseg.networks.analysis.summary import count_gmac
 

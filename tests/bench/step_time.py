@@ -138,7 +138,8 @@ def training_step(network: Any, optimizer: Any, batch: int) -> Callable[[], floa
     import torch
 
     from medseg.engine.device import autocast, choose_precision, memory_format, place, prepare
-    from medseg.losses import DeepSupervision, DiceCrossEntropy
+    from medseg.losses.deep_supervision import DeepSupervision
+    from medseg.losses.dice_ce import DiceCrossEntropy
 
     prepare(0)
     device = torch.device("cpu")

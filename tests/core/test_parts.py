@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from medseg.core.errors import ConfigError
-from medseg.core.parts import Part, Table, described, signature_in_source, signature_of
+from medseg.core.parts import (
+    Part,
+    Table,
+    constants_in_source,
+    constants_of,
+    described,
+    signature_in_source,
+    signature_of,
+)
+from medseg.inference.cleaning import CLEANING
+from medseg.losses import LOSSES
 
 TABLE = Table(
     "network",
@@ -16,6 +26,10 @@ TABLE = Table(
         "preset": ("medseg.networks.pspnet:PSPNet", {"width": 8}),
     },
 )
+
+
+class Strange(ValueError):
+    """Its arguments are those of a class that is not medseg's."""
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -52,3 +66,30 @@ def test_descriptions_go_on_over_lines() -> None:
 def test_a_part_of_medseg_has_no_record() -> None:
     assert Part("a", "b:c").record is None
     assert Part("a", "b:c", distribution="d", version="1").record == {"distribution": "d", "version": "1"}
+
+
+@pytest.mark.parametrize("part", [*LOSSES.own.values(), *CLEANING.own.values()], ids=lambda part: part.name)
+def test_the_source_says_of_a_class_what_it_says_when_it_is_imported(part: Part) -> None:
+    assert signature_in_source(part.path) == signature_of(part.load())
+    assert constants_in_source(part.path) == constants_of(part.load())
+    (imported,) = (Part(part.name, part.path, distribution="d", version="1"),)
+    assert imported.summary == part.summary
+    assert imported.constants == part.constants
+
+
+def test_constants_of_a_base_are_its_own() -> None:
+    part = CLEANING["minimum_total_ml"]
+    assert part.constants["NEEDS_VOLUME"] is True
+    assert part.constants["WORDS"] == "{target} from {ml:g} ml in all"
+    assert CLEANING["fill_holes"].constants["NEEDS_VOLUME"] is False
+
+
+def test_a_class_without_a_constructor_has_no_arguments() -> None:
+    assert CLEANING["fill_holes"].arguments == {}
+    with pytest.raises(LookupError, match="ValueError is not medseg's"):
+        signature_in_source("tests.core.test_parts:Strange")
+
+
+def test_a_summary_ends_where_the_arguments_begin() -> None:
+    assert TABLE["pspnet"].summary.endswith(".")
+    assert "Args" not in TABLE["pspnet"].summary

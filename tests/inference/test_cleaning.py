@@ -13,7 +13,7 @@ from skimage.measure import label as connected
 from medseg.core.errors import ConfigError
 from medseg.core.labels import Labels
 from medseg.engine.cohort import CleanMaskd
-from medseg.inference.cleaning import clean_mask
+from medseg.inference.cleaning.clean import clean_mask
 
 CLASSES = Labels(classes={"background": 0, "one": 1, "two": 2})
 BRATS = Labels(
@@ -136,7 +136,7 @@ def test_the_input_stays_and_nothing_is_made_of_nothing() -> None:
 
 def test_mistakes_are_named() -> None:
     mask = noise(3, CLASSES)
-    with pytest.raises(ConfigError, match=r"inference\.fill_holes: unknown target 'twoo'\n.*did you mean 'two'"):
+    with pytest.raises(ConfigError, match=r"^fill_holes: unknown target 'twoo'\n.*did you mean 'two'"):
         clean_mask(mask, CLASSES, fill_holes=["twoo"])
     with pytest.raises(ConfigError, match="a picture has no volume"):
         clean_mask(mask[0], CLASSES, minimum_volume_ml={"one": 1.0})

@@ -9,8 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medseg.losses import AuxiliaryHeads, CombinedLoss, dice_of_present, lovasz_softmax
+from medseg.losses.auxiliary import AuxiliaryHeads
+from medseg.losses.combined import CombinedLoss
+from medseg.losses.dice import dice_of_present
+from medseg.losses.lovasz import lovasz_softmax
 
+WITHOUT = {"dice_weight": 0.0}
 TERMS = {
     "cross entropy": {},
     "weighted": {"class_weights": [0.5, 1.0, 2.0, 4.0]},
@@ -36,7 +40,7 @@ def test_the_ignored_half_changes_no_loss_and_no_gradient(term: str, size: tuple
     logits, target = sample(*size)
     half = size[0] // 2
     target[:, :, half:] = -100
-    loss = CombinedLoss(**TERMS[term])
+    loss = CombinedLoss(**WITHOUT | TERMS[term])
     whole = logits.clone().requires_grad_()
     one = loss(whole, target)
     one.backward()
@@ -54,7 +58,7 @@ def test_the_ignored_half_changes_no_loss_and_no_gradient(term: str, size: tuple
 def test_nothing_but_ignored_is_no_loss(term: str) -> None:
     logits, target = sample(4, 4)
     logits.requires_grad_()
-    loss = CombinedLoss(**TERMS[term])(logits, torch.full_like(target, -100))
+    loss = CombinedLoss(**WITHOUT | TERMS[term])(logits, torch.full_like(target, -100))
     loss.backward()
     assert loss == 0
     assert logits.grad is not None
@@ -65,13 +69,13 @@ def test_weighted_cross_entropy_is_torchs() -> None:
     logits, target = sample(5, 6)
     weights = [0.5, 1.0, 2.0, 4.0]
     expected = F.cross_entropy(logits, target[:, 0], weight=torch.tensor(weights))
-    torch.testing.assert_close(CombinedLoss(class_weights=weights)(logits, target), expected)
+    torch.testing.assert_close(CombinedLoss(**WITHOUT, class_weights=weights)(logits, target), expected)
 
 
 def test_the_hardest_pixels() -> None:
     logits, target = sample(5, 6)
     pixels = F.cross_entropy(logits, target[:, 0], reduction="none").flatten().sort(descending=True).values
-    loss = CombinedLoss(hardest=0.2)(logits, target)
+    loss = CombinedLoss(**WITHOUT, hardest=0.2)(logits, target)
     torch.testing.assert_close(loss, pixels[:12].mean())
 
 
@@ -82,7 +86,7 @@ def test_ohem_keeps_the_uncertain_and_at_least_so_many(minimum: int) -> None:
     uncertain = pixels[pixels >= -math.log(0.15)]
     assert 1 < len(uncertain) < 40, "the two cases must differ"
     expected = uncertain if minimum == 1 else pixels[:40]
-    loss = CombinedLoss(ohem_threshold=0.15, ohem_minimum=minimum)(logits, target)
+    loss = CombinedLoss(**WITHOUT, ohem_threshold=0.15, ohem_minimum=minimum)(logits, target)
     torch.testing.assert_close(loss, expected.mean())
 
 
@@ -90,10 +94,10 @@ def test_focal_of_exponent_0_is_cross_entropy_and_of_2_cares_less_for_the_easy()
     logits, target = sample(5, 6)
     options = {"cross_entropy_weight": 0.0, "focal_weight": 1.0}
     entropy = F.cross_entropy(logits, target[:, 0])
-    torch.testing.assert_close(CombinedLoss(**options, focal_gamma=0.0)(logits, target), entropy)
+    torch.testing.assert_close(CombinedLoss(**WITHOUT, **options, focal_gamma=0.0)(logits, target), entropy)
     probability = logits.softmax(1).gather(1, target)
     expected = (-((1 - probability) ** 2) * probability.log()).mean()
-    torch.testing.assert_close(CombinedLoss(**options)(logits, target), expected)
+    torch.testing.assert_close(CombinedLoss(**WITHOUT, **options)(logits, target), expected)
 
 
 def test_dice_leaves_out_classes_that_do_not_occur() -> None:
@@ -144,7 +148,7 @@ def test_two_ways_to_choose_pixels_are_refused() -> None:
 
 def test_auxiliary_heads_take_it() -> None:
     logits, target = sample(8, 8)
-    loss = CombinedLoss(class_weights=[1.0, 2.0, 3.0, 4.0])
+    loss = CombinedLoss(**WITHOUT, class_weights=[1.0, 2.0, 3.0, 4.0])
     small = F.avg_pool2d(logits, 2)
     expected = loss(logits, target) + 0.4 * loss(small, target[:, :, ::2, ::2])
     torch.testing.assert_close(AuxiliaryHeads(loss, weight=0.4)([logits, small], target), expected)

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from medseg.core.labels import Labels
 from medseg.data.training.encode import LabelEncoder
-from medseg.losses import AuxiliaryHeads, CombinedLoss, DiceCrossEntropy
+from medseg.losses.auxiliary import AuxiliaryHeads
+from medseg.losses.combined import CombinedLoss
+from medseg.losses.dice_ce import DiceCrossEntropy
 from medseg.networks.encnet import EncNet
 
 CLASSES = Labels(classes={"sky": 0, "road": 3, "car": 7}, ignore_index=255, also_ignored=(1, 2), background=None)
@@ -27,8 +29,8 @@ LOSSES = {
     "dice_ce": (DiceCrossEntropy(focal_weight=0.5), CLASSES),
     "regions": (DiceCrossEntropy(regions=True), REGIONS),
     "combined": (CombinedLoss(**EVERYTHING), CLASSES),
-    "ohem": (CombinedLoss(ohem_threshold=0.4, ohem_minimum=5, class_weights=[0.5, 1.0, 2.0]), CLASSES),
-    "hardest": (CombinedLoss(hardest=0.2), CLASSES),
+    "ohem": (CombinedLoss(dice_weight=0.0, ohem_threshold=0.4, ohem_minimum=5, class_weights=[0.5, 1.0, 2.0]), CLASSES),
+    "hardest": (CombinedLoss(dice_weight=0.0, hardest=0.2), CLASSES),
 }
 SIZE = (16, 12)
 

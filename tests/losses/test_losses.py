@@ -8,7 +8,10 @@ import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 
-from medseg.losses import AuxiliaryHeads, DeepSupervision, DiceCrossEntropy, present, shrink
+from medseg.losses.auxiliary import AuxiliaryHeads
+from medseg.losses.deep_supervision import DeepSupervision
+from medseg.losses.dice_ce import DiceCrossEntropy
+from medseg.losses.target import present, shrink
 
 
 def sample(classes: int, *size: int, batch: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -219,6 +219,28 @@ def test_a_broken_decision_is_refused(content: str, message: str, strays: tuple[
     assert read_decided(folder, postprocess=False).config.inference.cleaning == {}
 
 
+OLDER = """{
+ "schema": "medseg-postprocessing/1",
+ "steps": {
+  "keep_largest_component": ["organ"],
+  "minimum_volume_ml": {"lesion": 0.005},
+  "minimum_total_ml": {},
+  "fill_holes": []
+ },
+ "crf": null,
+ "evidence": {"cases": 8, "tried": [{"step": "minimum_volume_ml", "target": "lesion", "ml": 0.005, "kept": true}]}
+}
+"""
+
+
+def test_a_decision_of_an_older_version_is_read(strays: tuple[Path, dict], tmp_path: Path) -> None:
+    folder = tmp_path / "fold_0"
+    shutil.copytree(strays[0] / "fold_0", folder)
+    (folder / "postprocessing.json").write_text(OLDER)
+    cleaning = read_decided(folder)[0].inference.cleaning
+    assert cleaning == {"keep_largest_component": ["organ"], "minimum_volume_ml": {"lesion": 0.005}}
+
+
 @pytest.fixture(scope="module")
 def decided(crossed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two trained folds with a decision that removes every lesion."""

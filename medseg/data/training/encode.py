@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from medseg.core.labels import Labels
-from medseg.losses import IGNORED_CLASS, IGNORED_REGION
+from medseg.losses.target import IGNORED_CLASS, IGNORED_REGION
 
 
 class LabelEncoder:
-    """Label values `(B, 1, *spatial)` uint8 -> target of `losses`.
+    """Label values `(B, 1, *spatial)` uint8 -> target of `losses.target`.
 
     Classes: int64 indices `(B, 1, *spatial)`, ignored voxels -100. Regions: float `(B, R, *spatial)` of 0 and 1,
     ignored voxels -1 in every region.

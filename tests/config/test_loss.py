@@ -1,0 +1,117 @@
+"""The section `loss`: every loss has its own keys, and configs of runs from before that mean what they meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medseg.config.load import config_schema, dump_config, load_config
+from medseg.config.loss import LossConfig
+from medseg.core.errors import ConfigError
+from medseg.losses import LOSSES
+
+OLDER: dict[str, Any] = {  # what `dump_config` wrote for every run before losses had keys of their own
+    "name": "dice_ce",
+    "auxiliary_weight": 0.4,
+    "presence_weight": 0.2,
+    "dice_weight": 1.0,
+    "cross_entropy_weight": 1.0,
+    "batch_dice": True,
+    "overlap": "dice",
+    "missed_weight": 0.7,
+    "focal_weight": 0.0,
+    "focal_gamma": 2.0,
+    "lovasz_weight": 0.0,
+    "class_weights": None,
+    "hardest": None,
+    "ohem_threshold": None,
+    "ohem_minimum": 100_000,
+}
+
+
+def loss_of(tmp_path: Path, *overrides: str, **keys: Any) -> LossConfig:
+    lines = [f"  {key}: {'null' if value is None else str(value).lower()}" for key, value in keys.items()]
+    file = tmp_path / "config.yaml"
+    file.write_text("\n".join(["name: x", "loss:", *lines]))
+    return load_config(file, overrides).loss
+
+
+def test_what_a_loss_does_without_a_word_is_what_it_did() -> None:
+    shared = {"auxiliary_weight", "presence_weight", "dice_weight", "cross_entropy_weight", "focal_weight"}
+    for name in ("dice_ce", "combined"):
+        keys = LossConfig.of(name=name).model_dump()
+        assert keys.keys() - OLDER.keys() == set()
+        assert keys == {key: OLDER[key] for key in keys} | {"name": name}
+        assert shared < keys.keys()
+    assert LossConfig.of().model_dump().keys() & {"lovasz_weight", "hardest", "class_weights", "regions"} == set()
+    assert LossConfig.of(name="combined").model_dump().keys() & {"overlap", "batch_dice"} == set()
+
+
+@pytest.mark.parametrize("name", ["dice_ce", "combined"])
+def test_a_run_s_older_config_means_what_it_meant(name: str, tmp_path: Path) -> None:
+    assert loss_of(tmp_path, **OLDER | {"name": name}) == LossConfig.of(name=name)
+    assert loss_of(
+        tmp_path,
+        **OLDER,
+    ) == loss_of(tmp_path, "loss.name=dice_ce", **OLDER | {"name": "combined"})
+
+
+def test_keys_that_older_versions_did_not_look_at(tmp_path: Path) -> None:
+    assert loss_of(tmp_path, **OLDER | {"ohem_minimum": 5}) == LossConfig.of()
+    unread = OLDER | {"name": "combined", "batch_dice": False, "missed_weight": 0.3, "hardest": 0.2}
+    assert loss_of(tmp_path, **unread) == LossConfig.of(name="combined", hardest=0.2)
+    with pytest.raises(ConfigError, match="unknown key 'batch_dice'"):
+        loss_of(tmp_path, name="combined", batch_dice=False)
+    with pytest.raises(ConfigError, match="unknown key 'lovasz_weight'"):
+        loss_of(tmp_path, "loss.lovasz_weight=1", **OLDER)
+
+
+def test_a_key_of_the_other_loss_at_its_default_says_nothing(tmp_path: Path) -> None:
+    assert loss_of(tmp_path, name="combined", overlap="dice", batch_dice=True) == LossConfig.of(name="combined")
+    assert loss_of(tmp_path, lovasz_weight=0) == LossConfig.of()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"name": "combined", "overlap": "tversky"}, "combined has no such option; set loss.name to dice_ce"),
+        ({"hardest": 0.2}, "dice_ce has no such option; set loss.name to combined"),
+        ({"regions": True}, "unknown key 'regions'"),
+        ({"labels": 1}, "unknown key 'labels'"),
+        ({"missed_weight": 1.5}, "must be less than or equal to 1"),
+        ({"name": "dice", "anything": 1}, "did you mean 'dice_ce'"),
+        ({"name": "combined", "dice_weight": 0, "cross_entropy_weight": 0}, "all weights of the loss are 0"),
+    ],
+)
+def test_mistakes(keys: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loss_of(tmp_path, **keys)
+    assert message in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_weights_of_classes_are_only_of_a_loss_that_takes_them() -> None:
+    combined = LossConfig.of(name="combined", class_weights="median_frequency")
+    assert combined.weights_of_classes() == "median_frequency"
+    assert combined.unweighted().weights_of_classes() is None
+    assert "class_weights" not in combined.arguments()
+    assert LossConfig.of().unweighted() == LossConfig.of()
+    assert [name for name in LOSSES if LossConfig.of(name=name).takes("regions")] == ["dice_ce"]
+
+
+def test_a_null_is_dumped_and_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(load_config("camvid")))
+    assert load_config(file) == load_config("camvid")
+
+
+def test_the_schema_knows_the_keys_of_every_loss() -> None:
+    keys = config_schema()["$defs"]["LossConfig"]["properties"]
+    assert {"overlap", "hardest", "class_weights", "auxiliary_weight"} < keys.keys()
+    assert "regions" not in keys
+    assert keys["name"]["anyOf"][0] == {"enum": ["dice_ce", "combined"]}
+    assert "median_frequency" in keys["class_weights"]["description"]
+    assert "auxiliary head" in keys["auxiliary_weight"]["description"]
+    assert len(keys["dice_weight"]["anyOf"]) == 2
