@@ -138,6 +138,8 @@ def test_mistakes_are_named() -> None:
     mask = noise(3, CLASSES)
     with pytest.raises(ConfigError, match=r"^fill_holes: unknown target 'twoo'\n.*did you mean 'two'"):
         clean_mask(mask, CLASSES, fill_holes=["twoo"])
+    with pytest.raises(ConfigError, match=r"^fill_hole: no such cleaning step\n.*did you mean 'fill_holes'"):
+        clean_mask(mask, CLASSES, fill_hole=["two"])
     with pytest.raises(ConfigError, match="a picture has no volume"):
         clean_mask(mask[0], CLASSES, minimum_volume_ml={"one": 1.0})
 

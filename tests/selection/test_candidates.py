@@ -15,6 +15,7 @@ from medseg.inference.cleaning.clean import clean_mask
 from medseg.inference.cleaning.step import CleaningStep, thresholds
 from medseg.selection.trial import TrialCase, candidates, survey
 
+FOUR = ("keep_largest_component", "minimum_volume_ml", "minimum_total_ml", "fill_holes")
 LABELS = Labels(classes={"background": 0, "organ": 1, "lesion": 2})
 
 
@@ -40,8 +41,8 @@ def surveyed(folder: Path, mask: np.ndarray, truth: np.ndarray) -> dict:
 
 def test_what_there_is_to_do_is_in_the_unit_of_each_step(tmp_path: Path) -> None:
     found = surveyed(tmp_path, *spoilt())
-    nothing = {"minimum_volume_ml": [], "minimum_total_ml": []}
-    assert found["organ"] == nothing | {"keep_largest_component": [], "fill_holes": [1.0]}
+    assert found["organ"].keys() == CLEANING.own.keys()
+    assert [found["organ"][name] for name in FOUR] == [[], [], [], [1.0]]
     assert found["lesion"]["minimum_volume_ml"] == pytest.approx([2.0, 3.0])
     assert found["lesion"]["keep_largest_component"] == [1.0]
     assert found["lesion"]["minimum_total_ml"] == found["lesion"]["fill_holes"] == []
@@ -51,7 +52,10 @@ def test_what_there_is_to_do_is_in_the_unit_of_each_step(tmp_path: Path) -> None
 
 def test_every_step_that_could_help_is_tried_in_the_order_of_the_table(tmp_path: Path) -> None:
     surveys = [surveyed(tmp_path, *spoilt()), surveyed(tmp_path, *spoilt(empty=True))]
-    assert candidates(surveys, list(LABELS.targets)) == [
+    tried = candidates(surveys, list(LABELS.targets))
+    order = [(list(LABELS.targets).index(step.target), list(CLEANING.own).index(step.kind)) for step in tried]
+    assert order == sorted(order)
+    assert [step for step in tried if step.kind in FOUR] == [
         Step("fill_holes", "organ"),
         Step("keep_largest_component", "lesion"),
         Step("minimum_volume_ml", "lesion", 5.0),

@@ -35,7 +35,7 @@ def clean_mask(mask: np.ndarray, labels: Labels, *, voxel_ml: float | None = Non
         asked = steps.get(name, ())
         for target in labels.targets:
             if target in asked:
-                kind = CLEANING[name].load()
+                kind = CLEANING.own[name].load()
                 step = kind(asked[target]) if isinstance(asked, Mapping) else kind()
                 part = step(part, labels, target, voxel_ml or 1.0)
     cleaned = mask.copy()
@@ -51,11 +51,13 @@ def _box(mask: np.ndarray) -> tuple[slice, ...] | None:
 def _check(labels: Labels, steps: Mapping[str, Asked], voxel_ml: float | None) -> None:
     problems = []
     for name, asked in steps.items():
-        needs_volume = CLEANING.find(name).constants["NEEDS_VOLUME"]
+        if name not in CLEANING.own:
+            problems.append(Problem(name, "no such cleaning step", did_you_mean(name, CLEANING.own)))
+            continue
         for target in asked:
             if target not in labels.targets:
                 problems.append(Problem(name, f"unknown target {target!r}", did_you_mean(target, labels.targets)))
-        if asked and needs_volume and voxel_ml is None:
+        if asked and voxel_ml is None and CLEANING.own[name].constants["NEEDS_VOLUME"]:
             problems.append(Problem(name, "a picture has no volume", "leave this step out"))
     if problems:
         raise ConfigError(problems)
