@@ -15,8 +15,7 @@ ClassWeights = Balance | dict[str, Weight] | None
 
 
 class LossConfig(PartSection):
-    """dice_ce: Dice + cross-entropy, a softmax over classes or a sigmoid for every region. combined: a weighted sum of
-    cross-entropy, focal loss, Dice and Lovász-softmax over classes. Ignored voxels change neither."""
+    """Which loss, its options, and what a network's further outputs weigh. Ignored voxels change nothing."""
 
     table = LOSSES
     not_said: ClassVar[frozenset[str]] = frozenset({"regions", "labels"})  # the data say it
