@@ -237,7 +237,7 @@ def test_a_decision_of_an_older_version_is_read(strays: tuple[Path, dict], tmp_p
     folder = tmp_path / "fold_0"
     shutil.copytree(strays[0] / "fold_0", folder)
     (folder / "postprocessing.json").write_text(OLDER)
-    cleaning = read_decided(folder)[0].inference.cleaning
+    cleaning = read_decided(folder).config.inference.cleaning
     assert cleaning == {"keep_largest_component": ["organ"], "minimum_volume_ml": {"lesion": 0.005}}
 
 
