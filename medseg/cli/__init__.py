@@ -29,6 +29,7 @@ from medseg.cli.options import (
 )
 from medseg.cli.pictures import composite, score, submission
 from medseg.core.errors import ConfigError, MedsegError
+from medseg.data.cases.layouts import AUTO, LAYOUTS
 
 app = typer.Typer(
     name="medseg",
@@ -181,7 +182,9 @@ for verb in (score, submission, composite):
 @app.command()
 def check(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.", show_default=False)],
-    layout: Annotated[str, typer.Option("--layout", metavar="auto|msd|nnunet", help="How it is organised.")] = "auto",
+    layout: Annotated[
+        str, typer.Option("--layout", metavar="NAME", help=f"How it is organised: {', '.join([AUTO, *LAYOUTS.own])}.")
+    ] = "auto",
     card: Annotated[
         str | None, typer.Option("--card", metavar="NAME", help="What its labels mean; pictures need one.")
     ] = None,

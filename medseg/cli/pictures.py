@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from medseg.cli.options import Json, json_result
+from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import PartialFailure
+
+RULES = ", ".join(CONVENTIONS)
 
 
 def score(
@@ -17,8 +20,7 @@ def score(
     truth: Annotated[Path, typer.Option("--truth", metavar="DIR", help="Folder of their labels.")],
     dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="What the values mean: cityscapes, ...")],
     convention: Annotated[
-        str,
-        typer.Option("--convention", metavar="medical|voc|cityscapes|ade20k", help="Whose rules; default the card's."),
+        str, typer.Option("--convention", metavar="NAME", help=f"Whose rules: {RULES}; default the card's.")
     ] = "",
     cases: Annotated[
         Path | None, typer.Option("--cases", metavar="FILE", help="Score only the cases that this text file lists.")

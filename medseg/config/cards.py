@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medseg.config.document import read_document
+from medseg.config.names import NameIn
 from medseg.config.schema import Finding, Section
 from medseg.config.validate import validated
+from medseg.core.conventions import Convention
 from medseg.core.labels import Labels
 from medseg.core.plain import refusal
 from medseg.core.resources import resource_file
+from medseg.data.cases.layouts import LAYOUTS
 
-Convention = Literal["medical", "voc", "cityscapes", "ade20k"]
-"""Whose rules of evaluation."""
 Colour = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 
 
@@ -82,7 +83,7 @@ class Card(Section):
     """The papers to cite."""
     licence: str
     modality: str
-    layout: Literal["msd", "nnunet", "voc", "cityscapes", "ade20k", "camvid"]
+    layout: Annotated[str, NameIn(LAYOUTS)]
     """How its folder is organised, as `data.layout` of a config."""
     spatial_dims: Literal[2, 3]
     channel_names: Annotated[list[str], Field(min_length=1)]

@@ -16,10 +16,13 @@ from pydantic import Field, SerializeAsAny
 from medseg.config.augmentation import AugmentationConfig
 from medseg.config.crf import CRFConfig
 from medseg.config.loss import LossConfig
+from medseg.config.names import NameIn
 from medseg.config.network import NetworkConfig
 from medseg.config.postprocess import PostprocessConfig
 from medseg.config.section import Finding, Section
+from medseg.core.conventions import Convention
 from medseg.core.types import Axes, Count, Fraction, Positive, Range, Share, Size
+from medseg.data.cases.layouts import AUTO, LAYOUTS
 
 
 class DataConfig(Section):
@@ -29,9 +32,7 @@ class DataConfig(Section):
     """Folder of the data set, or a CSV list of cases. Required to train; often given as `--set data.root=DIR`."""
     card: str | None = None
     """Name of a card in `datasets/`; its labels, regions and channels win over the data set's own."""
-    layout: Literal[
-        "auto", "msd", "nnunet", "csv", "bids", "volumes", "voc", "cityscapes", "ade20k", "camvid", "pairs"
-    ] = "auto"
+    layout: Annotated[str, NameIn(LAYOUTS, (AUTO,))] = AUTO
     """How the data are organised: Medical Segmentation Decathlon, nnU-Net raw, a CSV list of cases, BIDS, folders of
     images and labels, a public set of pictures, any folder of pictures and masks, or found out by looking."""
     classes: dict[str, Annotated[int, Field(ge=0, le=255)]] | None = None
@@ -208,7 +209,7 @@ class InferenceConfig(PostprocessConfig):
 
 
 class EvaluationConfig(Section):
-    convention: Literal["medical", "voc", "cityscapes", "ade20k"] | None = None
+    convention: Convention | None = None
     """Whose rules: metrics per case (medical), or of one confusion matrix of all images as the benchmark's own program
     forms them. Default: the card's."""
     tolerance_mm: Positive = 1.0

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medseg.config.document import Document, Keys, dotted
+from medseg.config.names import UNKNOWN_NAME
 from medseg.config.section import PartSection, kind_of
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 
@@ -116,6 +117,8 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
         return _Fault(keys, (), f"must be a section (got {got})", SECTION)
     if first["type"] == "missing":
         return _Fault(keys, (), f"{str(keys[-1])!r} is missing", REMEDIES["missing"], missing=True)
+    if first["type"] == UNKNOWN_NAME:
+        return _Fault(keys, (), f"unknown value {got}", did_you_mean(str(first["input"]), first["ctx"]["known"]))
     if first["type"] == "literal_error":
         names = [str(name) for name in get_args(_type_at(model, keys, data))]
         return _Fault(

@@ -18,17 +18,24 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from importlib import import_module, metadata
+from functools import cache, cached_property, partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from medseg.core import types
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 
-VOCABULARY = {**vars(typing), **vars(collections.abc), **vars(types)}
-"""What an annotation of a part's signature may be written in."""
+if typing.TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+
+@cache
+def vocabulary() -> dict[str, Any]:
+    """What an annotation of a part's signature may be written in."""
+    from medseg.core import types  # needs pydantic, which who only wants the names need not wait for
+
+    return {**vars(typing), **vars(collections.abc), **vars(types)}
 
 BARE = {"ABC", "object", "nn.Module"}
 """Bases whose constructor takes nothing."""
@@ -129,14 +136,19 @@ class Table(Mapping[str, Part]):
         if name in self.own:
             return self.own[name]
         if name not in self._found:
-            for entry in metadata.entry_points(group=self.group, name=name):
+            for entry in self._entry_points().select(name=name):
                 dist = entry.dist
                 who = (dist.name, dist.version) if dist else ("unknown", "unknown")
                 self._found[name] = Part(name, entry.value, {}, *who)
         return self._found[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self.own, *(entry.name for entry in metadata.entry_points(group=self.group))]))
+        return iter(dict.fromkeys([*self.own, *(entry.name for entry in self._entry_points())]))
+
+    def _entry_points(self) -> EntryPoints:
+        from importlib import metadata  # takes as long to import as all else here
+
+        return metadata.entry_points(group=self.group)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -172,7 +184,7 @@ def signature_of(part: Callable[..., Any]) -> dict[str, Option]:
     function = part.__init__ if isinstance(part, type) else part  # type: ignore[misc]
     texts = described(inspect.getdoc(part) or "")
     try:
-        kinds = typing.get_type_hints(function, localns=VOCABULARY, include_extras=True)
+        kinds = typing.get_type_hints(function, localns=vocabulary(), include_extras=True)
     except (NameError, TypeError) as error:
         raise ConfigError(f"the signature of {part.__module__}.{part.__qualname__}: {error}") from error
     return {
@@ -197,7 +209,7 @@ def signature_in_source(path: str) -> dict[str, Option]:
     return {
         one.arg: Option(
             one.arg,
-            Any if one.annotation is None else eval(ast.unparse(one.annotation), dict(VOCABULARY)),
+            Any if one.annotation is None else eval(ast.unparse(one.annotation), dict(vocabulary())),
             inspect.Parameter.empty if default is None else ast.literal_eval(default),
             texts.get(one.arg, ""),
         )

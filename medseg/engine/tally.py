@@ -11,6 +11,7 @@ import numpy as np
 from monai.transforms import MapTransform
 
 from medseg.core.files import replace_file, replacing
+from medseg.data.cases.layouts.cityscapes import instances_beside
 from medseg.data.files.images import label_values, read_image
 from medseg.metrics.benchmarks import Benchmark, Tally
 from medseg.metrics.summary import BenchmarkTable
@@ -29,17 +30,10 @@ class TallyMaskd(MapTransform):
 
     def __call__(self, data: Mapping) -> dict:
         truth = label_values(read_image(data["label_path"], channel_axis=False), self.benchmark.labels.counts_as)[0]
-        objects = objects_path(data["label_path"]) if self.benchmark.instance_pixels else None
+        objects = instances_beside(Path(data["label_path"])) if self.benchmark.instance_pixels else None
         instances = None if objects is None else read_image(objects, channel_axis=False).array[0]
         names = (str(data["label_path"]), f"the mask of {data['case']}", str(objects))
         return {**data, "tally": self.benchmark.count(truth, np.asarray(data["pred"])[0], instances, names=names)}
-
-
-def objects_path(label: str | Path) -> Path | None:
-    """The file in which the objects of a Cityscapes label are told apart, where there is one."""
-    label = Path(label)
-    path = label.with_name(label.name.replace("_labelIds", "_instanceIds"))
-    return path if path != label and path.is_file() else None
 
 
 def mean_iou_of_cases(benchmark: Benchmark, tallies: Mapping[str, Tally]) -> dict[str, float]:

@@ -14,13 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
+from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
 from medseg.data.cases.masks import MaskPair, match_masks
 from medseg.data.files.images import Image, case_name, grid_difference, label_values, read_image
 from medseg.data.files.pictures import is_picture
 from medseg.engine.machine import count_cores
-from medseg.metrics.benchmarks import CONVENTIONS, Benchmark, Tally, from_train_ids, same_shape, unknown_values
+from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
@@ -95,8 +96,8 @@ def score(
     """
     card = load_card(dataset)
     chosen = convention or card.convention
-    if chosen not in (*CONVENTIONS, "medical"):
-        raise ConfigError(f"unknown convention {chosen!r}", did_you_mean(chosen, (*CONVENTIONS, "medical")))
+    if chosen not in CONVENTIONS:
+        raise ConfigError(f"unknown convention {chosen!r}", did_you_mean(chosen, CONVENTIONS))
     matched = match_masks(prediction, truth, card.layout, None if cases is None else read_list(cases))
     pairs, problems = matched.pairs, list(matched.problems)
     notes: tuple[str, ...] = ()

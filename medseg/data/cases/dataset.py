@@ -1,34 +1,18 @@
-"""Which cases a data set has, and what its labels mean, whatever its layout: each has a file in `data/layouts/`.
-
-Where there is a `dataset.json`, MSD and nnU-Net name labels in opposite directions (MSD: index -> name, nnU-Net: name
--> index or list of indices), and the direction is how they are told apart. Folders of pictures: `data/cases/pairs.py`.
-"""
+"""Which cases a data set has, and what its labels mean, whatever its layout (`data/cases/layouts/`, one file each)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.cases.case import CHANNEL, Case, by_name, case_of
-from medseg.data.cases.description import channels_of, labels_of, layout_of, read_description
-from medseg.data.cases.layouts.bids import find_bids, is_bids
-from medseg.data.cases.layouts.files import Found, grouped, image_files
-from medseg.data.cases.layouts.lists import is_list, read_list
-from medseg.data.cases.layouts.msd import msd_cases
-from medseg.data.cases.layouts.nnunet import nnunet_cases
-from medseg.data.cases.layouts.volumes import find_folders, find_volumes
-from medseg.data.cases.pairs import FINDERS as PICTURES
-from medseg.data.cases.pairs import find_layout as find_picture_layout
-from medseg.data.cases.pairs import find_pairs
+from medseg.data.cases.layouts import AUTO, LAYOUTS
+from medseg.data.cases.layouts.files import grouped, image_files
 from medseg.data.files.dicom import find_series
 from medseg.data.files.images import ENDINGS, case_name
-
-FINDERS: Mapping[str, Callable[[Path], Found]] = {"csv": read_list, "bids": find_bids, "volumes": find_volumes}
 
 
 @dataclass(frozen=True)
@@ -36,8 +20,8 @@ class Dataset:
     """A data set on disk: `cases` have labels, `unlabelled` have none.
 
     Args:
-        layout: "msd", "nnunet", "csv", "bids" or "volumes"; or one of `data.pairs`.
-        channels, labels: empty where the data set does not say (pictures: a card does; else `data.unnamed`).
+        layout: the name of one in `LAYOUTS`.
+        channels, labels: empty where the data set does not say (pictures: a card does; else `data/cases/unnamed.py`).
         splits: the official ones, name -> labelled cases; none where the data set does not say.
     """
 
@@ -59,13 +43,17 @@ class Dataset:
     @property
     def natural(self) -> bool:
         """A folder of pictures, in which 0 may be a class like any other."""
-        return self.layout in PICTURES
+        return bool(LAYOUTS[self.layout].load().natural)
 
 
-def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
-    """Read `dataset.json` and find the files it speaks of.
+def read_dataset(root: str | Path, layout: str = AUTO) -> Dataset:
+    """Find the cases of a data set, and what it says of them.
+
+    Args:
+        layout: the name of one in `LAYOUTS`, or auto: whichever it has.
 
     Raises:
+        ConfigError: there is no layout of that name.
         DataError: with every problem at once: missing files, contradictions in `dataset.json`, two cases of one name.
     """
     dataset, problems = find_dataset(root, layout)
@@ -74,73 +62,51 @@ def read_dataset(root: str | Path, layout: str = "auto") -> Dataset:
     return dataset
 
 
-def find_dataset(root: str | Path, layout: str = "auto") -> tuple[Dataset, list[Problem]]:
+def find_dataset(root: str | Path, layout: str = AUTO) -> tuple[Dataset, list[Problem]]:
     """As `read_dataset`, with the problems beside the cases instead of in their place: for `medseg check`.
 
     Raises:
+        ConfigError: there is no layout of that name.
         DataError: nothing is there, or nothing that any layout knows.
     """
     root = Path(root).expanduser().resolve()
-    name = find_layout(root)
+    asked = layout != AUTO and LAYOUTS.find(layout, "layout").load()().recognises(root)
+    name = layout if asked else find_layout(root)
     if name is None:
-        read_description(root, root / "dataset.json")  # raises, and says what was expected
-    if name in PICTURES:
-        return _find_pictures(root, layout, name)
-    if name == "described":
-        name, found, title = _find_described(root)
-    else:
-        found, title = FINDERS[str(name)](root), case_name(root) if root.is_file() else root.name
-    if layout not in ("auto", name):
+        raise DataError(_nothing_at(root))
+    found = LAYOUTS[name].load()().find(root)
+    if layout not in (AUTO, name):
         what = f"looks like the layout {name!r}, but {layout!r} was asked for"
-        found.problems.append(Problem(str(root), what, "set data.layout to auto"))
-    cases, unlabelled = tuple(by_name(found.cases)), tuple(by_name(found.unlabelled))
-    return Dataset(root, str(name), title, found.channels, found.labels, cases, unlabelled), found.problems
+        found.problems.append(Problem(str(root), what, f"ask for {name!r}, or for {AUTO!r}"))
+    dataset = Dataset(
+        root,
+        name,
+        found.name or root.name,
+        found.channels,
+        found.labels,
+        tuple(found.cases if found.splits else by_name(found.cases)),
+        tuple(found.unlabelled if found.splits else by_name(found.unlabelled)),
+        {split: tuple(c for c in cases if c.label is not None) for split, cases in found.splits.items()},
+    )
+    return dataset, found.problems
 
 
 def find_layout(root: Path) -> str | None:
-    """Which layout a path has ("described": one with a `dataset.json`), or None."""
-    if root.is_file():
-        return "csv" if is_list(root) else None
-    if (root / "dataset.json").is_file():
-        return "described"
-    if not root.is_dir():
-        return None
-    return "bids" if is_bids(root) else "volumes" if find_folders(root) else find_picture_layout(root)
+    """Which of medseg's own layouts a path has, the first in the table's order, or None.
+
+    Raises:
+        DataError: it has one, and what that begins with cannot be read.
+    """
+    return next((name for name, part in LAYOUTS.own.items() if part.load()().recognises(root)), None)
 
 
-def _find_described(root: Path) -> tuple[str, Found, str]:
-    """Layout, cases and name of a data set with a `dataset.json`."""
-    file = root / "dataset.json"
-    description = read_description(root, file)
-    found = Found()
-    layout = layout_of(description)
-    found.labels = labels_of(description, layout, str(file), found.problems)
-    found.channels = channels_of(description, str(file), found.problems)
-    list_cases = msd_cases if layout == "msd" else nnunet_cases
-    found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found.problems)
-    if not found.cases and not found.unlabelled and not found.problems:
-        found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
-    for name, count in Counter(case.name for case in found.cases).items():
-        if count > 1:
-            found.problems.append(
-                Problem(str(file), f"{count} cases are named {name!r}", "give each file its own name")
-            )
-    return layout, found, str(description.get("name") or root.name)
-
-
-def _find_pictures(root: Path, layout: str, found: Any) -> tuple[Dataset, list[Problem]]:
-    pairs = find_pairs(root, found)
-    if layout not in ("auto", found):
-        what = f"looks like the layout {found!r}, but {layout!r} was asked for"
-        pairs.problems.append(Problem(str(root), what, "set data.layout to auto"))
-    every = {case.first: case for cases in pairs.splits.values() for case in cases}
-    cases = tuple(case for case in every.values() if case.label is not None)
-    if not every and not pairs.problems:
-        pairs.problems.append(Problem(str(root), f"holds no case of the layout {found!r}", "check data.root"))
-    unlabelled = tuple(case for case in every.values() if case.label is None)
-    splits = {name: tuple(c for c in listed if c.label is not None) for name, listed in pairs.splits.items() if name}
-    channels = ("red", "green", "blue")
-    return Dataset(root, found, root.name, channels, Labels({}), cases, unlabelled, splits), pairs.problems
+def _nothing_at(root: Path) -> Problem:
+    """What is wrong with a path that has no layout."""
+    if not root.exists():
+        return Problem(str(root), "no such folder", "check the path")
+    expected = "".join(f"\n       {name}: {part.load().expects}" for name, part in LAYOUTS.own.items())
+    what = "has no dataset.json, nor what any other layout begins with"
+    return Problem(str(root), what, f"expected one of{expected}")
 
 
 def list_inputs(path: str | Path, channels: int) -> list[Case]:

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
+from medseg.data.cases.layouts import LAYOUTS
+from medseg.data.cases.layouts.layout import Layout
 from medseg.data.files.images import ENDINGS, case_name
 from medseg.data.files.pictures import LOSSY
 
-INSIDE = {"voc": "SegmentationClass", "cityscapes": "gtFine", "ade20k": "annotations"}
-"""Where the labels of a data set are, given its own folder."""
-CITYSCAPES = re.compile(r"(.+?_\d{6}_\d{6})(?:_.*)?")  # city, sequence, frame; the rest says what kind of file it is
 MAP = re.compile(r"_(entropy|disagreement|probability_.+)$")  # what `predict` saves beside a mask
-LABEL_IDS, INSTANCE_IDS = "_labelIds", "_instanceIds"
 
 
 @dataclass(frozen=True)
 class MaskPair:
-    """One case: its label, its prediction, and Cityscapes' instanceIds where they lie beside the label."""
+    """One case: its label, its prediction, and the file that tells its objects apart, where there is one."""
 
     case: str
     truth: Path
@@ -40,19 +38,23 @@ class Matched:
 def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[str] | None = None) -> Matched:
     """Find the prediction of every label (of every one of `cases`, if given), below two folders.
 
-    A case is named by its file, without ending; in Cityscapes by city, sequence and frame, and its labels end in
-    `_labelIds`. A case without a prediction, or with several, is a problem; so is one of `cases` without a label.
+    A case is named by its file, without ending, as far as the layout does not say otherwise (`Layout.case_of_mask`). A
+    case without a prediction, or with several, is a problem; so is one of `cases` without a label.
+
+    Args:
+        layout: that of the data set, the name of one in `LAYOUTS`.
 
     Raises:
         DataError: a folder is missing or holds no mask, or two labels have one name.
     """
-    inner = truth / INSIDE.get(layout, ".")
-    labels = find_masks(inner if inner.is_dir() else truth, layout)
-    if layout == "cityscapes":
-        labels = {case: [file for file in files if _is_label_ids(file)] for case, files in labels.items()}
-        labels = {case: files for case, files in labels.items() if files}
-        if not labels:
-            raise DataError(Problem(str(truth), "no file is named *_gtFine_labelIds.png", "give the folder gtFine/val"))
+    kind: Layout = LAYOUTS[layout].load()()
+    inner = truth / kind.labels_folder
+    every = find_masks(inner if inner.is_dir() else truth, layout)
+    labels = {case: [file for file in files if kind.is_label(case_name(file))] for case, files in every.items()}
+    labels = {case: files for case, files in labels.items() if files}
+    if not labels:
+        remedy = f"give the folder {kind.labels_folder} of the data set, or one below it"
+        raise DataError(Problem(str(truth), f"no file is named {kind.label_names}", remedy))
     if double := [_several(case, files) for case, files in labels.items() if len(files) > 1]:
         raise DataError(double)
     masks = find_masks(prediction, layout)
@@ -66,7 +68,7 @@ def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[st
         elif len(found) > 1:
             problems.append(_several(case, found))
         else:
-            pairs.append(MaskPair(case, labels[case][0], found[0], _instances(labels[case][0], layout)))
+            pairs.append(MaskPair(case, labels[case][0], found[0], kind.instances(labels[case][0])))
     if not pairs:
         some = ", ".join(sorted(masks)[:3])
         what = f"holds none of the predictions of {truth}; it has {some}, ..."
@@ -78,13 +80,14 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
     """Name of a case -> its files, in a folder and below.
 
     Maps beside their mask (`CASE_entropy`) are no masks. Of several files, those in lossless formats count, and of
-    Cityscapes' several kinds the labelIds.
+    those the layout's labels (`Layout.is_label`), if there are any.
 
     Raises:
         DataError: the folder is missing, or there is no mask in it.
     """
     if not folder.is_dir():
         raise DataError(Problem(str(folder), "no such folder", "give a folder of masks"))
+    kind: Layout = LAYOUTS[layout].load()()
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         if not file.name.lower().endswith(ENDINGS) or file.name.startswith(".") or not file.is_file():
@@ -93,30 +96,15 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
         mask = MAP.sub("", name)
         if mask != name and file.with_name(mask + file.name[len(name) :]).is_file():
             continue
-        if layout == "cityscapes":
-            if not (match := CITYSCAPES.fullmatch(name)):
-                continue
-            name = match[1]
-        found.setdefault(name, []).append(file)
+        if (case := kind.case_of_mask(name)) is not None:
+            found.setdefault(case, []).append(file)
     if not found:
-        wanted = "named <city>_<sequence>_<frame>*" if layout == "cityscapes" else f"({', '.join(ENDINGS)})"
+        wanted = kind.mask_names or f"({', '.join(ENDINGS)})"
         raise DataError(Problem(str(folder), f"no mask {wanted} in it", "give a folder of masks"))
     for name, files in found.items():
         lossless = [file for file in files if not file.name.lower().endswith(LOSSY)]
-        label_ids = [file for file in lossless if _is_label_ids(file)] if layout == "cityscapes" else []
-        found[name] = label_ids or lossless or files
+        found[name] = [file for file in lossless if kind.is_label(case_name(file))] or lossless or files
     return found
-
-
-def _is_label_ids(file: Path) -> bool:
-    return case_name(file).endswith(LABEL_IDS)
-
-
-def _instances(label: Path, layout: str) -> Path | None:
-    if layout != "cityscapes":
-        return None
-    beside = label.with_name(label.name.replace(LABEL_IDS, INSTANCE_IDS))
-    return beside if beside.is_file() else None
 
 
 def _several(case: str, files: Collection[Path]) -> Problem:

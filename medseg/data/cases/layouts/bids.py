@@ -15,7 +15,7 @@ from pathlib import Path
 from medseg.core.errors import Problem
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
-from medseg.data.cases.layouts.files import Found
+from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.formats import ENDINGS
 from medseg.data.files.images import case_name
 
@@ -25,9 +25,16 @@ WHO = ("sub", "ses")
 CHOOSE = "choose by a list: a CSV file with the columns case, patient, image_T1w, ..., label"
 
 
-def is_bids(root: Path) -> bool:
-    """Whether a folder has subjects as BIDS lays them out."""
-    return any(_raw(root))
+class BIDS(Layout):
+    """A session of a subject is a case."""
+
+    expects = "sub-01/anat/sub-01_T1w.nii.gz of BIDS, labels among its derivatives"
+
+    def recognises(self, root: Path) -> bool:
+        return any(_raw(root))
+
+    def find(self, root: Path) -> Found:
+        return find_bids(root)
 
 
 def find_bids(root: Path) -> Found:

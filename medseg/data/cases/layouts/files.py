@@ -1,32 +1,14 @@
-"""What the layouts share: what they find, files of images, channels that are files of their own."""
+"""What the layouts share: files of images, channels that are files of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.labels import Labels
 from medseg.data.cases.case import CHANNEL, Case, case_of, stem
 from medseg.data.files.images import ENDINGS
 from medseg.data.files.pictures import is_picture
-
-
-@dataclass
-class Found:
-    """What a layout finds.
-
-    Args:
-        cases: with a label; `unlabelled`: without.
-        channels, labels: empty where the data set does not say what its channels and label values mean.
-    """
-
-    cases: list[Case] = field(default_factory=list)
-    unlabelled: list[Case] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    channels: tuple[str, ...] = ()
-    labels: Labels = field(default_factory=lambda: Labels({}))
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -12,15 +12,26 @@ from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, did_you_mean
 from medseg.data.cases.case import UNSAFE_NAME, Case, case_of, is_name
-from medseg.data.cases.layouts.files import Found, existing
+from medseg.data.cases.layouts.files import existing
+from medseg.data.cases.layouts.layout import Found, Layout
+from medseg.data.files.images import case_name
 
 LISTS = (".csv", ".tsv")
 EXPECTED = "expected image (or image_NAME, one a channel), label, and perhaps case and patient"
 
 
-def is_list(path: Path) -> bool:
-    """Whether the path is that of a list."""
-    return path.name.lower().endswith(LISTS) and path.is_file()
+class CSVList(Layout):
+    """The list is the data set."""
+
+    expects = "a list of cases: a file .csv or .tsv with the columns image and label"
+
+    def recognises(self, root: Path) -> bool:
+        return root.name.lower().endswith(LISTS) and root.is_file()
+
+    def find(self, root: Path) -> Found:
+        found = read_list(root)
+        found.name = case_name(root)
+        return found
 
 
 def read_list(path: Path) -> Found:

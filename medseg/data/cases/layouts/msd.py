@@ -8,8 +8,22 @@ from typing import Any
 
 from medseg.core.errors import Problem
 from medseg.data.cases.case import Case
+from medseg.data.cases.layouts.description import find_described, is_described
 from medseg.data.cases.layouts.files import existing
+from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import case_name
+
+
+class Decathlon(Layout):
+    """`dataset.json` names labels as {"1": "tumour"}."""
+
+    expects = "dataset.json of the Medical Segmentation Decathlon, which lists the files"
+
+    def recognises(self, root: Path) -> bool:
+        return is_described(root, by_value=True)
+
+    def find(self, root: Path) -> Found:
+        return find_described(root, msd_cases)
 
 
 def msd_cases(

@@ -8,9 +8,23 @@ from typing import Any
 
 from medseg.core.errors import Problem
 from medseg.data.cases.case import CHANNEL, Case
+from medseg.data.cases.layouts.description import find_described, is_described
 from medseg.data.cases.layouts.files import existing, image_files
+from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import ENDINGS, case_name
 from medseg.data.files.pictures import is_picture
+
+
+class NNUNetRaw(Layout):
+    """`dataset.json` names labels as {"tumour": 1}, or {"tumour": [1, 2]} where they are regions."""
+
+    expects = "dataset.json of nnU-Net raw, beside imagesTr and labelsTr"
+
+    def recognises(self, root: Path) -> bool:
+        return is_described(root, by_value=False)
+
+    def find(self, root: Path) -> Found:
+        return find_described(root, nnunet_cases)
 
 
 def nnunet_cases(

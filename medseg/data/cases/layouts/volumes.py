@@ -11,11 +11,24 @@ from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.cases.case import CHANNEL, stem
-from medseg.data.cases.layouts.files import Found, grouped, image_files
-from medseg.data.cases.pairs import IMAGES, LABELS, SUFFIXES
+from medseg.data.cases.layouts.files import grouped, image_files
+from medseg.data.cases.layouts.layout import Found, Layout
+from medseg.data.cases.layouts.pictures import IMAGES, LABELS, SUFFIXES
 from medseg.data.files.dicom import is_series
 from medseg.data.files.images import case_name
 from medseg.data.files.pictures import is_picture
+
+
+class Volumes(Layout):
+    """Images and labels of one name."""
+
+    expects = "volumes in images/ and labels of their names in labels/"
+
+    def recognises(self, root: Path) -> bool:
+        return find_folders(root) is not None
+
+    def find(self, root: Path) -> Found:
+        return find_volumes(root)
 
 
 def find_folders(root: Path) -> tuple[Path, Path] | None:

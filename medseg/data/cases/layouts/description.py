@@ -1,38 +1,64 @@
-"""`dataset.json` of a Medical Segmentation Decathlon or nnU-Net raw data set: layout, channels, labels."""
+"""`dataset.json` of a Medical Segmentation Decathlon or nnU-Net raw data set: channels, labels."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
+from medseg.data.cases.layouts.layout import Found
+
+FILE = "dataset.json"
+CaseLister = Callable[[Path, Mapping[str, Any], int, list[Problem]], tuple[list[Case], list[Case]]]
+"""(root, description, number of channels, problems to add to) -> (labelled, unlabelled)."""
 
 
-def read_description(root: Path, file: Path) -> dict[str, Any]:
-    """The file as plain data; raises DataError if there is none, or it has no labels."""
-    if not root.is_dir():
-        raise DataError(Problem(str(root), "no such folder", "check data.root"))
+def find_described(root: Path, list_cases: CaseLister) -> Found:
+    """What a data set with a `dataset.json` holds."""
+    file = root / FILE
+    description = read_description(file)
+    found = Found(name=str(description.get("name") or ""))
+    found.labels = labels_of(description, str(file), found.problems)
+    found.channels = channels_of(description, str(file), found.problems)
+    found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found.problems)
+    if not found.cases and not found.unlabelled and not found.problems:
+        found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
+    for name, count in Counter(case.name for case in found.cases).items():
+        if count > 1:
+            what = f"{count} cases are named {name!r}"
+            found.problems.append(Problem(str(file), what, "give each file its own name"))
+    return found
+
+
+def is_described(root: Path, *, by_value: bool) -> bool:
+    """Whether a folder has a `dataset.json` that names labels in this direction, see `names_by_value`.
+
+    Raises:
+        DataError: it has one that cannot be read.
+    """
+    file = root / FILE
+    return file.is_file() and names_by_value(read_description(file)) == by_value
+
+
+def read_description(file: Path) -> dict[str, Any]:
+    """The file as plain data; raises DataError if it is damaged, or has no labels."""
     try:
         description = json.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        remedy = (
-            "data.root is the folder of a Medical Segmentation Decathlon or nnU-Net raw data set, or of pictures with"
-        )
-        remedy += " masks (images/ and labels/, or the layout of VOC, Cityscapes, ADE20K or CamVid)"
-        raise DataError(Problem(str(root), "has no dataset.json", remedy)) from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(Problem(str(file), f"is not JSON: {error}")) from None
     if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
         raise DataError(Problem(str(file), 'has no "labels"', 'expected {"labels": {"0": "background", ...}, ...}'))
     return description
 
 
-def layout_of(description: Mapping[str, Any]) -> str:
-    """ "msd" (index -> name) or "nnunet" (name -> index or indices), by the direction in which labels are named."""
-    return "msd" if all(str(key).isdigit() for key in description["labels"]) else "nnunet"
+def names_by_value(description: Mapping[str, Any]) -> bool:
+    """Whether labels are named value -> name (MSD), or name -> value or values (nnU-Net): so the two are told apart."""
+    return all(str(key).isdigit() for key in description["labels"])
 
 
 def channels_of(description: Mapping[str, Any], file: str, problems: list[Problem]) -> tuple[str, ...]:
@@ -45,7 +71,7 @@ def channels_of(description: Mapping[str, Any], file: str, problems: list[Proble
     return tuple(str(channels[str(i)]) for i in range(len(channels)))
 
 
-def labels_of(description: Mapping[str, Any], layout: str, file: str, problems: list[Problem]) -> Labels:
+def labels_of(description: Mapping[str, Any], file: str, problems: list[Problem]) -> Labels:
     """What the labels mean; what is wrong is added to `problems`."""
 
     def complain(what: str, remedy: str = "") -> None:
@@ -53,7 +79,7 @@ def labels_of(description: Mapping[str, Any], layout: str, file: str, problems: 
 
     named: dict[str, tuple[int, ...]] = {}
     for key, entry in description["labels"].items():
-        name, values = (entry, key) if layout == "msd" else (key, entry)
+        name, values = (entry, key) if names_by_value(description) else (key, entry)
         try:
             numbers = tuple(int(value) for value in (values if isinstance(values, list) else [values]))
         except (TypeError, ValueError):
