@@ -86,8 +86,7 @@ def model_card(config: Config, facts: DataFacts, root: str, parameters: int | No
         parameters: of the network; default: they are counted.
     """
     labels = facts.labels
-    values = labels.region_values or tuple(labels.classes[name] for name in labels.targets)
-    masks = dict(zip(values, labels.targets, strict=True))
+    masks = {value: name for name, value in labels.mask_values.items()}
     if labels.background is not None:
         masks = {labels.background: "background"} | masks
     component = network(config, len(facts.channels), len(labels.channels))

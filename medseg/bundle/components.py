@@ -63,23 +63,14 @@ def target(component: Callable, **arguments: Any) -> Component:
 
 def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     labels = facts.labels
+    left_out = ["merged"] * (not labels.merged) + ["colours"] * (not facts.pictures)
     return {
         "imports": ["$import medseg.engine.device as hardware"],
         "bundle_root": bundle_root,
         "dataset_dir": config.data.root or "data",
         "seed": config.seed,
         "device": target(hardware.choose_device, name=config.training.device),
-        "labels": target(
-            Labels,
-            classes=dict(labels.classes),
-            regions={name: list(values) for name, values in labels.regions.items()},
-            region_values=list(labels.region_values),
-            ignore_index=labels.ignore_index,
-            also_ignored=list(labels.also_ignored),
-            background=labels.background,
-            **({"merged": {name: list(values) for name, values in labels.merged.items()}} if labels.merged else {}),
-            **({"colours": {name: list(rgb) for name, rgb in labels.colours.items()}} if facts.pictures else {}),
-        ),
+        "labels": target(Labels, **{key: value for key, value in labels.to_plain().items() if key not in left_out}),
         "network_def": network(config, len(facts.channels), len(labels.channels)),
     }
 

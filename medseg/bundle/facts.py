@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.config.cards import load_card
 from medseg.config.coding import recode
 from medseg.config.schema import Config
-from medseg.core.errors import ConfigError, Problem
+from medseg.core.errors import ConfigError, Problem, below
 from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import channel_names
@@ -38,19 +38,15 @@ class DataFacts:
 
     def to_json(self) -> str:
         """As the run folder keeps it, so that a prediction needs no training data."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(asdict(self) | {"labels": self.labels.to_plain()}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> DataFacts:
         """The inverse of `to_json`."""
         content = json.loads(text)
-        labels = content.pop("labels")
-        for name in ("regions", "colours", "merged"):
-            labels[name] = {key: tuple(values) for key, values in labels.get(name, {}).items()}
-        for name in ("region_values", "also_ignored"):
-            labels[name] = tuple(labels.get(name, ()))
+        labels = Labels.from_plain(content.pop("labels"))
         content["channels"], content["references"] = tuple(content["channels"]), tuple(content["references"])
-        return cls(labels=Labels(**labels), **content)
+        return cls(labels=labels, **content)
 
 
 def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
@@ -95,7 +91,8 @@ def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
         if data.ignore_index in labels.values:
             what = f"{data.ignore_index} is the value of a class, and data.merge says what that counts as"
             raise ConfigError(Problem("data.ignore_index", what, "choose one of the two"))
-        labels = merge_classes(labels, data.merge)
+        with below("data"):
+            labels = merge_classes(labels, data.merge)
     if data.regions is not None and data.region_values is not None:
         regions = {name: tuple(values) for name, values in data.regions.items()}
         labels = replace(labels, regions=regions, region_values=tuple(data.region_values))
@@ -158,7 +155,8 @@ def _check_names(config: Config, labels: Labels) -> None:
         if unknown:
             known = ", ".join(f"{value} {label}" for label, value in labels.classes.items())
             problems.append(Problem(f"data.regions.{name}", f"the labels have no value {unknown}", f"known: {known}"))
-    for (name, values), value in zip(labels.regions.items(), labels.region_values, strict=True):
+    for name, value in labels.mask_values.items() if labels.regions else ():
+        values = labels.regions[name]
         inner = [other for other in labels.regions.values() if set(other) < set(values)]
         alone = sorted(set(values).difference(*inner))
         if alone and value not in alone:  # a mask would say something else than the label files

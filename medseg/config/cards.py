@@ -130,18 +130,16 @@ class Card(Section):
         """What the integers of its label files mean."""
         evaluated = {name: entry for name, entry in self.classes.items() if entry.evaluated}
         coloured: dict[str, ClassCard | RegionCard] = {**evaluated, **self.regions}
-        return Labels(
-            classes={name: entry.value for name, entry in evaluated.items()},
-            regions={name: tuple(region.values) for name, region in self.regions.items()},
-            region_values=tuple(region.mask_value for region in self.regions.values()),
-            ignore_index=self.ignore_index,
-            also_ignored=tuple(entry.value for entry in self.classes.values() if not entry.evaluated),
-            background=0 if self.convention == "medical" else None,
-            colours={
-                name: (entry.colour[0], entry.colour[1], entry.colour[2])
-                for name, entry in coloured.items()
-                if entry.colour
-            },
+        return Labels.from_plain(
+            {
+                "classes": {name: entry.value for name, entry in evaluated.items()},
+                "regions": {name: region.values for name, region in self.regions.items()},
+                "region_values": [region.mask_value for region in self.regions.values()],
+                "ignore_index": self.ignore_index,
+                "also_ignored": [entry.value for entry in self.classes.values() if not entry.evaluated],
+                "background": 0 if self.convention == "medical" else None,
+                "colours": {name: entry.colour for name, entry in coloured.items() if entry.colour},
+            }
         )
 
 

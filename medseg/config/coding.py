@@ -27,7 +27,7 @@ def recode(labels: Labels, coding: str | Mapping[str, int]) -> dict[int, int]:
     """
     if coding == "own":
         return {}
-    own = dict(zip(labels.regions, labels.region_values, strict=True)) if labels.regions else _values(labels)
+    own = labels.mask_values
     if coding == "brats":
         coding = _brats(labels, own)
     elif isinstance(coding, str):
@@ -70,7 +70,3 @@ def _typed(text: str) -> dict[str, int]:
         remedy = f"expected {WAYS}; on the command line own, brats or TARGET=VALUE,TARGET=VALUE"
         raise ConfigError(Problem("inference.coding", f"unknown coding {text!r}", remedy))
     return {name.strip(): int(value) for name, _, value in pairs}
-
-
-def _values(labels: Labels) -> dict[str, int]:
-    return {name: values[0] for name, values in labels.targets.items()}

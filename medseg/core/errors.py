@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -86,6 +86,18 @@ def listed(names: Sequence[str], shown: int = 5) -> str:
     """The first of many names, and how many more there are."""
     more = f", and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+@contextmanager
+def below(key: str) -> Iterator[None]:
+    """Inside it the problems of a user's mistake are those of a section of the config: `merge` is `data.merge`.
+
+    For the layer that takes arguments out of a config, since those that take them know of none.
+    """
+    try:
+        yield
+    except MedsegError as error:
+        raise type(error)([replace(one, where=f"{key}.{one.where}") for one in error.problems]) from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

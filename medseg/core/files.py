@@ -9,15 +9,22 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A file beside `path` to write to, which takes its place at the end, or vanishes if anything fails.
 
     Its name ends as that of `path`, since some writers go by the ending.
+
+    Args:
+        durable: wait until the disk has it, before it takes the place of the old one: a machine that loses its power
+            finds one of the two.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
         yield writing
+        if durable:
+            with writing.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(writing, path)
     except BaseException:
         writing.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ unions of classes and may overlap (one sigmoid each), as whole tumour / tumour c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
 from medseg.core.plain import refusal
@@ -23,11 +24,11 @@ class Labels:
         region_values: for each region, in order, the value written into a mask; later ones overwrite earlier ones
             (nnU-Net's `regions_class_order`).
         ignore_index: value of voxels that count nowhere (neither in a loss nor in a metric), or None.
-        colours: name of a class or region -> (red, green, blue), 0 to 255.
         also_ignored: further values that count nowhere (Cityscapes has 15 labels that are not evaluated).
         background: value of the class that is not scored; None where every class is (a natural image has no such class,
             and VOC scores its background like any other).
         merged: name of a class -> further values of the label file that count as it.
+        colours: name of a class or region -> (red, green, blue), 0 to 255.
 
     Raises:
         DataError: a name would be code in a MONAI bundle (a `dataset.json` comes from anywhere).
@@ -37,15 +38,48 @@ class Labels:
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     region_values: tuple[int, ...] = ()
     ignore_index: int | None = None
-    colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     also_ignored: tuple[int, ...] = ()
     background: int | None = 0
     merged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         reasons = [reason for name in (*self.classes, *self.regions, *self.merged) if (reason := refusal(name))]
         if reasons:
             raise DataError([Problem("label names", reason, "rename the label") for reason in reasons])
+
+    def to_plain(self) -> dict[str, Any]:
+        """As dicts, lists, numbers and None, for JSON and YAML; the keys are the arguments."""
+        return {
+            "classes": dict(self.classes),
+            "regions": {name: list(values) for name, values in self.regions.items()},
+            "region_values": list(self.region_values),
+            "ignore_index": self.ignore_index,
+            "also_ignored": list(self.also_ignored),
+            "background": self.background,
+            "merged": {name: list(values) for name, values in self.merged.items()},
+            "colours": {name: list(colour) for name, colour in self.colours.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> Labels:
+        """The inverse of `to_plain`. What an older version did not write has its default.
+
+        Raises:
+            DataError: the content has no classes, or a key that means nothing here.
+        """
+        if unknown := sorted(set(content) - {one.name for one in fields(cls)}):
+            what = f"have the unknown {'key' if len(unknown) == 1 else 'keys'} {', '.join(unknown)}"
+            raise DataError(Problem("the labels", what, "written by a newer medseg? Then update this one"))
+        if "classes" not in content:
+            raise DataError(Problem("the labels", "have no classes", "expected {'classes': {name: value, ...}, ...}"))
+        tuples = {
+            name: {key: tuple(values) for key, values in content[name].items()}
+            for name in ("regions", "merged", "colours")
+            if name in content
+        }
+        lists = {name: tuple(content[name]) for name in ("region_values", "also_ignored") if name in content}
+        return cls(**{**content, **tuples, **lists})
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -68,6 +102,13 @@ class Labels:
         if self.regions:
             return dict(self.regions)
         return {name: (value,) for name, value in self.classes.items() if value != self.background}
+
+    @property
+    def mask_values(self) -> dict[str, int]:
+        """Target -> the value that it paints into a mask, in the order of painting: later ones lie on top."""
+        if self.regions:
+            return dict(zip(self.regions, self.region_values, strict=True))
+        return {name: values[0] for name, values in self.targets.items()}
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -94,7 +135,7 @@ def merge_classes(labels: Labels, groups: Mapping[str, Sequence[str]]) -> Labels
     owner: dict[str, str] = {}
     for name, members in groups.items():
         for member in members:
-            key = f"data.merge.{name}"
+            key = f"merge.{name}"
             if member != REST and member not in labels.classes:
                 problems.append(Problem(key, f"no class {member!r}", did_you_mean(member, [*labels.classes, REST])))
             elif member in owner:
@@ -104,11 +145,11 @@ def merge_classes(labels: Labels, groups: Mapping[str, Sequence[str]]) -> Labels
     if not problems and left and REST not in owner:
         some = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
         remedy = f"name them too, or give one class [{REST}]: all that is left"
-        problems.append(Problem("data.merge", f"leaves out {some}", remedy))
+        problems.append(Problem("merge", f"leaves out {some}", remedy))
     elif not problems and not left and REST in owner and REST not in labels.classes:
-        problems.append(Problem(f"data.merge.{owner[REST]}", f"nothing is left for {REST!r}", "leave it out"))
+        problems.append(Problem(f"merge.{owner[REST]}", f"nothing is left for {REST!r}", "leave it out"))
     elif not problems and len(groups) == 1:
-        problems.append(Problem("data.merge", "makes one class of all", "name two classes or more"))
+        problems.append(Problem("merge", "makes one class of all", "name two classes or more"))
     if problems:
         raise ConfigError(problems)
     values: dict[str, list[int]] = {}

@@ -20,10 +20,10 @@ from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import replacing
+from medseg.core.files import replace_file, replacing
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
-from medseg.data.files.images import label_values, read_image, write_mask
+from medseg.data.files.images import label_values, read_image, voxel_ml, write_mask
 from medseg.data.files.pictures import is_picture
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
@@ -91,8 +91,7 @@ class CleanMaskd(MapTransform):
 
     def __call__(self, data: Mapping) -> dict:
         mask, affine = np.asarray(data["pred"])[0], torch.as_tensor(data["native_affine"]).cpu()
-        voxel_ml = float(torch.linalg.det(affine[:3, :3].double()).abs()) / 1000 if mask.ndim == 3 else None
-        cleaned = clean_mask(mask, self.labels, voxel_ml=voxel_ml, **self.steps)
+        cleaned = clean_mask(mask, self.labels, voxel_ml=voxel_ml(affine.numpy(), mask.ndim), **self.steps)
         done = {**self.steps, "changed_voxels": int((cleaned != mask).sum())}
         return {**data, "pred": MetaTensor(torch.from_numpy(cleaned[None]), affine=affine), "postprocessing": done}
 
@@ -100,7 +99,8 @@ class CleanMaskd(MapTransform):
 class SaveMaskd(MapTransform):
     """Write the mask `pred` (1, *native_spatial) on the grid of its image, with volumes in a JSON sidecar.
 
-    A picture's mask is a PNG in the labels' colours, with the classes' shares of the pixels beside it.
+    A picture's mask is a PNG in the labels' colours. Beside it, and beside the mask of any other two-dimensional image,
+    are the classes' shares of the pixels.
 
     Args:
         output_dir: folder of the masks, made if missing.
@@ -125,14 +125,14 @@ class SaveMaskd(MapTransform):
         self.output_dir.mkdir(parents=True, exist_ok=True)
         path = mask_path(self.output_dir, data["case"], image)
         counts = {name: float(np.isin(mask, values).sum()) for name, values in self.labels.targets.items()}
-        if is_picture(image):  # no place in a patient: no volume
+        ml = None if is_picture(image) else voxel_ml(np.asarray(data["native_affine"]), mask.ndim)
+        if ml is None:  # no place in a patient, or a single plane of one
             amounts = {"share": {name: round(count / max(mask.size, 1), 6) for name, count in counts.items() if count}}
         else:
-            voxel_ml = abs(np.linalg.det(np.asarray(data["native_affine"])[:3, :3])) / 1000
-            amounts = {"volume_ml": {name: round(count * voxel_ml, 4) for name, count in counts.items()}}
+            amounts = {"volume_ml": {name: round(count * ml, 4) for name, count in counts.items()}}
         steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
         sidecar = {"case": data["case"], "model": self.model, **steps, **amounts}
-        path.with_name(f"{data['case']}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
+        replace_file(path.with_name(f"{data['case']}.json"), json.dumps(sidecar, indent=2) + "\n")
         written = _with_values(mask, self.recode) if self.recode else mask
         write_mask(path, written, like=image, labels=recoded(self.labels, self.recode))
         return dict(data)

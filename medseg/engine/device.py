@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 
-from medseg.core.errors import ConfigError
+from medseg.core.errors import ConfigError, Problem
 from medseg.engine.memory import keep_freed_memory
 
 Result = TypeVar("Result")
@@ -29,7 +29,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"training.device: {name} asked for, but PyTorch sees no GPU here", "use auto or cpu")
+        what = f"{name} asked for, but PyTorch sees no GPU here"
+        raise ConfigError(Problem("device", what, "use auto or cpu"))
     device = torch.device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -40,9 +41,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the hardware computes in it, float16 on older GPUs, else float32."""
     if name != "auto":
         if name == "float16" and device.type == "cpu":
-            raise ConfigError(
-                "training.precision: float16 has no loss scaling on a CPU", "use auto, bfloat16 or float32"
-            )
+            what = "float16 has no loss scaling on a CPU"
+            raise ConfigError(Problem("precision", what, "use auto, bfloat16 or float32"))
         return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -19,7 +19,7 @@ from medseg.data.cases.case import Case, as_cases
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
 
-LESS_AT_ONCE = "lower inference.window_batch, end what else uses the GPU, or set training.device to cpu"
+LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the GPU; or compute on the device cpu"
 
 logger = logging.getLogger(__name__)
 

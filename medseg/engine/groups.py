@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from medseg.core.errors import ConfigError
+from medseg.core.errors import ConfigError, Problem
 
 
 def parameter_groups(network: nn.Module, learning_rate: float, encoder_factor: float) -> list[dict[str, Any]]:
@@ -17,8 +17,8 @@ def parameter_groups(network: nn.Module, learning_rate: float, encoder_factor: f
     """
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, nn.Module):
-        what = f"training.optimizer.encoder_factor: {type(network).__name__} has no encoder apart from its decoder"
-        raise ConfigError(what, "set it to 1, or choose a network with an encoder")
+        what = f"is {encoder_factor:g}, but {type(network).__name__} has no encoder apart from its decoder"
+        raise ConfigError(Problem("encoder_factor", what, "set it to 1, or choose a network with an encoder"))
     encoders = list(encoder.parameters())
     inside = {id(parameter) for parameter in encoders}
     rest = [parameter for parameter in network.parameters() if id(parameter) not in inside]

@@ -7,7 +7,6 @@ their place, flushed and renamed, and hold only tensors and plain types (they lo
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medseg.core.errors import RunError
+from medseg.core.files import replacing
 from medseg.engine.device import rank
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
@@ -24,13 +24,8 @@ CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
 
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save` so that a reader (or a crash) finds the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with replacing(path, durable=True) as writing, writing.open("wb") as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def load_safely(path: Path, device: torch.device | str = "cpu") -> Any:

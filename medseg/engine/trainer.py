@@ -22,7 +22,7 @@ from medseg.engine.device import autocast, choose_precision, memory_format, to_d
 from medseg.engine.memory import enough_memory
 
 SMALLER_STEPS = (
-    "make training.batch_size or training.patch_size smaller, as `medseg plan --memory-gib` does; "
+    "make batch_size or patch_size smaller, as `medseg plan --memory-gib` does; "
     "or end what else uses the GPU (nvidia-smi lists it)"
 )
 
@@ -130,7 +130,7 @@ class SegmentationTrainer(Trainer):
         if not torch.isfinite(self._loss_sum):
             raise RunError(
                 f"training diverged: the mean loss of epoch {self.state.epoch} is {loss}",
-                "lower training.optimizer.learning_rate, set training.gradient_clip, or training.precision=float32; "
+                "lower learning_rate, set gradient_clip, or compute in the precision float32; "
                 "the checkpoint of the last good epoch is kept",
             )
         self.state.metrics["loss"] = loss

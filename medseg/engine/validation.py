@@ -40,7 +40,7 @@ class ValidationDice(Metric):
             if self.labels.regions:
                 mask = predicted[channel] & valid
             else:
-                mask = (predicted == self.labels.values.index(values[0])) & valid
+                mask = (predicted == self.labels.values.index(self.labels.mask_values[name])) & valid
             truth = torch.isin(label[0], torch.tensor(values, device=label.device, dtype=label.dtype)) & valid
             both, total = (mask & truth).sum(), mask.sum() + truth.sum()
             if total:

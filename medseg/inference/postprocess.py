@@ -23,7 +23,7 @@ MIB = 2**20
 
 def mask_dtype(labels: Labels) -> torch.dtype:
     """The smallest of uint8, int16 and int32 that holds every value a mask can have."""
-    values = labels.region_values if labels.regions else labels.values
+    values = labels.mask_values.values() if labels.regions else labels.values
     smallest, largest = min(0, *values), max(0, *values)
     if smallest >= 0 and largest <= 255:
         return torch.uint8
@@ -46,7 +46,7 @@ def logits_to_mask(logits: Tensor, labels: Labels) -> Tensor:
             torch.maximum(highest, channel, out=highest)
         return mask
     mask = torch.zeros(logits.shape[1:], dtype=dtype, device=logits.device)
-    for region, value in zip(logits, labels.region_values, strict=True):
+    for region, value in zip(logits, labels.mask_values.values(), strict=True):
         mask[region > 0] = value
     return mask
 

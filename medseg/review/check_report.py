@@ -13,6 +13,7 @@ import numpy as np
 from medseg.core.errors import Problem
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, counted
+from medseg.data.files.images import voxel_ml
 
 SHOWN_GROUPS, SHOWN_DETAILS, SHOWN_CASES = 8, 2, 6  # one screen; --json has everything
 
@@ -57,7 +58,8 @@ class CheckReport:
         rows = []
         for name, values in counted(self.dataset.labels).items():
             found = [case for case in self.cases if case.voxels and case.voxels[name]]
-            volumes = [case.voxels[name] * np.prod(case.spacing_mm) / 1000 for case in found if case.voxels]
+            sizes = [(case.voxels, voxel_ml(case.spacing_mm, len(case.shape))) for case in found]
+            volumes = [voxels[name] * ml for voxels, ml in sizes if voxels and ml is not None]
             parts = [case.components[name] for case in found if case.components]
             rows.append(
                 {

@@ -45,14 +45,14 @@ def test_rest_is_all_that_is_named_nowhere_else() -> None:
 @pytest.mark.parametrize(
     ("merge", "message"),
     [
-        ({"background": ["rest"], "person": ["persn"]}, "data.merge.person: no class 'persn'\n.*'person'"),
-        ({"a": ["cat", "dog"], "b": ["dog", "rest"]}, "data.merge.b: 'dog' is in 'a' as well"),
-        ({"a": ["cat", "cat"], "b": ["rest"]}, "data.merge.a: 'cat' is in 'a' as well"),
-        ({"a": ["rest"], "b": ["rest"]}, "data.merge.b: 'rest' is in 'a' as well"),
-        ({"a": ["cat"], "b": ["dog"]}, r"data.merge: leaves out background, person\n.*\[rest\]"),
-        ({}, "data.merge: leaves out background, cat, dog, person"),
-        ({"a": ["cat", "dog"], "b": ["person", "background"], "c": ["rest"]}, "data.merge.c: nothing is left for"),
-        ({"a": ["rest"]}, "data.merge: makes one class of all"),
+        ({"background": ["rest"], "person": ["persn"]}, "merge.person: no class 'persn'\n.*'person'"),
+        ({"a": ["cat", "dog"], "b": ["dog", "rest"]}, "merge.b: 'dog' is in 'a' as well"),
+        ({"a": ["cat", "cat"], "b": ["rest"]}, "merge.a: 'cat' is in 'a' as well"),
+        ({"a": ["rest"], "b": ["rest"]}, "merge.b: 'rest' is in 'a' as well"),
+        ({"a": ["cat"], "b": ["dog"]}, r"merge: leaves out background, person\n.*\[rest\]"),
+        ({}, "merge: leaves out background, cat, dog, person"),
+        ({"a": ["cat", "dog"], "b": ["person", "background"], "c": ["rest"]}, "merge.c: nothing is left for"),
+        ({"a": ["rest"]}, "merge: makes one class of all"),
     ],
 )
 def test_what_does_not_say_one_class_for_each_is_refused(merge: dict[str, list[str]], message: str) -> None:
@@ -63,13 +63,20 @@ def test_what_does_not_say_one_class_for_each_is_refused(merge: dict[str, list[s
 def test_every_mistake_at_once_and_no_code() -> None:
     with pytest.raises(ConfigError) as caught:
         merge_classes(LABELS, {"a": ["cats"], "b": ["dog", "birds"], "c": ["dog"]})
-    assert [problem.where for problem in caught.value.problems] == ["data.merge.a", "data.merge.b", "data.merge.c"]
+    assert [problem.where for problem in caught.value.problems] == ["merge.a", "merge.b", "merge.c"]
     with pytest.raises(DataError, match="a config is data, not code"):
         merge_classes(LABELS, {"$import os": ["cat"], "b": ["rest"]})
 
 
 def portrait(*overrides: str) -> DataFacts:
     return describe_data(load_config("voc_portrait", overrides))
+
+
+def test_the_key_of_the_config_is_added_where_it_was_read() -> None:
+    with pytest.raises(ConfigError) as caught:
+        portrait("data.merge={a: [cats], b: [persn, rest]}")
+    assert [problem.where for problem in caught.value.problems] == ["data.merge.a", "data.merge.b"]
+    assert str(caught.value).startswith("data.merge.a: no class 'cats'")
 
 
 def test_facts_of_merged_classes_are_what_was_saved(tmp_path: Path) -> None:

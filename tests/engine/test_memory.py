@@ -65,7 +65,7 @@ def test_a_step_that_does_not_fit_says_what_to_make_smaller(tiny_msd, tmp_path: 
     assert caught.value.exit_code == 2
     message = str(caught.value)
     assert "79.18 GiB of which 11.50 GiB is free" in message
-    assert "training.batch_size" in message
+    assert "make batch_size or patch_size smaller" in message
     assert "PYTORCH_CUDA_ALLOC_CONF" not in message
 
 
@@ -96,12 +96,12 @@ def check_one_failed(run: Path, images: Path, output: Path) -> None:
     with pytest.raises(PartialFailure):
         predict(run, input=images, output=output)
     [failed] = csv.DictReader((output / "failed.csv").open())
-    assert "inference.window_batch" in failed["reason"]
+    assert "lower window_batch" in failed["reason"]
     assert "PYTORCH_CUDA_ALLOC_CONF" not in failed["reason"]
     assert len(list(output.glob("*.nii.gz"))) == 3
 
 
 def test_a_validation_that_does_not_fit_ends_the_training(tiny_msd, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(SegmentationEvaluator, "predict", fill_the_gpu)
-    with pytest.raises(OutOfMemory, match=r"inference\.window_batch"):
+    with pytest.raises(OutOfMemory, match="lower window_batch"):
         train(tiny_config(tiny_msd(cases=4)), run=tmp_path / "run")

@@ -54,6 +54,20 @@ class Image:
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0))
 
 
+def voxel_ml(grid: np.ndarray | Sequence[float], dims: int) -> float | None:
+    """Volume of a voxel in millilitres; None where there is none: in two dimensions, or on a grid that is not finite.
+
+    Args:
+        grid: affine (4, 4) in millimetres, or the spacing of each axis in millimetres.
+        dims: spatial dimensions.
+    """
+    if dims != 3:
+        return None
+    numbers = np.asarray(grid, dtype=np.float64)
+    axes = numbers[:3, :3] if numbers.ndim == 2 else np.diag(numbers)
+    return abs(float(np.linalg.det(axes))) / 1000 if np.isfinite(axes).all() else None
+
+
 def is_nifti(path: str | Path) -> bool:
     """Whether the file name says NIfTI."""
     return str(path).lower().endswith(NIFTI)

@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from PIL import ImageColor, ImageOps
 
 from medseg.core.errors import ConfigError, DataError, Problem
+from medseg.core.files import replacing
 from medseg.data.files.pictures import PICTURES
 
 FAST = 1  # zlib's fastest: frames are many, and their files a little larger
@@ -59,12 +60,8 @@ def _as_rgb(picture: Any, path: Path) -> Any:
 
 def write_frame(path: Path, frame: np.ndarray) -> None:
     """`(rows, columns, 3)` uint8 as PNG, pixels only; the place of an earlier file is taken when all is written."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        Pillow.fromarray(frame).save(part, format="PNG", compress_level=FAST)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as writing:
+        Pillow.fromarray(frame).save(writing, format="PNG", compress_level=FAST)
 
 
 def read_background(what: str) -> np.ndarray:

@@ -12,7 +12,17 @@ from medseg.core.files import replacing
 from medseg.core.labels import Labels
 from medseg.data.files.dicom import read_series
 from medseg.data.files.formats import ENDINGS as MEDICAL
-from medseg.data.files.formats import ITK, NIFTI, Image, is_nifti, read_itk, read_nifti, write_itk, write_nifti
+from medseg.data.files.formats import (
+    ITK,
+    NIFTI,
+    Image,
+    is_nifti,
+    read_itk,
+    read_nifti,
+    voxel_ml,
+    write_itk,
+    write_nifti,
+)
 from medseg.data.files.pictures import (
     PICTURES,
     TIFF,
@@ -31,6 +41,7 @@ __all__ = [
     "is_nifti",
     "label_values",
     "read_image",
+    "voxel_ml",
     "write_map",
     "write_mask",
 ]

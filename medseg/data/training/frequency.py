@@ -42,7 +42,7 @@ def median_frequency_weights(counts: np.ndarray, exponent: float = 1.0) -> list[
     frequency = counts.sum(axis=0) / np.maximum(around, 1)
     there = frequency > 0
     if not there.any():
-        raise DataError("no training label holds any class", "check data.card and the masks")
+        raise DataError("no training label holds any class", "are the classes those of these masks?")
     weights = np.ones(len(frequency))
     weights[there] = (np.median(frequency[there]) / frequency[there]) ** exponent
     return [float(weight) for weight in weights]

@@ -142,7 +142,7 @@ class LoadCased(MapTransform):
             raise DataError(Problem(str(image.path), what, "the channels must be those the network was trained on"))
         if self.keep_bytes and array.dtype != np.uint8:
             what = f"image of type {array.dtype}, expected 8 bits a channel"
-            raise DataError(Problem(str(image.path), what, "set preprocessing.normalization to zscore"))
+            raise DataError(Problem(str(image.path), what, "normalise them by zscore, which takes numbers of any type"))
         array = np.ascontiguousarray(array, dtype=np.uint8 if self.keep_bytes else np.float32)
         if not np.isfinite(array).all():
             count = int(array.size - np.isfinite(array).sum())
@@ -171,7 +171,9 @@ class LoadCased(MapTransform):
         if self.spatial_dims == 3:
             return image.array[..., None], image.affine  # one slice is a volume of depth one
         what = f"image of shape {image.shape}, expected two dimensions"
-        raise DataError(Problem(str(image.path), what, "set network.spatial_dims to 3, or cut the volume into slices"))
+        raise DataError(
+            Problem(str(image.path), what, "take a network of 3 spatial dimensions, or cut the volume into slices")
+        )
 
 
 class CropToForegroundd(MapTransform):
@@ -283,9 +285,7 @@ def known_values(label: np.ndarray, known: Sequence[int], path: object) -> None:
         unknown = np.flatnonzero(counts).tolist()
         some = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         what = f"label values without a meaning: {some} ({int(counts.sum())} pixels)"
-        remedy = (
-            "each value must be a class of the card, or be ignored (data.ignore_index); is this another data set's?"
-        )
+        remedy = "each value must be that of a class, or one that is ignored; is this another data set's?"
         raise DataError(Problem(str(path), what, remedy))
 
 
