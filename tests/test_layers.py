@@ -112,11 +112,10 @@ def texts(file: Path) -> Iterator[str]:
 
 # They take arguments, and name those where they complain; of them, these still name keys.
 NAMELESS = {"core", "networks", "inference", "losses", "data", "metrics", "engine"}
-STILL_NAMING = {"networks/__init__.py", "networks/pretrained.py", "networks/encoders/timm.py"}
-STILL_NAMING |= {"data/cases/folds.py", "data/cases/dataset.py"}
+STILL_NAMING = {"networks/__init__.py", "networks/pretrained.py", "networks/encoders/timm.py", "inference/cleaning.py"}
 KEY = re.compile(
     "|".join(
-        rf"(?<![\w./]){section}\.(?:{'|'.join(info.annotation.model_fields)})\b"
+        rf"(?<![\w./]){section}\.(?:(?:{'|'.join(info.annotation.model_fields)})\b|$)"
         for section, info in Config.model_fields.items()
         if hasattr(info.annotation, "model_fields")
     )

@@ -59,7 +59,7 @@ class Split:
         found = [case for case in self._listed(dataset, part) if case.name in names]
         if missing := sorted(names - {case.name for case in found}):
             what = f"lacks {len(missing)} of the {len(names)} cases of the run's {part}: {listed(missing)}"
-            remedy = "give the data set that the run was begun with as data.root"
+            remedy = "give the folder of the data set that the run was begun with"
             raise DataError(Problem(str(dataset.root), what, remedy))
         return found
 
@@ -160,7 +160,7 @@ def _official(dataset: Dataset, lists: Mapping[str, str]) -> Split:
         if not dataset.splits.get(name):
             known = ", ".join(f"{name} ({len(cases)})" for name, cases in dataset.splits.items())
             what = f"has no labelled case in a split {name!r}"
-            raise DataError(Problem(str(dataset.root), what, f"set data.{part}_split; its splits: {known}"))
+            raise DataError(Problem(str(dataset.root), what, f"choose another split for the {part}; there are {known}"))
         parts[part] = tuple(case.name for case in dataset.splits[name])
     used = dict(lists)
     if dataset.splits.get(TEST) and TEST not in lists.values():
@@ -185,7 +185,7 @@ def share(
     of = {name: (patients or {}).get(name, name) for name in ordered}
     groups = list(dict.fromkeys(of.values()))
     if len(groups) < 2:
-        remedy = "add cases, or set data.validation to 0"
+        remedy = "add cases, or hold none out (validation 0)"
         who = f"{len(ordered)} labelled case(s) of {len(groups)} patient(s)"
         raise DataError(f"{who} cannot be split into training and validation", remedy)
     count = min(max(1, round(len(groups) * validation)), len(groups) - 1)
