@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from medseg.config.schema import Config
 
 PACKAGE = Path(__file__).resolve().parents[1] / "medseg"
 
@@ -99,39 +96,3 @@ def test_slow_libraries_are_imported_where_they_are_used(file: Path) -> None:
 def test_every_layer_is_in_the_table() -> None:
     found = {layer_of(name_of(file)) for file in MODULES} - {""}
     assert found <= LEVEL.keys()
-
-
-def texts(file: Path) -> Iterator[str]:
-    """The texts of a file that are no docstrings: what it says to a user, among others."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
-            yield node.value
-
-
-# They take arguments, and name those where they complain; of them, these still name keys.
-NAMELESS = {"core", "networks", "inference", "losses", "data", "metrics", "engine"}
-STILL_NAMING = {"networks/__init__.py", "networks/pretrained.py", "networks/encoders/timm.py", "inference/cleaning.py"}
-KEY = re.compile(
-    "|".join(
-        rf"(?<![\w./]){section}\.(?:(?:{'|'.join(info.annotation.model_fields)})\b|$)"
-        for section, info in Config.model_fields.items()
-        if hasattr(info.annotation, "model_fields")
-    )
-)
-
-
-def _takes_arguments(file: Path) -> bool:
-    return layer_of(name_of(file)) in NAMELESS and file.relative_to(PACKAGE).as_posix() not in STILL_NAMING
-
-
-@pytest.mark.parametrize("file", list(filter(_takes_arguments, MODULES)), ids=name_of)
-def test_who_takes_arguments_names_no_keys_of_the_config(file: Path) -> None:
-    """Where a key matters, the layer that took the argument out of the config adds it (`errors.below`)."""
-    assert not [text for text in texts(file) if KEY.search(text)]
-
-
-def test_what_a_key_is() -> None:
-    assert KEY.search("set training.batch_size to 1")
-    assert not KEY.search("a folder data.root_of, or metadata.root")
