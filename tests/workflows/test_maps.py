@@ -58,7 +58,7 @@ def test_maps_lie_on_the_grid_of_the_image_and_say_what_the_mask_says(
         clear = np.diff(np.sort(chances, 0)[1:], axis=0)[0] > 1e-3
         assert clear.mean() > 0.5
         assert np.array_equal(chances.argmax(0)[clear], values(mask)[clear])
-    assert set(find_masks(out, "folders")) == {mask.name.removesuffix(".nii.gz") for mask in masks}
+    assert set(find_masks(out, "volumes")) == {mask.name.removesuffix(".nii.gz") for mask in masks}
 
 
 def test_cases_without_their_maps_are_predicted_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_a_map_of_a_picture_is_grey(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a map is written as"):
         write_map(tmp_path / "a.mha", levels, 100, like=tmp_path / "a.png")
     shutil.copy(tmp_path / "a.png", tmp_path / "b_entropy.png")
-    assert set(find_masks(tmp_path, "folders")) == {"a", "b_entropy"}, "a map only beside its mask"
+    assert set(find_masks(tmp_path, "volumes")) == {"a", "b_entropy"}, "a map only beside its mask"

@@ -47,7 +47,7 @@ def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[st
     Raises:
         DataError: a folder is missing or holds no mask, or two labels have one name.
     """
-    kind: Layout = LAYOUTS[layout].load()()
+    kind: Layout = LAYOUTS.find(layout, "layout").load()()
     inner = truth / kind.labels_folder
     every = find_masks(inner if inner.is_dir() else truth, layout)
     labels = {case: [file for file in files if kind.is_label(case_name(file))] for case, files in every.items()}
@@ -83,11 +83,12 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
     those the layout's labels (`Layout.is_label`), if there are any.
 
     Raises:
+        ConfigError: there is no such layout.
         DataError: the folder is missing, or there is no mask in it.
     """
     if not folder.is_dir():
         raise DataError(Problem(str(folder), "no such folder", "give a folder of masks"))
-    kind: Layout = LAYOUTS[layout].load()()
+    kind: Layout = LAYOUTS.find(layout, "layout").load()()
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         if not file.name.lower().endswith(ENDINGS) or file.name.startswith(".") or not file.is_file():
