@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from medseg.config.postprocess import Step
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.files.formats import voxel_ml
 from medseg.data.files.images import label_values, read_image
 from medseg.inference.cleaning import CLEANING
 from medseg.inference.cleaning.clean import clean_mask
@@ -88,5 +88,4 @@ def _read(case: TrialCase, labels: Labels) -> tuple[np.ndarray, np.ndarray, floa
         what = f"{mask.shape}, but its label is {truth.shape}"
         raise DataError(Problem(case.mask, what, "medseg evaluate --run FOLDS predicts it anew"))
     box = bounding_box((mask != 0) | (truth != 0))
-    volume = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
-    return mask[box], truth[box], volume if mask.ndim == 3 and math.isfinite(volume) else None
+    return mask[box], truth[box], voxel_ml(image.affine, mask.ndim)
