@@ -13,7 +13,7 @@ from medseg.config.schema import Config
 
 PACKAGE = Path(__file__).resolve().parents[1] / "medseg"
 ROOMS = ("core", "networks", "inference", "losses", "data", "metrics", "engine")
-STILL_NAMING = {"networks/__init__.py", "networks/pretrained.py", "networks/encoders/timm.py", "inference/cleaning.py"}
+STILL_NAMING = {"networks/__init__.py", "networks/pretrained.py", "networks/encoders/timm.py"}
 FILES = [file for room in ROOMS for file in sorted(PACKAGE.glob(f"{room}*/**/*.py"))]
 KEY = re.compile(
     "|".join(

@@ -37,6 +37,7 @@ def vocabulary() -> dict[str, Any]:
 
     return {**vars(typing), **vars(collections.abc), **vars(types)}
 
+
 BARE = {"ABC", "object", "nn.Module"}
 """Bases whose constructor takes nothing."""
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.core.labels import Labels
-from medseg.inference.cleaning.masks import inside, painted
+from medseg.inference.cleaning.masks import inside
 from medseg.inference.cleaning.step import CleaningStep
 
 
@@ -24,7 +24,7 @@ class FillHoles(CleaningStep):
                 enclosed[np.unique(np.take(outside, end, axis))] = False
         if not enclosed.any():
             return mask
-        paint = painted(labels)[target]
+        paint = labels.mask_values[target]
         others = [values for values in labels.targets.values() if paint not in values]
         holes = enclosed[outside] & ~inside(mask, [value for values in others for value in values])
         filled = mask.copy()

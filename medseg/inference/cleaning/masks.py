@@ -22,17 +22,10 @@ def removed(mask: np.ndarray, labels: Labels, target: str, where: np.ndarray) ->
     """The mask with the target taken from these voxels; the last painted of the regions around it remains."""
     own, left = labels.targets[target], np.zeros_like(mask)
     if labels.regions:
-        for region, paint in painted(labels).items():
+        for region, paint in labels.mask_values.items():
             if paint not in own:
                 left[inside(mask, labels.regions[region])] = paint
     return np.where(where, left, mask)
-
-
-def painted(labels: Labels) -> dict[str, int]:
-    """The value that each target writes into a mask, in the order in which they are painted."""
-    if labels.regions:
-        return dict(zip(labels.regions, labels.region_values, strict=True))
-    return {name: values[0] for name, values in labels.targets.items()}
 
 
 def inside(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
