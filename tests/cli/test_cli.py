@@ -150,8 +150,8 @@ def test_train_passes_on_what_it_was_told(medseg: Any, monkeypatch: pytest.Monke
     assert medseg("train", "--config", "demo", "--run", "here", "--dry-run")[0] == 0
     config = load_config("hippocampus", ["data.root=/d", "seed=1"])
     assert calls == [
-        ((config,), {"run": Path("runs/hippocampus"), "restart": True, "dry_run": False}),
-        ((load_config("demo"),), {"run": Path("here"), "restart": False, "dry_run": True}),
+        ((config,), {"run": None, "fold": None, "restart": True, "dry_run": False}),
+        ((load_config("demo"),), {"run": Path("here"), "fold": None, "restart": False, "dry_run": True}),
     ]
 
 
@@ -165,7 +165,7 @@ def test_json_leaves_only_json_on_stdout(medseg: Any, monkeypatch: pytest.Monkey
     assert json.loads(out) == {"masks": ["out/a.nii.gz"]}
     options: dict[str, Any] = {"input": Path("in"), "output": Path("out"), "overwrite": False, "postprocess": True}
     options |= {"coding": None, "probabilities": False, "uncertainty": True}
-    assert calls == [((Path("x"),), options)]
+    assert calls == [(([Path("x")],), options)]
 
 
 def test_json_of_a_cohort_of_which_some_failed(medseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
