@@ -32,8 +32,10 @@ from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
 from medseg.metrics.lesions import LesionScore, score_lesions, write_lesions
+from medseg.metrics.metric import load_metrics
+from medseg.metrics.score import score_case
 from medseg.metrics.summary import BenchmarkTable
-from medseg.metrics.table import MetricsTable, score_case
+from medseg.metrics.table import MetricsTable
 
 
 def pending_cases(
@@ -152,11 +154,15 @@ class ScoreMaskd(MapTransform):
         labels: what the values mean.
         tolerance_mm: of the surface Dice.
         lesions: targets whose connected parts are scored one by one too, into `lesions`.
+        metrics: names of metrics of installed packages, beside medseg's own.
     """
 
-    def __init__(self, labels: Labels, tolerance_mm: float = 1.0, lesions: Sequence[str] = ()) -> None:
+    def __init__(
+        self, labels: Labels, tolerance_mm: float = 1.0, lesions: Sequence[str] = (), metrics: Sequence[str] = ()
+    ) -> None:
         super().__init__("pred")
         self.labels, self.tolerance_mm, self.lesions = labels, tolerance_mm, tuple(lesions)
+        self.metrics = load_metrics(metrics)
 
     def __call__(self, data: Mapping) -> dict:
         truth = read_image(data["label_path"])
@@ -168,6 +174,7 @@ class ScoreMaskd(MapTransform):
             labels=self.labels,
             spacing_mm=truth.spacing_mm,
             tolerance_mm=self.tolerance_mm,
+            by=self.metrics,
         )
         case = {**data, "scores": scores}
         if self.lesions:

@@ -1,4 +1,4 @@
-"""Voxel counts and the overlap ratios that follow from them: Dice, IoU, precision, recall; confusion of label maps."""
+"""Voxel counts of a target, and the confusion of whole label maps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxels of one target: found, invented and overlooked; counts of several cases add up with `+`.
-
-    A ratio of 0 / 0 is 0 here: whether such a case counts at all is decided by its state (`metrics/table.py`), and
-    once it counts, a structure without any voxel found must not improve a mean.
-    """
+    """Voxels of one target: found, invented and overlooked; counts of several cases add up with `+`."""
 
     true_positives: int = 0
     false_positives: int = 0
@@ -34,30 +30,6 @@ class Counts:
     @property
     def true(self) -> int:
         return self.true_positives + self.false_negatives
-
-    @property
-    def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN)."""
-        return _ratio(2 * self.true_positives, self.predicted + self.true)
-
-    @property
-    def iou(self) -> float:
-        """TP / (TP + FP + FN), the Jaccard index."""
-        return _ratio(self.true_positives, self.predicted + self.false_negatives)
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP)."""
-        return _ratio(self.true_positives, self.predicted)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN), the sensitivity."""
-        return _ratio(self.true_positives, self.true)
-
-
-def _ratio(numerator: int, denominator: int) -> float:
-    return numerator / denominator if denominator else 0.0
 
 
 def count(prediction: np.ndarray, truth: np.ndarray) -> Counts:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from scipy import ndimage
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
 from medseg.metrics.confusion import bounding_box, where_values
+from medseg.metrics.documents import read_document
 
 SCHEMA = "medseg-lesions/1"
 
@@ -35,6 +36,7 @@ class LesionScore:
         dice: sum over the true lesions of the Dice with all predicted parts that touch them (0 where missed), divided
             by true + invented, as BraTS 2023 does: neither missing nor inventing improves it. None where there is
             neither a true lesion nor an invented one.
+        other: what the file that this was read from says besides; it is kept, and written again.
     """
 
     case: str
@@ -43,6 +45,20 @@ class LesionScore:
     found: int
     invented: int
     dice: float | None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """Plain data without nesting."""
+        return {**{name: getattr(self, name) for name in FIELDS}, **self.other}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> LesionScore:
+        """The inverse of `row`; a column that every row has is a KeyError where it is missing."""
+        known = {name: row[name] for name in FIELDS}
+        return cls(**known, other={key: row[key] for key in row if key not in known})
+
+
+FIELDS = tuple(one.name for one in fields(LesionScore) if one.name != "other")
 
 
 def score_lesions(
@@ -108,21 +124,25 @@ def lesion_summary(scores: Sequence[LesionScore]) -> dict[str, Any]:
 
 def write_lesions(scores: Sequence[LesionScore], folder: Path) -> None:
     """`lesions.json` (summary and rows) and `lesions.csv` (rows)."""
-    rows = [asdict(score) for score in scores]
+    rows = [score.row() for score in scores]
     text = json.dumps({**lesion_summary(scores), "scores": rows}, indent=2, allow_nan=False)
     replace_file(folder / "lesions.json", text + "\n")
     with (folder / "lesions.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(LesionScore)])
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
         writer.writerows(rows)
 
 
 def read_lesions(folder: Path) -> list[LesionScore]:
-    """The rows that `write_lesions` put into a folder; none where there is no such file."""
-    path = folder / "lesions.json"
-    if not path.is_file():
+    """The rows that `write_lesions` put into a folder, in this version or another; none where there is no such file.
+
+    Raises:
+        DataError: a foreign file.
+    """
+    if not (folder / "lesions.json").is_file():
         return []
-    return [LesionScore(**row) for row in json.loads(path.read_text(encoding="utf-8"))["scores"]]
+    with read_document(folder / "lesions.json", SCHEMA) as document:
+        return [LesionScore.from_row(row) for row in document["scores"]]
 
 
 def lesion_text(scores: Sequence[LesionScore]) -> str:

@@ -14,46 +14,79 @@ diagonal is what the BraTS challenges charge for a missed region: 373.13 mm for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
-from medseg.metrics.confusion import Counts, bounding_box, count, where_values
-from medseg.metrics.surface import surface_distances
+from medseg.metrics.confusion import Counts, bounding_box, where_values
+from medseg.metrics.metric import STATES, Comparison, Metric, State, load_metrics
 
-State = Literal["scored", "missed", "false_positive_only", "absent"]
-STATES: tuple[str, ...] = get_args(State)
-METRICS = ("dice", "iou", "precision", "recall", "hd95_mm", "surface_dice")
 VOLUMES = ("volume_ml", "truth_volume_ml")
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """One row of the table: one target of one case. Metrics are None where the state is *absent*; ml only in 3D."""
+    """One row of the table: one target of one case; a metric is an attribute as well, `score.dice`.
+
+    Args:
+        metrics: name -> figure; None, or not there, counts in no mean. All are None where the state is *absent*.
+        volume_ml, truth_volume_ml: of prediction and truth; None in 2D.
+        other: what the file that this was read from says besides; it is kept, and written again.
+    """
 
     case: str
     target: str
     state: State
-    dice: float | None
-    iou: float | None
-    precision: float | None
-    recall: float | None
-    hd95_mm: float | None
-    surface_dice: float | None
+    metrics: Mapping[str, float | None]
     tolerance_mm: float
     volume_ml: float | None
     truth_volume_ml: float | None
     true_positives: int
     false_positives: int
     false_negatives: int
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> float | None:
+        try:
+            return self.__dict__["metrics"][name]  # not self.metrics, which is not there yet when it is unpickled
+        except KeyError:
+            raise AttributeError(f"no metric {name!r} in this score") from None
 
     @property
     def counts(self) -> Counts:
         return Counts(self.true_positives, self.false_positives, self.false_negatives)
+
+    def row(self, names: Iterable[str]) -> dict[str, Any]:
+        """Plain data without nesting: the metrics of these names (None: not there) in the place of `metrics`."""
+        row: dict[str, Any] = {}
+        for name in FIELDS:
+            row |= {one: self.metrics.get(one) for one in names} if name == "metrics" else {name: getattr(self, name)}
+        return {**row, **{key: value for key, value in self.other.items() if key not in row}}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], names: Iterable[str]) -> CaseScore:
+        """The inverse of `row`, which may lack metrics and hold more.
+
+        Raises:
+            ValueError: something that every row has is missing, or is not what it should be.
+        """
+        fixed = {name: row[name] for name in FIELDS if name in row and name != "metrics"}
+        if missing := [name for name in FIELDS if name not in fixed and name != "metrics"]:
+            raise ValueError(f"a score has no {', no '.join(missing)}")
+        if fixed["state"] not in STATES:
+            raise ValueError(f"unknown state {fixed['state']!r}")
+        metrics = {name: row[name] for name in names if name in row}
+        if strange := [name for name, value in metrics.items() if type(value) not in (int, float, type(None))]:
+            raise ValueError(f"{strange[0]} is {metrics[strange[0]]!r}, expected a number")
+        return cls(**fixed, metrics=metrics, other={key: row[key] for key in row if key not in fixed | metrics})
+
+
+FIELDS = tuple(one.name for one in fields(CaseScore) if one.name != "other")
+"""The columns of every row, in their order; `metrics` stands for all of them."""
 
 
 def score_case(
@@ -64,6 +97,7 @@ def score_case(
     labels: Labels,
     spacing_mm: Sequence[float],
     tolerance_mm: float,
+    by: Mapping[str, Metric] | None = None,
 ) -> list[CaseScore]:
     """Score every target of one case.
 
@@ -72,6 +106,7 @@ def score_case(
         truth: integer label (*spatial); voxels of `labels.ignored` count nowhere.
         spacing_mm: voxel size along each axis.
         tolerance_mm: tolerance of the surface Dice.
+        by: the metrics, of `metric.load_metrics`; default: medseg's own.
 
     Raises:
         DataError: prediction, truth and spacing do not have the same shape or dimensions.
@@ -79,6 +114,7 @@ def score_case(
     if prediction.shape != truth.shape or len(spacing_mm) != truth.ndim:
         what = f"prediction {prediction.shape}, truth {truth.shape} and spacing {tuple(spacing_mm)} do not fit together"
         raise DataError(Problem(case, what, "a mask must lie on the grid of its label, with one spacing an axis"))
+    by = load_metrics() if by is None else by
     diagonal_mm = math.hypot(*(size * step for size, step in zip(truth.shape, spacing_mm, strict=True)))
     voxel_ml = math.prod(spacing_mm) / 1000 if truth.ndim == 3 else None
     values = sorted({value for group in labels.targets.values() for value in group})
@@ -91,28 +127,20 @@ def score_case(
         predicted, true = where_values(prediction, group), where_values(truth, group)
         if counted is not None:
             predicted, true = predicted & counted, true & counted
-        counts = count(predicted, true)
-        state: State = "absent"
-        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
-        if counts.predicted or counts.true:
-            state = "scored" if counts.predicted and counts.true else "missed" if counts.true else "false_positive_only"
-            metrics = {name: getattr(counts, name) for name in ("dice", "iou", "precision", "recall")}
-            metrics |= {"hd95_mm": diagonal_mm, "surface_dice": 0.0}
-        if state == "scored":
-            surfaces = surface_distances(predicted, true, spacing_mm)
-            metrics |= {"hd95_mm": surfaces.hausdorff_mm(95), "surface_dice": surfaces.dice(tolerance_mm)}
+        found = Comparison(predicted, true, spacing_mm, diagonal_mm, float(tolerance_mm))
+        counts = found.counts
         scores.append(
             CaseScore(
                 case=case,
                 target=target,
-                state=state,
-                tolerance_mm=float(tolerance_mm),
+                state=found.state,
+                metrics={name: metric(found) for name, metric in by.items()},
+                tolerance_mm=found.tolerance_mm,
                 volume_ml=None if voxel_ml is None else counts.predicted * voxel_ml,
                 truth_volume_ml=None if voxel_ml is None else counts.true * voxel_ml,
                 true_positives=counts.true_positives,
                 false_positives=counts.false_positives,
                 false_negatives=counts.false_negatives,
-                **metrics,
             )
         )
     return scores

@@ -8,7 +8,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,22 @@ import numpy as np
 from medseg.config.postprocess import in_words
 from medseg.core.errors import DataError, Problem, did_you_mean
 from medseg.core.files import replace_file, replacing
+from medseg.metrics import METRICS
 from medseg.metrics.confusion import Counts
-from medseg.metrics.score import METRICS, STATES, VOLUMES, CaseScore, State, score_case
+from medseg.metrics.documents import read_document
+from medseg.metrics.metric import STATES, Column, Overlap, State, load_metrics
+from medseg.metrics.score import VOLUMES, CaseScore, score_case
 
-__all__ = ["CONVENTIONS", "METRICS", "STATES", "CaseScore", "MetricsTable", "State", "score_case"]
+__all__ = ["CONVENTIONS", "STATES", "CaseScore", "MetricsTable", "State", "score_case"]
 
 CONVENTIONS = {
     "medical": "metrics per case, then the mean over the cases in which a target is in the truth or in the prediction; "
-    "missed and invented targets count with ratios of 0 and the image's diagonal as HD95; the mean over targets weighs "
-    "every target alike (macro); micro pools the voxels of all cases and targets",
+    "missed and invented targets count with {charges}; the mean over targets weighs every target alike (macro); micro "
+    "pools the voxels of all cases and targets",
 }
 SCHEMA = "medseg-metrics/1"
+"""Further columns do not raise the number: a reader keeps what it does not know, and does without what is missing."""
+STATE_HEADS = {"missed": "missed", "false_positive_only": "FP only", "absent": "absent"}
 
 
 class MetricsTable:
@@ -37,6 +42,7 @@ class MetricsTable:
         scores: one a case and target, of `score_case`.
         convention: how averages are formed, named in every output; see `CONVENTIONS`.
         postprocessing: the steps that cleaned the masks, named in every output; empty or None: there were none.
+        columns: how metrics are shown that are neither medseg's own nor of an installed package.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class MetricsTable:
         *,
         convention: str = "medical",
         postprocessing: Mapping[str, Any] | None = None,
+        columns: Mapping[str, Column] | None = None,
     ) -> None:
         if convention not in CONVENTIONS:
             raise DataError(f"unknown convention {convention!r}", did_you_mean(convention, CONVENTIONS))
@@ -59,14 +66,40 @@ class MetricsTable:
         self.cases = list(dict.fromkeys(s.case for s in scores))
         self.targets = list(dict.fromkeys(s.target for s in scores))
         self.tolerance_mm = scores[0].tolerance_mm if scores else None
+        measured = dict.fromkeys(name for score in scores for name in score.metrics)
+        more = [name for name in measured if name not in METRICS.own]
+        columns = dict(columns or {})
+        known = load_metrics(name for name in more if name not in columns and name in METRICS)
+        self.columns = {name: metric.column for name, metric in known.items()}
+        self.columns |= {name: columns.get(name, Column(name)) for name in more if name not in known}
+        self.overlaps = {name: metric for name, metric in known.items() if isinstance(metric, Overlap)}
+
+    @classmethod
+    def joined(cls, tables: Sequence[MetricsTable]) -> MetricsTable:
+        """One table of other cases each; convention and post-processing are those of the first."""
+        return cls(
+            [score for table in tables for score in table.scores],
+            convention=tables[0].convention,
+            postprocessing=tables[0].postprocessing,
+            columns={name: column for table in tables for name, column in table.columns.items()},
+        )
+
+    @property
+    def convention_text(self) -> str:
+        """The convention in words."""
+        named: dict[str, list[str]] = {}
+        for column in self.columns.values():
+            named.setdefault(column.charge, []).append(column.title)
+        others = [f"{charge} as {' and '.join(titles)}" for charge, titles in named.items() if charge != "0"]
+        return CONVENTIONS[self.convention].format(charges=" and ".join(["ratios of 0", *others]))
 
     def matrix(self, metric: str) -> np.ndarray:
-        """One metric as (cases, targets) of float64, NaN where it does not count."""
+        """One metric, or volume, as (cases, targets) of float64, NaN where it does not count."""
         values = np.full((len(self.cases), len(self.targets)), np.nan)
         rows = {case: row for row, case in enumerate(self.cases)}
         columns = {target: column for column, target in enumerate(self.targets)}
         for score in self.scores:
-            value = getattr(score, metric)
+            value = getattr(score, metric) if metric in VOLUMES else score.metrics.get(metric)
             if score.state != "absent" and value is not None:
                 values[rows[score.case], columns[score.target]] = value
         return values
@@ -75,7 +108,8 @@ class MetricsTable:
         """Means with counts, per target and over targets, each with a bootstrap 95 % interval over cases.
 
         A mean is None where no case counts. `mean_dice` is the mean of the targets' means (macro), `mean_iou` likewise
-        (mIoU); `micro` comes from voxels pooled over cases and targets.
+        (mIoU); `micro` comes from voxels pooled over cases and targets. Where some of the `n` cases of a target lack a
+        metric, `n_of` says how many have it.
         """
         states = {target: Counter[str](s.state for s in self.scores if s.target == target) for target in self.targets}
         targets: dict[str, dict[str, Any]] = {
@@ -88,13 +122,16 @@ class MetricsTable:
         }
         means: dict[str, float | None] = {}
         intervals: dict[str, list[float] | None] = {}
-        for metric in METRICS:
+        for metric in self.columns:
             values = self.matrix(metric)
             per_target, over_targets = _means(values, np.ones((1, len(values))))
             lows, highs, low, high = _intervals(values)
             for column, target in enumerate(self.targets):
-                targets[target][metric] = _plain(per_target[0, column])
-                targets[target]["ci95"][metric] = _interval(lows[column], highs[column])
+                row, there = targets[target], int((~np.isnan(values[:, column])).sum())
+                row[metric] = _plain(per_target[0, column])
+                row["ci95"][metric] = _interval(lows[column], highs[column])
+                if there < row["n"]:
+                    row.setdefault("n_of", {})[metric] = there
             means[metric] = _plain(over_targets[0])
             intervals[metric] = _interval(low, high)
         for volume in VOLUMES:
@@ -105,20 +142,26 @@ class MetricsTable:
             target: sum((s.counts for s in self.scores if s.target == target), Counts()) for target in self.targets
         }
         for target, counts in pooled.items():
-            targets[target]["micro"] = _ratios(counts)
+            targets[target]["micro"] = self._ratios(counts)
         return {
             "schema": SCHEMA,
             "convention": self.convention,
-            "convention_text": CONVENTIONS[self.convention],
+            "convention_text": self.convention_text,
+            "metrics": {name: asdict(column) for name, column in self.columns.items()},
             "tolerance_mm": self.tolerance_mm,
             **({"postprocessing": self.postprocessing} if self.postprocessing else {}),
             "cases": len(self.cases),
             "targets": targets,
             **{f"mean_{metric}": mean for metric, mean in means.items()},
             "ci95": intervals,
-            "macro": {metric: means[metric] for metric in ("dice", "iou", "precision", "recall")},
-            "micro": _ratios(sum(pooled.values(), Counts())),
+            "macro": {metric: means[metric] for metric in self.overlaps},
+            "micro": self._ratios(sum(pooled.values(), Counts())),
         }
+
+    def _ratios(self, counts: Counts) -> dict[str, float | None]:
+        """Overlap of pooled voxels; None where there is no voxel at all."""
+        there = counts.predicted or counts.true
+        return {name: metric.of(counts) if there else None for name, metric in self.overlaps.items()}
 
     def ranking(self) -> list[str]:
         """Cases from worst to best by mean Dice, then HD95; cases without any counted target are left out."""
@@ -138,37 +181,39 @@ class MetricsTable:
     def write(self, folder: Path) -> None:
         """Write `metrics.json` (summary and rows) and `metrics.csv` (rows); NaN in neither: null, or empty."""
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [asdict(score) for score in self.scores]
+        rows = [score.row(self.columns) for score in self.scores]
         document = json.dumps({**self.summary(), "scores": rows}, indent=2, allow_nan=False)
         replace_file(folder / "metrics.json", document + "\n")
         with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*(field.name for field in fields(CaseScore)), "convention"])
+            names = dict.fromkeys(name for row in rows for name in row)
+            writer = csv.DictWriter(file, [*(name for name in names if name != "convention"), "convention"])
             writer.writeheader()
             writer.writerows({**row, "convention": self.convention} for row in rows)
 
     @classmethod
     def read(cls, folder: Path) -> MetricsTable:
-        """The table that `write` put into a folder; a missing or foreign file is a DataError."""
-        path = folder / "metrics.json"
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            if document["schema"] != SCHEMA:
-                raise ValueError(f"schema {document['schema']!r}, expected {SCHEMA!r}")
+        """The table that `write` put into a folder, in this version or another.
+
+        Metrics that the file does not hold are missing in its scores; columns that it does not call metrics are kept.
+
+        Raises:
+            DataError: a missing or foreign file.
+        """
+        with read_document(folder / "metrics.json", SCHEMA) as document:
+            columns = {name: Column.from_dict(name, told) for name, told in document.get("metrics", {}).items()}
+            scores = [CaseScore.from_row(row, {**METRICS.own, **columns}) for row in document["scores"]]
             more = {"convention": document["convention"], "postprocessing": document.get("postprocessing")}
-            return cls([CaseScore(**row) for row in document["scores"]], **more)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(Problem(str(path), f"not a metrics table: {error}", "run medseg evaluate again")) from error
+            return cls(scores, columns=columns, **more)
 
     def text(self) -> str:
         """The summary as aligned columns for a terminal."""
         summary = self.summary()
-        tolerance = "" if self.tolerance_mm is None else f" {self.tolerance_mm:g} mm"
-        head = ["target", "n", "missed", "FP only", "absent", "Dice", "95 % CI", "IoU", "precision", "recall"]
-        lines = [[*head, "HD95 mm", f"surface Dice{tolerance}"]]
+        head = ["target", "n", *STATE_HEADS.values()]
+        lines = [[*head, *self._headings()]]
         for target, row in summary["targets"].items():
-            states = (str(row["states"][state]) for state in ("missed", "false_positive_only", "absent"))
-            lines.append([target, str(row["n"]), *states, *_cells(row, "")])
-        lines.append(["mean (macro)", "", "", "", "", *_cells(summary, "mean_")])
+            states = (str(row["states"][state]) for state in STATE_HEADS)
+            lines.append([target, str(row["n"]), *states, *self._cells(row, "")])
+        lines.append(["mean (macro)", *("" for _ in head[1:]), *self._cells(summary, "mean_")])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         table = [
             "  ".join(
@@ -176,16 +221,38 @@ class MetricsTable:
             )
             for row in (zip(line, widths, strict=True) for line in lines)
         ]
-        micro = summary["micro"]
+        micro = (f"{self.columns[name].title} {_number(value)}" for name, value in summary["micro"].items())
+        convention = f"convention: {self.convention} ({self.convention_text})"
         table += [
-            f"micro (pooled voxels): Dice {_number(micro['dice'])}, IoU {_number(micro['iou'])}, "
-            f"precision {_number(micro['precision'])}, recall {_number(micro['recall'])}",
-            *textwrap.wrap(
-                f"{summary['cases']} cases; convention: {self.convention} ({CONVENTIONS[self.convention]})", 118
-            ),
+            f"micro (pooled voxels): {', '.join(micro)}",
+            *self.fewer_cases(summary),
+            *textwrap.wrap(f"{summary['cases']} cases; {convention}", 118),
             *([f"masks cleaned: {in_words(self.postprocessing)}"] if self.postprocessing else []),
         ]
         return "\n".join(table)
+
+    def fewer_cases(self, summary: Mapping[str, Any]) -> list[str]:
+        """A sentence for each metric that some cases lack, of a `summary` of this table."""
+        lines = []
+        for name, column in self.columns.items():
+            counts = [
+                f"{row['n_of'][name]} of {row['n']} ({target})"
+                for target, row in summary["targets"].items()
+                if name in row.get("n_of", {})
+            ]
+            if counts:
+                lines.append(f"{column.title} is missing in some cases, and counted in {', '.join(counts)}")
+        return lines
+
+    def _headings(self) -> list[str]:
+        first, *others = (column.heading(self.tolerance_mm) for column in self.columns.values())
+        return [first, "95 % CI", *others]
+
+    def _cells(self, row: Mapping[str, Any], prefix: str) -> list[str]:
+        """The figures below `_headings`."""
+        first, *others = (_number(row[prefix + name], column.digits) for name, column in self.columns.items())
+        interval = row["ci95"][next(iter(self.columns))]
+        return [first, "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}", *others]
 
 
 def _means(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,12 +284,6 @@ def _intervals(values: np.ndarray, resamples: int = 1000) -> tuple[np.ndarray, n
     return lows, highs, *pairs[-1]
 
 
-def _ratios(counts: Counts) -> dict[str, float | None]:
-    """Overlap ratios of pooled voxels; None where there is no voxel at all."""
-    names = ("dice", "iou", "precision", "recall")
-    return {name: getattr(counts, name) if counts.predicted or counts.true else None for name in names}
-
-
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
@@ -233,11 +294,3 @@ def _interval(low: float, high: float) -> list[float] | None:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _cells(row: dict[str, Any], prefix: str) -> list[str]:
-    interval = row["ci95"]["dice"]
-    spread = "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}"
-    ratios = [_number(row[prefix + metric]) for metric in ("iou", "precision", "recall")]
-    distances = [_number(row[f"{prefix}hd95_mm"], 2), _number(row[f"{prefix}surface_dice"])]
-    return [_number(row[f"{prefix}dice"]), spread, *ratios, *distances]

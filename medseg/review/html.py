@@ -50,12 +50,14 @@ def write_report(
     environment_text = json.dumps(environment, indent=2, default=str) if environment else ""
     colours = target_colours(table.targets, labels)
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"number": number, "interval": _interval}
+    jinja.filters |= {"number": number, "interval": _interval, "sentence": sentence, "lines": _lines}
     template = jinja.from_string(files("medseg.review").joinpath("report.html.j2").read_text(encoding="utf-8"))
     page = template.render(
         style=Markup(stylesheet()),
         title=title,
         summary=summary,
+        columns=table.columns,
+        fewer_cases=table.fewer_cases(summary),
         colours={name: "#" + "".join(f"{round(255 * part):02x}" for part in rgb) for name, rgb in colours.items()},
         curves=Markup(curves(history, colours)) if history else None,
         agreement=Markup(agreement(table, colours)) if table.scores else None,
@@ -87,6 +89,18 @@ def _cases(table: MetricsTable) -> list[tuple[str, list[Any]]]:
 def number(value: float | None, digits: int = 3) -> str:
     """A figure for a table; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def sentence(text: str) -> str:
+    """With a capital at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def _lines(text: str) -> Any:
+    """A heading as narrow as its longest word."""
+    from markupsafe import Markup, escape
+
+    return Markup("<br>").join(escape(word) for word in text.split())
 
 
 def _interval(interval: Sequence[float] | None, digits: int = 3) -> str:

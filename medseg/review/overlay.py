@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Axis that a plane cuts, its name, and the letters at its left, right, top and bottom edge.
 PLANES = ((2, "axial", "RLAP"), (1, "coronal", "RLSI"), (0, "sagittal", "APSI"))
+NAMED = {"dice": "Dice {:.3f}", "hd95_mm": "HD95 {:.1f} mm"}  # a legend has room for an overlap and a distance
 STATE_TEXT = {"missed": "missed", "false_positive_only": "not in the truth", "absent": "absent"}
 
 
@@ -207,7 +208,8 @@ def _describe(target: str, scores: dict[str, CaseScore]) -> str:
         return target
     if score.state != "scored":
         return f"{target}: {STATE_TEXT[score.state]}"
-    return f"{target}: Dice {score.dice:.3f}, HD95 {score.hd95_mm:.1f} mm"
+    figures = [NAMED[name].format(value) for name in NAMED if (value := score.metrics.get(name)) is not None]
+    return f"{target}: {', '.join(figures)}" if figures else target
 
 
 def _lighter(colour: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.core.errors import MedsegError
+from medseg.metrics.metric import Column, load_metrics
 
 HOW_TO_READ = """
 # How to read this board
@@ -23,17 +24,26 @@ the best weights are kept by it |
 | `val/iou/<target>` | intersection over union of one target, stricter than Dice |
 | `val/mean_iou` | natural images: **the key metric**, the mean over classes of their IoU in one confusion matrix of \
 all held-out pictures |
-| `val/hd95_mm/<target>` | 95 % of both surfaces lie closer together than this, in millimetres |
-| `final/...` | the same metrics of the finished model on the native grid of the images |
+{final}
 | `cases/...` (Images) | worst, median and best case: expert solid, prediction dashed; natural images in the data \
 set's own colours |
 
 The horizontal axis is the epoch; *Wall* or *Relative* on the left shows time instead. A training loss that falls while
 `val/mean_dice` falls too is over-fitting; both flat from the start is a learning rate (or a label) that is wrong.
 
-A target that is in neither truth nor prediction of a case counts in no mean; a missed one counts as Dice 0 and with
-the diagonal of the image as HD95. Pictures follow the radiological convention: the patient's right is on the left.
+A target that is in neither truth nor prediction of a case counts in no mean; a missed one counts {charges}.
+Pictures follow the radiological convention: the patient's right is on the left.
 """
+
+
+def how_to_read(columns: Mapping[str, Column]) -> str:
+    """The page, with a line for each metric."""
+    final = [
+        f"| `final/{name}/<target>` | {one.heading()} of the finished model, on the images' own grid: {one.meaning} |"
+        for name, one in columns.items()
+    ]
+    charges = [f"with {one.charge} as {one.title}" for one in columns.values() if one.charge != "0"]
+    return HOW_TO_READ.format(final="\n".join(final), charges=" and ".join(["as 0", *charges]))
 
 
 class Board:
@@ -74,7 +84,8 @@ class Board:
 
     def explain(self) -> None:
         """Put the page "How to read this board" into the Text tab."""
-        self._writer.add_text("How to read this board", HOW_TO_READ, 0)
+        columns = {name: metric.column for name, metric in load_metrics().items()}
+        self._writer.add_text("How to read this board", how_to_read(columns), 0)
 
     def close(self) -> None:
         """Flush and close; nothing is lost that was logged before."""

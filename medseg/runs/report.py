@@ -58,7 +58,7 @@ class Results:
         """Those of several cohorts of other cases each, scored case by case."""
         tables = [part.table for part in parts if isinstance(part.table, MetricsTable)]
         return cls(
-            _joined(tables) if tables else None,
+            MetricsTable.joined(tables) if tables else None,
             [score for part in parts for score in part.lesions],
             [problem for part in parts for problem in part.failures],
         )
@@ -129,18 +129,14 @@ class Review:
             for name in names:
                 image, truth, mask = self._read(name)
                 scores = [score for score in table.scores if score.case == name]
-                dice = [value for score in scores if (value := score.dice) is not None]
+                dice = [value for score in scores if (value := score.metrics.get("dice")) is not None]
                 mean = f", mean Dice {sum(dice) / len(dice):.3f}" if dice else ""
                 maps = (label_values(truth, labels.counts_as), label_values(mask))
                 picture = overlay_figure(image, *maps, labels=labels, title=name, scores=scores)
                 overlays.append((f"{rank_name}: {name}{mean}", picture))
         summary = table.summary()
         write_report(self.report, summary=summary, table=table, overlays=overlays, labels=labels, **self._common())
-        means = {
-            f"final/{one}/{name}": row[one]
-            for name, row in summary["targets"].items()
-            for one in ("dice", "iou", "hd95_mm", "surface_dice")
-        }
+        means = {f"final/{one}/{name}": row[one] for name, row in summary["targets"].items() for one in table.columns}
         self._log(overlays, means)
 
     def _pictures(self, table: BenchmarkTable, tallies: Mapping[str, Tally]) -> None:
@@ -192,9 +188,3 @@ def _history(path: Path) -> list[dict[str, float]]:
         return []
     with open(path, newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-
-def _joined(tables: Sequence[MetricsTable]) -> MetricsTable:
-    first = tables[0]
-    scores = [score for table in tables for score in table.scores]
-    return MetricsTable(scores, convention=first.convention, postprocessing=first.postprocessing)

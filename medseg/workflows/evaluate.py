@@ -126,13 +126,14 @@ def evaluate_folds(
     runs = all_fold_runs(run)
     first = read_decided(runs[0], postprocess)
     folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
+    cases = {case.name: case for case in _dataset(first, None).cases}
     failures: list[Problem] = []
     for folder, scored in zip(runs, folders, strict=True):
         if again or not _is_scored(folder, scored, postprocess):
             try:
                 evaluate_run(folder, postprocess=postprocess, output=scored, report=scored / REPORT)
             except PartialFailure as error:
-                failures += error.problems
+                failures += [problem for problem in error.problems if problem.where in cases]
     tables = [MetricsTable.read(scored) for scored in folders]
     parts = [Results(table, read_lesions(scored)) for table, scored in zip(tables, folders, strict=True)]
     results = replace(Results.joined(parts), failures=failures)
@@ -144,7 +145,6 @@ def evaluate_folds(
         said.append(
             f"{folder.name}: {len(table.cases)} cases held out, mean Dice {'-' if dice is None else f'{dice:.4f}'}"
         )
-    cases = {case.name: case for case in _dataset(first, None).cases}
     review = Review(replace(first, folder=run), output, cases, report or output / REPORT)
     return review.conclude(results, joined=True, said=said, title="out-of-fold report")
 

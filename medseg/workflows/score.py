@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from medseg.data.files.pictures import is_picture
 from medseg.engine.machine import count_cores
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
+from medseg.metrics.metric import Metric, load_metrics
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
@@ -76,6 +77,7 @@ def score(
     cases: Path | None = None,
     train_ids: bool = False,
     tolerance_mm: float = 1.0,
+    metrics: Sequence[str] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> ScoreReport:
@@ -88,10 +90,11 @@ def score(
         cases: a text file of the cases to score, one name a line; default: every label.
         train_ids: the predictions hold places among the evaluated classes (Cityscapes' trainIds) instead of values.
         tolerance_mm: tolerance of the surface Dice, in the medical convention.
+        metrics: names of metrics of installed packages, beside medseg's own, in the medical convention.
         workers: processes; the figures do not depend on it.
 
     Raises:
-        ConfigError: no such card or convention.
+        ConfigError: no such card, convention or metric.
         DataError: a folder is missing or empty, or not one case could be scored.
     """
     card = load_card(dataset)
@@ -103,7 +106,7 @@ def score(
     notes: tuple[str, ...] = ()
     table: BenchmarkTable | MetricsTable
     if chosen == "medical":
-        by_case = ByCase(card.labels, tolerance_mm, train_ids)
+        by_case = ByCase(card.labels, tolerance_mm, train_ids, load_metrics(metrics))
         rows = list(_successes(by_case, pairs, problems, workers, progress))
         counted, table = len(rows), MetricsTable([score for row in rows for score in row])
     else:
@@ -145,6 +148,7 @@ class ByCase:
     labels: Labels
     tolerance_mm: float
     train_ids: bool
+    metrics: Mapping[str, Metric]
 
     def __call__(self, pair: MaskPair) -> list[CaseScore]:
         truth, prediction = read_pair(pair, self.labels if self.train_ids else None)
@@ -163,6 +167,7 @@ class ByCase:
             labels=self.labels,
             spacing_mm=truth.spacing_mm,
             tolerance_mm=self.tolerance_mm,
+            by=self.metrics,
         )
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
-from medseg.metrics.score import METRICS, CaseScore, score_case
+from medseg.metrics import METRICS
+from medseg.metrics.score import CaseScore, score_case
 
 CLASSES = Labels(classes={"background": 0, "anterior": 1, "posterior": 2})
 REGIONS = Labels(
@@ -60,7 +61,7 @@ def test_missed_is_penalised_and_absent_is_not_scored() -> None:
     assert [missed.dice, missed.iou, missed.precision, missed.recall, missed.surface_dice] == [0.0] * 5
     assert missed.hd95_mm == pytest.approx((3**2 + 12**2 + 12**2) ** 0.5)
     assert absent.state == "absent"
-    assert [getattr(absent, metric) for metric in METRICS] == [None] * 6
+    assert absent.metrics == dict.fromkeys(METRICS)
     assert absent.volume_ml == 0.0
 
 

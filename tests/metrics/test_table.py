@@ -33,11 +33,9 @@ def make_table(cases: int = 12, posterior: bool = True, seed: int = 0) -> Metric
 
 def row(case: str, target: str, dice: float | None, state: str = "scored", voxels=(10, 0, 0)) -> CaseScore:
     metrics = dict.fromkeys(("dice", "iou", "precision", "recall", "surface_dice"), dice)
-    distance = None if dice is None else 10.0 * (1 - dice)
+    metrics["hd95_mm"] = None if dice is None else 10.0 * (1 - dice)
     counts = dict(zip(("true_positives", "false_positives", "false_negatives"), voxels, strict=True))
-    return CaseScore(
-        case, target, state, hd95_mm=distance, tolerance_mm=1.0, volume_ml=1.0, truth_volume_ml=2.0, **metrics, **counts
-    )
+    return CaseScore(case, target, state, metrics, tolerance_mm=1.0, volume_ml=1.0, truth_volume_ml=2.0, **counts)
 
 
 def test_means_are_over_targets_of_means_over_cases() -> None:

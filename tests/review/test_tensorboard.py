@@ -52,7 +52,7 @@ def test_overlay_and_explanation(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(picture), colours)
     (tag,) = log.Tags()["tensors"]
     assert "How to read this board" in tag
-    assert b"val/hd95_mm" in log.Tensors(tag)[0].tensor_proto.string_val[0]
+    assert b"final/hd95_mm" in log.Tensors(tag)[0].tensor_proto.string_val[0]
 
 
 def test_a_resumed_run_hides_what_a_killed_one_logged(tmp_path: Path) -> None:
