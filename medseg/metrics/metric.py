@@ -72,6 +72,7 @@ class Column:
         charge: what a missed or an invented target counts with, a key of `CHARGES`. It must be no better than what any
             prediction that overlaps can get, so that nothing improves by missing more.
         with_tolerance: whether the figures depend on the tolerance, which the heading then names.
+        headline: whether a report shows its mean at the very top too.
         meaning: for a reader who does not know the metric, to follow "Dice:".
     """
 
@@ -81,6 +82,7 @@ class Column:
     higher_is_better: bool = True
     charge: str = "0"
     with_tolerance: bool = False
+    headline: bool = True
     meaning: str = ""
 
     def heading(self, tolerance_mm: float | None = None) -> str:

@@ -31,7 +31,7 @@ class IoU(Overlap):
 class Precision(Overlap):
     """TP / (TP + FP)."""
 
-    column = Column("precision", meaning="the share of what was predicted that is right")
+    column = Column("precision", headline=False, meaning="the share of what was predicted that is right")
 
     def of(self, counts: Counts) -> float:
         return ratio(counts.true_positives, counts.predicted)
@@ -40,7 +40,7 @@ class Precision(Overlap):
 class Recall(Overlap):
     """TP / (TP + FN), the sensitivity."""
 
-    column = Column("recall", meaning="the share of what is there that was found")
+    column = Column("recall", headline=False, meaning="the share of what is there that was found")
 
     def of(self, counts: Counts) -> float:
         return ratio(counts.true_positives, counts.true)

@@ -167,7 +167,8 @@ class MetricsTable:
         """Cases from worst to best by mean Dice, then HD95; cases without any counted target are left out."""
         dice, hd95 = self.matrix("dice"), self.matrix("hd95_mm")
         counted = np.flatnonzero(~np.isnan(dice).all(axis=1)) if dice.size else np.array([], dtype=int)
-        order = sorted(counted, key=lambda row: (np.nanmean(dice[row]), -np.nanmean(hd95[row]), self.cases[row]))
+        far = np.nan_to_num(hd95).sum(axis=1) / np.maximum((~np.isnan(hd95)).sum(axis=1), 1)  # a file may lack it
+        order = sorted(counted, key=lambda row: (np.nanmean(dice[row]), -far[row], self.cases[row]))
         return [self.cases[row] for row in order]
 
     def extremes(self, count: int = 2) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from medseg import __version__
 from medseg.core.files import replace_file
 from medseg.metrics.summary import NAMES, BenchmarkTable
 from medseg.review.charts import curves
-from medseg.review.html import STATE_WORDS, number, stylesheet
+from medseg.review.html import STATE_WORDS, number, sentence, stylesheet
 from medseg.review.picture import label_palette
 
 
@@ -54,7 +54,7 @@ def write_benchmark_report(
         style=Markup(stylesheet()),
         title=title,
         summary=summary,
-        means=[(name[:1].upper() + name[1:], summary[key]) for key, name in NAMES.items() if key in summary],
+        means=[(sentence(name), summary[key]) for key, name in NAMES.items() if key in summary],
         with_objects="mean_iiou" in summary,
         colours={name: "#" + "".join(f"{part:02x}" for part in value) for name, value in rgb.items()},
         curves=Markup(curves(history, drawn)) if history else None,

@@ -1,4 +1,4 @@
-"""The end of an evaluation: its files, what is printed, what failed; and that all of it follows the table of metrics."""
+"""The end of an evaluation: its files, what is said, what failed; and that all of it follows the table of metrics."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_failed_cases_of_all_parts_are_listed_after_everything_else_is_written(t
     halves = [MetricsTable(table.scores[:2]), MetricsTable(table.scores[2:])]
     failures = [[Problem("bad", "no gzip")], [Problem("worse", "is empty")]]
     joined = Results.joined([Results(part, (), what) for part, what in zip(halves, failures, strict=True)])
-    with pytest.raises(PartialFailure, match="(?s)bad: no gzip.*worse.*failed.csv: 2 cases failed") as failure:
+    with pytest.raises(PartialFailure, match=r"(?s)bad: no gzip.*worse.*failed\.csv: 2 cases failed") as failure:
         one.conclude(joined, joined=True)
     assert failure.value.result == table.summary()
     assert (one.output / "failed.csv").read_text().splitlines() == ["case,reason", "bad,no gzip", "worse,is empty"]
