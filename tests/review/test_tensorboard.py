@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_a_resumed_run_hides_what_a_killed_one_logged(tmp_path: Path) -> None:
     for step in range(1, 6):
         first.scalars({"train/loss": 10.0 + step}, step)
     first.close()
+    time.sleep(1.1)  # logs are read in the order of their names, which begin with the second
     second = Board(tmp_path, purge_step=4)
     for step in range(4, 7):
         second.scalars({"train/loss": 20.0 + step}, step)
