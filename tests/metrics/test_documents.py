@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from medseg.core.errors import DataError
+from medseg.core.parts import Part
+from medseg.metrics import METRICS
 from medseg.metrics.lesions import LesionScore, read_lesions, write_lesions
 from medseg.metrics.table import MetricsTable
 
@@ -64,6 +66,13 @@ targets weighs every target alike (macro); micro pools the voxels of all cases a
 masks cleaned: largest component of organ"""
 
 
+@pytest.fixture(autouse=True)
+def the_six(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics that there were then: the table may have grown."""
+    names = ("dice", "iou", "precision", "recall", "hd95_mm", "surface_dice")
+    monkeypatch.setattr(METRICS, "own", {name: METRICS.own[name] for name in names})
+
+
 def put(folder: Path, document: Any, name: str = "metrics.json") -> Path:
     (folder / name).write_text(json.dumps(document))
     return folder
@@ -81,6 +90,15 @@ def test_a_table_without_names_of_its_metrics_is_read(tmp_path: Path) -> None:
     again = json.loads((tmp_path / "again" / "metrics.json").read_text())
     assert again["scores"] == OLD["scores"]
     assert [list(row) for row in again["scores"]] == [list(row) for row in OLD["scores"]]
+
+
+def test_a_table_from_before_a_metric_came_says_that_no_case_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS.own, "again", Part("again", "medseg.metrics.overlap:Dice"))
+    table = MetricsTable.read(put(tmp_path, OLD))
+    assert "Dice is missing in some cases, and counted in 0 of 2 (organ), 0 of 1 (lesion)" in table.text()
+    assert (table.summary()["mean_again"], table.summary()["mean_dice"]) == (None, pytest.approx(0.3125))
 
 
 def test_unknown_columns_are_kept_and_not_taken_for_metrics(tmp_path: Path) -> None:
