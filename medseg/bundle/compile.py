@@ -21,13 +21,15 @@ from medseg.config.schema import Config
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.training.encode import LabelEncoder
 from medseg.data.training.patches import SampleSequence
+from medseg.data.writers import OWN
 from medseg.engine import device as hardware
 from medseg.engine.average import average_weights
 from medseg.engine.budget import Budget, samples_per_epoch
-from medseg.engine.cohort import CleanMaskd, CohortReport, SaveMaskd, ScoreMaskd, pending_cases
+from medseg.engine.cohort import CleanMaskd, CohortReport, SaveMaskd, ScoreMaskd
 from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loader
 from medseg.engine.handlers import History, Progress, Validation
 from medseg.engine.maps import SaveMapsd
+from medseg.engine.outputs import FORMATS, pending_cases
 from medseg.engine.resume import BestWeights, Checkpoints
 from medseg.engine.tally import TallyMaskd
 from medseg.engine.trainer import SegmentationTrainer
@@ -193,9 +195,10 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
     """`inference.yaml`: masks of the images in `dataset_dir` (a file, a folder, or a data set)."""
     wishes: Component = {"probabilities": False, "uncertainty": False}
     asked = {name: f"@{name}" for name in wishes}
-    there = {"output_dir": "@output_dir", "overwrite": "@overwrite", "maps": "@maps"}
+    there = {name: f"@{name}" for name in ("output_dir", "overwrite", "maps", "formats")}
     cases: Component = {
         "overwrite": True,
+        "formats": list(FORMATS),
         "recode": [list(pair) for pair in recode(facts.labels, config.inference.coding).items()],
         **wishes,
         "maps": target(map_names, labels="@labels", **asked, members=1),
@@ -205,8 +208,9 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
     place: Component = {"output_dir": "@output_dir", "labels": "@labels"}
     maps = target(SaveMapsd, **place, names="@maps", **asked, memory_mib=config.inference.memory_mib)
     _, clean = _cleaning(config)
-    saved = target(SaveMaskd, **place, model=_model(config), recode="@recode")
-    cohort = target(CohortReport, output_dir="@output_dir", scored=False, **_cleaned(config))
+    saved = target(SaveMaskd, **place, model=_model(config), recode="@recode", formats="@formats")
+    own = f"$@output_dir + '/{OWN}'"
+    cohort = target(CohortReport, output_dir=own, scored=False, **_cleaned(config))
     steps = {"maps": maps, "clean": clean, "save": saved}
     return _prediction(config, facts, bundle_root, cases, steps, cohort, "predictions")
 

@@ -18,6 +18,7 @@ from medseg.cli.known import configs, doctor, networks
 from medseg.cli.options import (
     Coding,
     ConfigFile,
+    Formats,
     Json,
     NoPostprocess,
     Overrides,
@@ -140,6 +141,7 @@ def predict(
     ] = False,
     no_postprocess: NoPostprocess = False,
     coding: Coding = None,
+    formats: Formats = "auto",
     probabilities: Probabilities = False,
     uncertainty: Uncertainty = False,
     as_json: Json = False,
@@ -148,7 +150,7 @@ def predict(
     from medseg.workflows.predict import predict
 
     options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess, "coding": coding}
-    options |= {"probabilities": probabilities, "uncertainty": uncertainty}
+    options |= {"formats": formats.split(","), "probabilities": probabilities, "uncertainty": uncertainty}
     with json_result(as_json) as result:
         masks = predict(run, input=source, output=output, **options)
         result["masks"] = [str(mask) for mask in masks]

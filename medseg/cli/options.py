@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg.core.errors import MedsegError, PartialFailure
+from medseg.data.writers import WRITERS
 
 ConfigFile = Annotated[str, typer.Option("--config", metavar="CONFIG", help="YAML file, or the name of a shipped one.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")]
@@ -23,6 +24,12 @@ Runs = Annotated[
 Coding = Annotated[
     str | None,
     typer.Option("--coding", metavar="WAY", help="Values in the masks: own, brats (0/1/2/4), or TARGET=VALUE,..."),
+]
+Formats = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="NAME[,NAME]", help=f"Of the masks: {', '.join(WRITERS.own)}; auto: by the kind of image."
+    ),
 ]
 NoPostprocess = Annotated[
     bool, typer.Option("--no-postprocess", metavar="", help="Without the steps that `medseg postprocess` decided on.")

@@ -19,15 +19,15 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
-from medseg.core.errors import DataError, Problem
+from medseg.core.errors import Problem
 from medseg.core.files import replace_file, replacing
 from medseg.core.labels import Labels
-from medseg.data.cases.case import Case
-from medseg.data.files.images import label_values, read_image, voxel_ml, write_mask
+from medseg.data.files.images import label_values, read_image, voxel_ml
 from medseg.data.files.pictures import is_picture
+from medseg.data.writers.base import writers_of
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
-from medseg.engine.maps import map_path
+from medseg.engine.outputs import FORMATS, sidecar_path
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
@@ -36,33 +36,6 @@ from medseg.metrics.metric import load_metrics
 from medseg.metrics.score import score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
-
-
-def pending_cases(
-    cases: Sequence[Case], output_dir: str, overwrite: bool = False, maps: Sequence[str] = ()
-) -> list[Case]:
-    """The cases without a mask, or one of the maps, in `output_dir` yet (all of them if `overwrite`).
-
-    Raises:
-        DataError: a map of one case would have the name of another's mask.
-    """
-    names = {case.name for case in cases}
-    if clash := sorted(names & {f"{name}_{one}" for name in names for one in maps}):
-        raise DataError(
-            Problem(clash[0], "is a case, and the name of another case's map", "rename it, or predict it alone")
-        )
-
-    def files(case: Case) -> list[Path]:
-        place = (output_dir, case.name, case.first)
-        return [mask_path(*place), *(map_path(*place, name) for name in maps)]
-
-    return [case for case in cases if overwrite or not all(file.exists() for file in files(case))]
-
-
-def mask_path(output_dir: str | Path, case: str, image: str | Path) -> Path:
-    """Where the mask of a case is saved, by the (first) file of its image: as PNG of a picture, else as NIfTI."""
-    return Path(output_dir) / f"{case}{'.png' if is_picture(image) else '.nii.gz'}"
-
 
 FAILURES = "failed.csv"
 
@@ -99,16 +72,16 @@ class CleanMaskd(MapTransform):
 
 
 class SaveMaskd(MapTransform):
-    """Write the mask `pred` (1, *native_spatial) on the grid of its image, with volumes in a JSON sidecar.
+    """Write the mask `pred` (1, *native_spatial) on the grid of its image, and a JSON sidecar with volumes.
 
-    A picture's mask is a PNG in the labels' colours. Beside it, and beside the mask of any other two-dimensional image,
-    are the classes' shares of the pixels.
+    Of a picture, and of any other two-dimensional image, the sidecar has the classes' shares of the pixels.
 
     Args:
         output_dir: folder of the masks, made if missing.
         labels: names in the header and in the sidecar.
         model: what made the mask (name, version, ...), into the sidecar.
         recode: pairs (own value, value in the file), see `config.coding`; the case keeps its own values.
+        formats: names of writers; "auto" is the image's own.
     """
 
     def __init__(
@@ -117,27 +90,32 @@ class SaveMaskd(MapTransform):
         labels: Labels,
         model: Mapping[str, str] | None = None,
         recode: Sequence[Sequence[int]] = (),
+        formats: Sequence[str] = FORMATS,
     ) -> None:
         super().__init__("pred")
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
         self.recode = {int(own): int(written) for own, written in recode}
+        self.formats = tuple(formats)
 
     def __call__(self, data: Mapping) -> dict:
-        mask, image = np.asarray(data["pred"])[0], data["image_path"]
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        path = mask_path(self.output_dir, data["case"], image)
-        counts = {name: float(np.isin(mask, values).sum()) for name, values in self.labels.targets.items()}
-        ml = None if is_picture(image) else voxel_ml(np.asarray(data["native_affine"]), mask.ndim)
-        if ml is None:  # no place in a patient, or a single plane of one
-            amounts = {"share": {name: round(count / max(mask.size, 1), 6) for name, count in counts.items() if count}}
-        else:
-            amounts = {"volume_ml": {name: round(count * ml, 4) for name, count in counts.items()}}
-        steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
-        sidecar = {"case": data["case"], "model": self.model, **steps, **amounts}
-        replace_file(path.with_name(f"{data['case']}.json"), json.dumps(sidecar, indent=2) + "\n")
+        mask, image, name = np.asarray(data["pred"])[0], Path(data["image_path"]), data["case"]
         written = _with_values(mask, self.recode) if self.recode else mask
-        write_mask(path, written, like=image, labels=recoded(self.labels, self.recode))
+        labels = recoded(self.labels, self.recode)
+        for writer in writers_of(image, self.formats):
+            writer.write_mask(writer.file(self.output_dir, name), written, like=image, labels=labels)
+        steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
+        amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
+        sidecar = {"case": name, "model": self.model, **steps, **amounts}
+        replace_file(sidecar_path(self.output_dir, name), json.dumps(sidecar, indent=2) + "\n")
         return dict(data)
+
+    def _amounts(self, mask: np.ndarray, affine: np.ndarray | None) -> dict[str, dict[str, float]]:
+        """How much of each target there is: `volume_ml`, or `share` of the pixels where there is no volume."""
+        counts = {name: float(np.isin(mask, values).sum()) for name, values in self.labels.targets.items()}
+        ml = None if affine is None else voxel_ml(affine, mask.ndim)
+        if ml is None:
+            return {"share": {name: round(count / max(mask.size, 1), 6) for name, count in counts.items() if count}}
+        return {"volume_ml": {name: round(count * ml, 4) for name, count in counts.items()}}
 
 
 def _with_values(mask: np.ndarray, values: Mapping[int, int]) -> np.ndarray:

@@ -11,14 +11,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.core.labels import Labels
-from medseg.data.files.images import write_map
-from medseg.data.files.pictures import is_picture
+from medseg.data.writers.base import own_writer
+from medseg.engine.outputs import map_path
 from medseg.inference.maps import LEVELS, GridLogits, native_maps
-
-
-def map_path(output_dir: str | Path, case: str, image: str | Path, name: str) -> Path:
-    """Where a map of a case is saved (its name: `inference.maps.map_names`): as PNG of a picture, else as NIfTI."""
-    return Path(output_dir) / f"{case}_{name}{'.png' if is_picture(image) else '.nii.gz'}"
 
 
 class SplitMomentsd(MapTransform):
@@ -82,10 +77,10 @@ class SaveMapsd(MapTransform):
         ]
         native = (torch.as_tensor(case["native_affine"]).cpu(), case["native_shape"], self.labels)
         maps = native_maps(grids, *native, memory_mib=self.memory_mib, **self.wishes).numpy()
-        image = case["image_path"]
+        image = Path(case["image_path"])
         for name, values in zip(self.names, maps, strict=True):
             path = map_path(self.output_dir, case["case"], image, name)
-            write_map(path, values, LEVELS, like=image)
+            own_writer(image).write_map(path, values, LEVELS, like=image)
         return case
 
 

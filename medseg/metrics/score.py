@@ -22,6 +22,7 @@ import numpy as np
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.data.files.formats import voxel_ml
 from medseg.metrics.confusion import Counts, bounding_box, where_values
 from medseg.metrics.metric import STATES, Comparison, Metric, State, load_metrics
 
@@ -116,7 +117,7 @@ def score_case(
         raise DataError(Problem(case, what, "a mask must lie on the grid of its label, with one spacing an axis"))
     by = load_metrics() if by is None else by
     diagonal_mm = math.hypot(*(size * step for size, step in zip(truth.shape, spacing_mm, strict=True)))
-    voxel_ml = math.prod(spacing_mm) / 1000 if truth.ndim == 3 else None
+    ml = voxel_ml(spacing_mm, truth.ndim)
     values = sorted({value for group in labels.targets.values() for value in group})
     # Nothing happens outside the box around all targets, and it is often a tenth of the volume.
     box = bounding_box(where_values(prediction, values) | where_values(truth, values))
@@ -136,8 +137,8 @@ def score_case(
                 state=found.state,
                 metrics={name: metric(found) for name, metric in by.items()},
                 tolerance_mm=found.tolerance_mm,
-                volume_ml=None if voxel_ml is None else counts.predicted * voxel_ml,
-                truth_volume_ml=None if voxel_ml is None else counts.true * voxel_ml,
+                volume_ml=None if ml is None else counts.predicted * ml,
+                truth_volume_ml=None if ml is None else counts.true * ml,
                 true_positives=counts.true_positives,
                 false_positives=counts.false_positives,
                 false_negatives=counts.false_negatives,

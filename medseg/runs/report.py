@@ -13,9 +13,10 @@ from medseg.config.load import dump_config
 from medseg.core.errors import PartialFailure, Problem, RunError
 from medseg.data.cases.case import Case
 from medseg.data.files.images import Image, label_values, read_image
-from medseg.engine.cohort import FAILURES, CohortReport, mask_path, write_failures
+from medseg.engine.cohort import FAILURES, CohortReport, write_failures
 from medseg.engine.device import rank
 from medseg.engine.machine import doctor
+from medseg.engine.outputs import mask_paths
 from medseg.engine.tally import mean_iou_of_cases
 from medseg.metrics.benchmarks import Tally
 from medseg.metrics.lesions import LesionScore, lesion_text, write_lesions
@@ -168,7 +169,8 @@ class Review:
     def _read(self, name: str) -> tuple[Image, Image, Image]:
         """Image, label and mask of a case."""
         case = self.cases[name]
-        mask = read_image(mask_path(self.output / "masks", name, case.first), channel_axis=False)
+        (file,) = mask_paths(self.output / "masks", name, case.first)
+        mask = read_image(file, channel_axis=False)
         return case.read_image(), case.read_label(), mask
 
     def _log(self, overlays: Sequence[tuple[str, bytes]], means: Mapping[str, float | None]) -> None:

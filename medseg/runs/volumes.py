@@ -1,14 +1,14 @@
-"""The volumes of a cohort of masks: a table of one row a case, from the sidecars that stand beside the masks."""
+"""The volumes of a cohort of masks: a table of one row a case, from their sidecars."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from medseg.core.files import replacing
+from medseg.engine.outputs import read_sidecar
 
 VOLUMES = "volumes.csv"
 SHOWN = 20  # cases that are printed one by one; the file has all of them
@@ -21,8 +21,7 @@ def read_volumes(folder: Path, cases: Sequence[str]) -> dict[str, dict[str, floa
     """The volumes of the cases that have a sidecar with volumes in `folder` (those of pictures have shares)."""
     found = {}
     for case in cases:
-        sidecar = folder / f"{case}.json"
-        if sidecar.exists() and (volumes := json.loads(sidecar.read_text()).get("volume_ml")):
+        if volumes := read_sidecar(folder, case).get("volume_ml"):
             found[case] = {name: float(ml) for name, ml in volumes.items()}
     return found
 

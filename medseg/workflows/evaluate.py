@@ -210,15 +210,17 @@ def _is_scored(folder: Path, scored: Path, postprocess: bool) -> bool:
 
 
 def _collect_masks(folders: Sequence[Path], together: Path) -> None:
-    """All held-out masks in one folder, as links where the file system has them."""
+    """All held-out masks, and their sidecars, in one folder, as links where the file system has them."""
     shutil.rmtree(together, ignore_errors=True)
-    together.mkdir(parents=True)
     for folder in folders:
-        for file in sorted((folder / "masks").iterdir()):
+        masks = folder / "masks"
+        for file in sorted(path for path in masks.rglob("*") if path.is_file()):
+            place = together / file.relative_to(masks)
+            place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(file, together / file.name)
+                os.link(file, place)
             except OSError:
-                shutil.copyfile(file, together / file.name)
+                shutil.copyfile(file, place)
 
 
 def _by_fold(runs: Sequence[Path], dataset: Dataset, postprocess: bool) -> list[tuple[list[Trained], list[Case]]]:

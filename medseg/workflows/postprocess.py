@@ -25,7 +25,7 @@ from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, d
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import read_dataset
-from medseg.engine.cohort import mask_path
+from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
@@ -104,10 +104,11 @@ def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCa
     wanted = None if config.inference.crf is None else config.inference.crf.parameters
     for fold in folds:
         for name, case in fold.cases.items():
-            mask = mask_path(fold.folder / "eval" / "masks", name, case.first)
-            sidecar = _sidecar(mask.with_name(f"{name}.json"))
+            masks = fold.folder / "eval" / "masks"
+            sidecar = read_sidecar(masks, name)
             if "postprocessing" in sidecar:
-                mask = mask_path(fold.folder / "eval" / RAW_MASKS, name, case.first)
+                masks = fold.folder / "eval" / RAW_MASKS
+            (mask,) = mask_paths(masks, name, case.first)
             if not mask.is_file():
                 missing.append(Problem(name, f"has no mask: {mask}", f"{AGAIN} predicts it"))
             elif sidecar.get("model", {}).get("crf") != wanted:
@@ -120,14 +121,6 @@ def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCa
     if not cases or {case.fold for case in cases} != {fold.number for fold in folds}:
         raise RunError(missing[:SHOWN])
     return cases, missing
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _trials(cases: Sequence[TrialCase], labels: Labels, workers: int | None) -> Trials:

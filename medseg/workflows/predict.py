@@ -16,9 +16,11 @@ from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
 from medseg.data.cases.dataset import list_inputs
-from medseg.engine.cohort import FAILURES, CohortReport, mask_path
+from medseg.data.writers import AUTO, WRITERS
+from medseg.engine.cohort import FAILURES, CohortReport
 from medseg.engine.device import process_group, rank
 from medseg.engine.memory import peak_memory_text
+from medseg.engine.outputs import FORMATS, OWN, mask_paths
 from medseg.runs.decision import say_cleaning
 from medseg.runs.members import read_members
 from medseg.runs.volumes import read_volumes, volume_text, write_volumes
@@ -32,6 +34,7 @@ def predict(
     overwrite: bool = False,
     postprocess: bool = True,
     coding: str | None = None,
+    formats: Sequence[str] = FORMATS,
     probabilities: bool = False,
     uncertainty: bool = False,
 ) -> list[Path]:
@@ -40,21 +43,22 @@ def predict(
     Args:
         run: the folder of a trained run; several, or a folder of folds, predict by the mean of their logits.
         input: one image, a folder of images (`{case}_0000` for one channel a file), or a data set in any layout.
-        output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and their JSON sidecars; the volumes
-            of all of them are in `volumes.csv`.
+        output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and of `volumes.csv`; sidecars, maps and
+            `failed.csv` are in `medseg/` in it.
         overwrite: predict cases again that have a mask in `output`; default: skip them, unless a map is missing.
         postprocess: False leaves out what `medseg postprocess` decided.
         coding: values in the masks, see `config.coding`; default: `inference.coding` of the run.
+        formats: of the masks, names in `medseg.data.writers.WRITERS`; "auto" is an image's own.
         probabilities: also a map of each target's probability, `{case}_probability_{target}`, before the mask is
             cleaned; NIfTI that is read as 0 to 1, of pictures 8-bit grey PNG.
         uncertainty: also `{case}_entropy`, from 0 to 1, and of an ensemble `{case}_disagreement`, from 0 to 0.5
             (formulas: `medseg.inference.maps`).
 
     Returns:
-        The masks of all cases that have one now.
+        The masks of all cases that have one now, in the first format.
 
     Raises:
-        PartialFailure: some cases failed; they are listed in `output/failed.csv`.
+        PartialFailure: some cases failed; they are listed in `output/medseg/failed.csv`.
         MedsegError: a folder is no trained run, the runs do not predict the same, there is no image at `input`, or its
             targets do not fit the coding.
     """
@@ -62,6 +66,7 @@ def predict(
     members = read_members([run] if isinstance(run, Path) else run, postprocess)
     facts = members[0].facts
     wishes: dict[str, Any] = {"overwrite": overwrite, "probabilities": probabilities, "uncertainty": uncertainty}
+    wishes["formats"] = [name for name in formats if name == AUTO or WRITERS.find(name, "--format")]
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
     content = compile_members("inference", members)
@@ -72,7 +77,8 @@ def predict(
             print(f"ensemble of {len(members)} networks")
         parser = run_compiled(content, inputs=cases, output_dir=str(output), **wishes)
         cohort: CohortReport = parser.get_parsed_content("cohort")
-        done = {case.name: path for case in cases if (path := mask_path(output, case.name, case.first)).exists()}
+        places = {case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases}
+        done = {name: path for name, path in places.items() if path.exists()}
         if rank() == 0:
             _tell(cohort, done, output, parser.get_parsed_content("maps"))
             print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
@@ -80,7 +86,7 @@ def predict(
     if cohort.failures:
         raise PartialFailure(
             [Problem(f.case, f.reason) for f in cohort.failures]
-            + [Problem(str(output / FAILURES), f"{len(cohort.failures)} of {len(cases)} cases failed")],
+            + [Problem(str(output / OWN / FAILURES), f"{len(cohort.failures)} of {len(cases)} cases failed")],
             result={"masks": [str(mask) for mask in masks]},
         )
     return masks

@@ -164,7 +164,7 @@ def test_json_leaves_only_json_on_stdout(medseg: Any, monkeypatch: pytest.Monkey
     _, out, _ = medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--uncertainty", "--json")
     assert json.loads(out) == {"masks": ["out/a.nii.gz"]}
     options: dict[str, Any] = {"input": Path("in"), "output": Path("out"), "overwrite": False, "postprocess": True}
-    options |= {"coding": None, "probabilities": False, "uncertainty": True}
+    options |= {"coding": None, "formats": ["auto"], "probabilities": False, "uncertainty": True}
     assert calls == [(([Path("x")],), options)]
 
 

@@ -95,7 +95,7 @@ def test_a_case_that_does_not_fit_fails_alone_and_says_why(tiny_msd, tmp_path: P
 def check_one_failed(run: Path, images: Path, output: Path) -> None:
     with pytest.raises(PartialFailure):
         predict(run, input=images, output=output)
-    [failed] = csv.DictReader((output / "failed.csv").open())
+    [failed] = csv.DictReader((output / "medseg" / "failed.csv").open())
     assert "lower window_batch" in failed["reason"]
     assert "PYTORCH_CUDA_ALLOC_CONF" not in failed["reason"]
     assert len(list(output.glob("*.nii.gz"))) == 3

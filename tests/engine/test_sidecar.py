@@ -30,9 +30,9 @@ def test_a_volume_has_millilitres_and_a_plane_has_shares(
     mask.view(-1)[:10] = 1
     case = {"case": "a", "image_path": str(image), "native_affine": torch.from_numpy(affine), "pred": mask}
     SaveMaskd(str(tmp_path / "out"), LABELS)(case)
-    sidecar = json.loads((tmp_path / "out" / "a.json").read_text())
+    sidecar = json.loads((tmp_path / "out" / "medseg" / "a.json").read_text())
     assert sidecar == {"case": "a", "model": {}, **amounts}
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.json", "a.nii.gz"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.nii.gz", "medseg"]
 
 
 def test_what_is_too_small_in_millilitres_is_taken_out() -> None:

@@ -74,7 +74,7 @@ def test_folds_are_averaged_in_logit_space(crossed: tuple[Path, Path], tmp_path:
     mean = (logits[0] + logits[1]) / 2
     expected = to_native(mean, case["image"].affine, case["native_affine"], case["native_shape"], trained.facts.labels)
     assert np.array_equal(masks(tmp_path / "masks")[written.name], expected.numpy())
-    sidecar = json.loads((tmp_path / "masks" / written.name.replace(".nii.gz", ".json")).read_text())
+    sidecar = json.loads((tmp_path / "masks" / "medseg" / written.name.replace(".nii.gz", ".json")).read_text())
     assert sidecar["model"]["members"] == "tiny fold 0, tiny fold 1"
 
 
@@ -88,7 +88,7 @@ def test_members_may_see_a_case_on_different_grids(crossed: tuple[Path, Path], t
     mask = nib.load(written)
     assert mask.shape == image.shape
     assert np.allclose(mask.affine, image.affine)
-    assert not (tmp_path / "masks" / "failed.csv").exists()
+    assert not (tmp_path / "masks" / "medseg" / "failed.csv").exists()
 
 
 def test_folders_of_folds_are_scored_fold_by_fold(crossed: tuple[Path, Path], tmp_path: Path) -> None:

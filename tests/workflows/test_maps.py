@@ -15,7 +15,7 @@ from medseg.core.errors import DataError
 from medseg.data.cases.case import Case
 from medseg.data.cases.masks import find_masks
 from medseg.data.files.images import write_map
-from medseg.engine.cohort import pending_cases
+from medseg.engine.outputs import map_path, pending_cases
 from medseg.workflows.predict import predict
 from tests.workflows.test_ensemble import changed
 
@@ -27,7 +27,7 @@ def values(path: Path) -> np.ndarray:
 
 
 def maps_of(folder: Path, case: str) -> dict[str, np.ndarray]:
-    found = sorted(folder.glob(f"{case}_*.nii.gz"))
+    found = sorted((folder / "medseg").glob(f"{case}_*.nii.gz"))
     return {file.name.removeprefix(f"{case}_").removesuffix(".nii.gz"): values(file) for file in found}
 
 
@@ -48,7 +48,7 @@ def test_maps_lie_on_the_grid_of_the_image_and_say_what_the_mask_says(
         maps = maps_of(out, case)
         assert list(maps) == ["entropy", *PROBABILITIES]
         for name, found in maps.items():
-            written = nib.load(out / f"{case}_{name}.nii.gz")
+            written = nib.load(out / "medseg" / f"{case}_{name}.nii.gz")
             assert np.array_equal(written.affine, image.affine)
             assert written.get_data_dtype() == np.int16
             assert found.shape == image.shape
@@ -65,22 +65,23 @@ def test_cases_without_their_maps_are_predicted_again(trained: tuple[Path, Path]
     run, root = trained
     source, out = {"input": root / "imagesTs"}, tmp_path / "out"
     first, second = predict(run, **source, output=out, uncertainty=True)
-    (out / second.name.replace(".nii.gz", "_entropy.nii.gz")).unlink()
+    entropy = map_path(out, second.name.removesuffix(".nii.gz"), second, "entropy")
+    entropy.unlink()
     for mask in (first, second):
         os.utime(mask, (0, 0))
     assert predict(run, **source, output=out, uncertainty=True) == [first, second]
     assert first.stat().st_mtime == 0, "it has all its maps"
     assert second.stat().st_mtime > 0
-    assert second.with_name(second.name.replace(".nii.gz", "_entropy.nii.gz")).exists()
+    assert entropy.exists()
     predict(run, **source, output=out, probabilities=True)
     assert first.stat().st_mtime > 0, "its probabilities were missing"
 
 
 def test_a_map_never_takes_the_place_of_another_cases_mask(tmp_path: Path) -> None:
-    cases = [Case(name, (f"{name}.nii.gz",)) for name in ("a", "a_entropy")]
-    with pytest.raises(DataError, match="a_entropy"):
-        pending_cases(cases, str(tmp_path), maps=["entropy"])
-    assert pending_cases(cases, str(tmp_path), maps=["probability_organ"]) == cases
+    cases = [Case(name, (f"{name}.nii.gz",)) for name in ("a", "a_probability_b")]
+    assert pending_cases(cases, str(tmp_path), maps=["entropy"]) == cases
+    with pytest.raises(DataError, match="a_probability_b_probability_c"):
+        pending_cases(cases, str(tmp_path), maps=["probability_b_probability_c", "probability_c"])
 
 
 def test_an_ensemble_disagrees_where_its_members_do(crossed: tuple[Path, Path], tmp_path: Path) -> None:

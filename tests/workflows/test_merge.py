@@ -126,7 +126,7 @@ def test_a_prediction_needs_the_folder_of_the_run_only(run: Path, pairs: Path, t
     masks = predict(alone, input=pairs / "images" / "val", output=tmp_path / "out")
     for mask in masks:
         assert np.array_equal(*read([mask, run / "eval" / "masks" / mask.name]))
-        assert set(json.loads(mask.with_suffix(".json").read_text())["share"]) <= set(NEW)
+        assert set(json.loads((mask.parent / "medseg" / f"{mask.stem}.json").read_text())["share"]) <= set(NEW)
 
 
 def test_a_run_keeps_its_classes(run: Path, pairs: Path, tmp_path: Path) -> None:

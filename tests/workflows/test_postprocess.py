@@ -15,6 +15,7 @@ from medseg.bundle.facts import describe_data
 from medseg.config.load import dump_config
 from medseg.config.postprocess import PostprocessConfig
 from medseg.core.errors import ConfigError, PartialFailure, RunError
+from medseg.engine.outputs import read_sidecar
 from medseg.metrics.table import MetricsTable
 from medseg.runs.decision import SCHEMA, Decision, read_decided
 from medseg.workflows.evaluate import evaluate, evaluate_folds
@@ -274,11 +275,11 @@ def test_predict_uses_the_decision_and_says_so(
     assert (before == 2).any(), "the tiny networks find some lesion"
     assert not (after == 2).any()
     assert not (one == 2).any()
-    sidecar = json.loads(mask.with_name(mask.name.replace(".nii.gz", ".json")).read_text())
+    sidecar = json.loads((mask.parent / "medseg" / mask.name.replace(".nii.gz", ".json")).read_text())
     done = {"minimum_total_ml": {"lesion": 1000.0}, "fill_holes": ["organ"]}
     assert sidecar["postprocessing"] == done | {"changed_voxels": int((before != after).sum())}
     assert sidecar["volume_ml"]["lesion"] == 0
-    assert "postprocessing" not in json.loads(raw.with_name(raw.name.replace(".nii.gz", ".json")).read_text())
+    assert "postprocessing" not in read_sidecar(raw.parent, raw.name.removesuffix(".nii.gz"))
 
 
 def test_evaluate_uses_the_decision_and_keeps_the_masks_before_it(decided: tuple[Path, Path], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_mask_lies_on_the_grid_of_its_image(trained: tuple[Path, Path], tmp_path
     assert int(mask.header["sform_code"]) == 2
     assert int(mask.header["qform_code"]) == 1
     assert mask.get_data_dtype() == np.uint8
-    sidecar = json.loads((tmp_path / "out" / "scan.json").read_text())
+    sidecar = json.loads((tmp_path / "out" / "medseg" / "scan.json").read_text())
     voxels = np.isin(np.asarray(mask.dataobj), [1]).sum()
     ml = voxels * abs(np.linalg.det(image.affine[:3, :3])) / 1000
     assert sidecar["volume_ml"]["organ"] == pytest.approx(ml, abs=1e-3)
@@ -88,7 +88,7 @@ def test_one_bad_scan_never_stops_the_others(trained: tuple[Path, Path], tmp_pat
         predict(run, input=images, output=output)
     assert failure.value.result == {"masks": [str(output / name) for name in good]}
     assert sorted(path.name for path in output.glob("*.nii.gz")) == good
-    rows = (output / "failed.csv").read_text().splitlines()
+    rows = (output / "medseg" / "failed.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["case", "a_text", "nan", "one_channel"]
 
     before = {path: path.stat().st_mtime_ns for path in output.glob("*.nii.gz")}
@@ -96,7 +96,7 @@ def test_one_bad_scan_never_stops_the_others(trained: tuple[Path, Path], tmp_pat
         (images / f"{name}.nii.gz").unlink()
     predict(run, input=images, output=output)
     assert before == {path: path.stat().st_mtime_ns for path in output.glob("*.nii.gz")}, "skipped, not made anew"
-    assert not (output / "failed.csv").exists()
+    assert not (output / "medseg" / "failed.csv").exists()
 
 
 def test_another_data_set_is_evaluated_whole(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from medseg.data.cases.layouts import LAYOUTS
 from medseg.data.cases.layouts.layout import Layout
 from medseg.data.files.images import ENDINGS, case_name
 from medseg.data.files.pictures import LOSSY
+from medseg.data.writers import OWN
 
-MAP = re.compile(r"_(entropy|disagreement|probability_.+)$")  # what `predict` saves beside a mask
+MAP = re.compile(r"_(entropy|disagreement|probability_.+)$")  # what `predict` once saved beside a mask
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[st
 def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
     """Name of a case -> its files, in a folder and below.
 
-    Maps beside their mask (`CASE_entropy`) are no masks. Of several files, those in lossless formats count, and of
-    those the layout's labels (`Layout.is_label`), if there are any.
+    What `predict` keeps in `medseg/`, and maps beside their mask (`CASE_entropy`), are no masks. Of several files,
+    those in lossless formats count, and of those the layout's labels (`Layout.is_label`), if there are any.
 
     Raises:
         ConfigError: there is no such layout.
@@ -92,6 +93,8 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         if not file.name.lower().endswith(ENDINGS) or file.name.startswith(".") or not file.is_file():
+            continue
+        if OWN in file.relative_to(folder).parts[:-1]:
             continue
         name = case_name(file)
         mask = MAP.sub("", name)
