@@ -25,7 +25,8 @@ def masks(folder: Path) -> dict[str, np.ndarray]:
 
 def steps(run: Path, bundle: str) -> list[dict[str, Any]]:
     content = yaml.safe_load((run / "configs" / f"{bundle}.yaml").read_text())
-    return content["postprocessing"]["transforms"]
+    names = [one.removeprefix("@steps#") for one in content["postprocessing"]["transforms"]]
+    return [content["steps"][name] for name in names]
 
 
 def with_crf(config: Config, **crf: Any) -> Config:

@@ -22,6 +22,7 @@ from medseg.data.cases.dataset import read_dataset
 from medseg.data.splits.folds import class_presence
 from medseg.planning.fingerprint import fingerprint
 from medseg.runs.folder import open_run
+from medseg.runs.official import read_data
 from medseg.selection.trial import TrialCase, attempt
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.plan import plan
@@ -134,8 +135,8 @@ def test_a_run_keeps_its_classes(run: Path, pairs: Path, tmp_path: Path) -> None
     shutil.copytree(run, same)
     other = vehicles(pairs, "data.merge={background: [rest], vehicle: [bus]}")
     with pytest.raises(RunError, match=r"data\.merge\.vehicle: is \['bus'\], but this run was begun with"):
-        open_run(other, same)
-    open_run(other, same, restart=True)
+        open_run(other, same, read_data(other))
+    open_run(other, same, read_data(other), restart=True)
     assert not (same / "class_weights.json").exists(), "they were those of the other classes"
 
 
