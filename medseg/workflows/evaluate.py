@@ -109,7 +109,7 @@ def evaluate_folds(
     """One table, report and folder of masks of all cases, each scored by the fold that held it out.
 
     Args:
-        run: the folder of a finished `train_folds`.
+        run: the folder of a finished `train --fold all`.
         again: predict and score every fold again; default: only those without a table, or with one of masks that were
             cleaned otherwise.
         postprocess: False leaves out what `medseg postprocess` decided.
