@@ -6,21 +6,19 @@ volumes on R-A-S, pictures as they lie. Every case is read once, by as many thre
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage
-from tqdm import tqdm
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
+from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values
@@ -154,19 +152,8 @@ def fingerprint(
 
     meaning, names = labels or dataset.labels, tuple(channels or dataset.channels)
 
-    def attempt(case: Case) -> tuple[CasePrint, np.ndarray] | list[Problem]:
-        try:
-            return _measure(case, meaning, len(names))
-        except DataError as error:
-            return list(error.problems)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        quiet = not (progress and sys.stderr.isatty())
-        bar = tqdm(pool.map(attempt, dataset.cases), "measure", len(dataset.cases), unit="case", disable=quiet)
-        results = list(bar)
-    if problems := [problem for result in results if isinstance(result, list) for problem in result]:
-        raise DataError(problems)
-    measured = [result for result in results if isinstance(result, tuple)]
+    work = partial(_measure, labels=meaning, channels=len(names))
+    measured = every_result(work, dataset.cases, bar="measure" if progress else None)
     cases = tuple(case for case, _ in measured)
     if len({len(case.shape) for case in cases}) > 1:
         raise DataError(Problem(str(dataset.root), "mixes pictures and volumes", "train on one kind at a time"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.core.errors import Problem
+from medseg.core.machine import machine_memory, size_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, counted
 from medseg.data.files.images import voxel_ml
@@ -50,7 +50,7 @@ class CheckReport:
         disk is uncompressed, so it takes `all_cases`.
         """
         sizes = [case.memory_bytes for case in self.cases]
-        return {"largest_case": max(sizes, default=0), "all_cases": sum(sizes), "machine": machine_memory()}
+        return {"largest_case": max(sizes, default=0), "all_cases": sum(sizes), "machine": machine_memory().total or 0}
 
     def classes(self) -> list[dict[str, Any]]:
         """One entry a class or region: cases it occurs in, voxels in all, median volume and mean components where it
@@ -132,10 +132,10 @@ class CheckReport:
         yield from _table(rows)
         yield ""
         size = self.memory
-        yield f"memory  largest case {_bytes(size['largest_case'])}, all {_bytes(size['all_cases'])}; " + (
-            f"this machine has {_bytes(size['machine'])}" if size["machine"] else "as float32"
+        yield f"memory  largest case {size_text(size['largest_case'])}, all {size_text(size['all_cases'])}; " + (
+            f"this machine has {size_text(size['machine'])}" if size["machine"] else "as float32"
         )
-        yield f"disk    cache {_bytes(size['all_cases'])} (at the files' own spacing)"
+        yield f"disk    cache {size_text(size['all_cases'])} (at the files' own spacing)"
 
     def _findings(self) -> Iterator[str]:
         groups: dict[tuple[str, str], list[Finding]] = {}
@@ -179,19 +179,3 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def count_of(number: int, noun: str) -> str:
     """`3 cases`, `1 case`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} GiB"
-
-
-def machine_memory() -> int:
-    """Bytes of physical memory, or 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return 0

@@ -26,7 +26,7 @@ from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split
-from medseg.engine.machine import doctor
+from medseg.engine.machine import environment
 from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
@@ -131,7 +131,7 @@ def read_run(run: Path) -> Trained:
 
 def write_environment(folder: Path) -> None:
     """`environment.json`: versions and hardware of this moment."""
-    replace_file(folder / ENVIRONMENT, json.dumps(doctor(), indent=2, default=str) + "\n")
+    replace_file(folder / ENVIRONMENT, json.dumps(environment(), indent=2, default=str) + "\n")
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

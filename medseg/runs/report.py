@@ -15,7 +15,7 @@ from medseg.data.cases.case import Case
 from medseg.data.files.images import Image, label_values, read_image
 from medseg.engine.cohort import FAILURES, CohortReport, write_failures
 from medseg.engine.device import rank
-from medseg.engine.machine import doctor
+from medseg.engine.machine import environment
 from medseg.engine.outputs import mask_paths
 from medseg.engine.tally import mean_iou_of_cases
 from medseg.metrics.benchmarks import Tally
@@ -163,7 +163,7 @@ class Review:
             "title": f"{name}: {description}" if description else name,
             "history": _history(self.run.folder / "history.csv"),
             "config_text": dump_config(self.run.config),
-            "environment": read_environment(self.run.folder) or doctor(),
+            "environment": read_environment(self.run.folder) or environment(),
         }
 
     def _read(self, name: str) -> tuple[Image, Image, Image]:

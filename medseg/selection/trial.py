@@ -1,4 +1,4 @@
-"""Sets of cleaning steps tried on one saved mask: plain functions for `in_parallel`, without torch's networks."""
+"""Sets of cleaning steps tried on one saved mask: plain functions for `in_processes`, without torch's networks."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from medseg.config.cards import load_card
 from medseg.core.errors import ConfigError, Problem
 from medseg.core.labels import Labels
+from medseg.core.parallel import in_threads
 from medseg.data.cases.dataset import Dataset, find_dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
@@ -54,11 +55,9 @@ def check(root: Path, *, layout: str = "auto", card: str | None = None, progress
             classes, ignored = found_classes(dataset)
             dataset = replace(dataset, labels=Labels(classes, ignore_index=ignored))
     cases = sorted((*dataset.cases, *dataset.unlabelled), key=lambda case: case.name)
-    # Decompressing and counting leave the interpreter free for other threads; each holds a case or two in memory.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        looking = pool.map(lambda case: inspect_case(case, dataset.channels, dataset.labels), cases)
-        bar = tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False)
-        facts = tuple(bar)
+    look = partial(inspect_case, channels=dataset.channels, labels=dataset.labels)
+    looking = in_threads(look, cases)
+    facts = tuple(tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False))
     findings += [finding for case in facts for finding in case.findings]
     findings += _across(facts, dataset)
     return CheckReport(dataset, facts, tuple(findings), time.monotonic() - start)

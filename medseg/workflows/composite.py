@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from medseg.bundle.facts import DataFacts
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, MedsegError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
+from medseg.core.machine import count_cores
+from medseg.core.parallel import in_threads
 from medseg.data.files.frames import cover, list_frames, read_background, read_frame, write_frame
 from medseg.engine.device import autocast, choose_precision, memory_format, prepare
-from medseg.engine.machine import count_cores
 from medseg.engine.resume import load_weights
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.inference.matte import guided_matte, ramp
@@ -219,8 +220,8 @@ def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:
 
     started = time.perf_counter()
     try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads_each,)) as pool:
-            done = dict(zip(places, pool.map(work, places), strict=True))
+        results = in_threads(work, places, workers, prepare=partial(torch.set_num_threads, threads_each))
+        done = dict(zip(places, results, strict=True))
     finally:
         torch.set_num_threads(threads)
     taken = [result for result in done.values() if not isinstance(result, Problem)]

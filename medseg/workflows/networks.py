@@ -17,8 +17,8 @@ from medseg.config.network import OPTIONS, NetworkConfig
 from medseg.config.section import Section
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError, MedsegError, Problem
+from medseg.core.machine import machine_memory
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place
-from medseg.engine.machine import memory_info
 from medseg.networks import build_network
 from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.analysis.receptive_field import Stage, effective_field, survey
@@ -182,7 +182,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Effective field and time of a forward pass of a real network, or why it was not measured."""
     device = choose_device()
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_info().get("MemAvailable", needed)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine_memory().free or needed
     if needed > free:
         return {"not_measured": f"needs about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free"}
     torch.manual_seed(0)

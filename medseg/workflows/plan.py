@@ -25,19 +25,18 @@ from medseg.config.schema import Config
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
 from medseg.core.files import replace_file
+from medseg.core.machine import count_cores, machine_memory
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients
 from medseg.engine.device import choose_device, choose_precision
-from medseg.engine.machine import count_cores
 from medseg.engine.memory import OutOfMemory
 from medseg.planning.config import choose_all, patient_pattern
 from medseg.planning.fingerprint import Fingerprint, fingerprint
 from medseg.planning.rules import Choice, Machine, Sampling, choose_sampling
 from medseg.planning.step import Step, measure_step
 from medseg.planning.write import config_text
-from medseg.review.check_report import machine_memory
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 ATTEMPTS = 3
@@ -136,7 +135,7 @@ def this_machine(memory_gib: float | None = None) -> Machine:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory / 2**30
     else:
-        memory = machine_memory() / 2**30
+        memory = (machine_memory().total or 0) / 2**30
     share = MEMORY_SHARE[device.type]
     return Machine(
         device=device.type,

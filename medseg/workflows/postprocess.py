@@ -23,6 +23,7 @@ from medseg.config.postprocess import PostprocessConfig, Step, with_step
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
+from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import read_dataset
 from medseg.engine.outputs import mask_paths, read_sidecar
@@ -33,7 +34,6 @@ from medseg.runs.members import score_members
 from medseg.runs.split import scored_cases
 from medseg.selection.evidence import RULE, Trials, choose, judge, plain
 from medseg.selection.trial import TrialCase, attempt, candidates, survey
-from medseg.workflows.score import in_parallel
 
 SHOWN = 5
 AGAIN = "medseg evaluate --run FOLDS --no-postprocess"
@@ -126,7 +126,7 @@ def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCa
 def _trials(cases: Sequence[TrialCase], labels: Labels, workers: int | None) -> Trials:
     def run(sets: Sequence[PostprocessConfig]) -> np.ndarray:
         work = partial(attempt, labels=labels, sets=tuple(one.cleaning for one in sets))
-        results = in_parallel(work, cases, workers)
+        results = in_processes(work, cases, workers)
         shown = tqdm(results, f"trying {len(sets)} sets of steps", len(cases), unit="case", disable=None, leave=False)
         return np.stack(list(shown), 1)
 
@@ -136,7 +136,7 @@ def _trials(cases: Sequence[TrialCase], labels: Labels, workers: int | None) -> 
 def _decide_steps(
     cases: Sequence[TrialCase], labels: Labels, base: PostprocessConfig, workers: int | None
 ) -> dict[str, Any]:
-    surveys = list(in_parallel(partial(survey, labels=labels), cases, workers))
+    surveys = list(in_processes(partial(survey, labels=labels), cases, workers))
     trials = _trials(cases, labels, workers)
     choice = choose(trials, candidates(surveys, trials.targets), base)
     before, after = trials.of([base, choice.steps])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +15,10 @@ from medseg.config.cards import load_card
 from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
+from medseg.core.parallel import in_processes
 from medseg.data.cases.masks import MaskPair, match_masks
 from medseg.data.files.images import Image, case_name, grid_difference, label_values, read_image
 from medseg.data.files.pictures import is_picture
-from medseg.engine.machine import count_cores
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.metric import Metric, load_metrics
@@ -28,11 +26,9 @@ from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHOWN = 20  # problems printed; JSON has them all
-FEW = 8  # cases a process: for fewer it is not worth starting one
 ON_GRID = "write the mask on the grid of its image"
 
 
@@ -195,17 +191,6 @@ def read_list(file: Path) -> list[str]:
     return [case_name(line.split()[0]) for line in lines if line.strip()]
 
 
-def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None) -> Iterator[Result]:
-    """The results in the order of the items, from as many processes as the machine has cores for this one."""
-    workers = min(workers or count_cores(), max(1, len(items) // FEW))
-    if workers == 1:
-        yield from map(work, items)
-        return
-    # Fresh processes: a copy of this one would copy its threads' locks as well.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
-
-
 def attempt(work: Callable[[MaskPair], Result], pair: MaskPair) -> Result | Problem:
     """The result, or what is wrong with this case."""
     try:
@@ -224,7 +209,7 @@ def _successes(
     progress: bool,
 ) -> Iterator[Result]:
     """What could be scored, in order; what could not is added to the problems."""
-    outcomes = in_parallel(partial(attempt, work), pairs, workers)
+    outcomes = in_processes(partial(attempt, work), pairs, workers)
     for outcome in tqdm(outcomes, "scoring", len(pairs), unit="case", disable=None if progress else True, leave=False):
         if isinstance(outcome, Problem):
             problems.append(outcome)

@@ -137,7 +137,7 @@ class Comparison:
 
     def preprocess(self) -> None:
         """Fingerprint, plan and the preprocessing of all cases, each side in one process, its start included."""
-        from medseg.engine.machine import count_cores  # here, as nnU-Net's Python has no medseg
+        from medseg.core.machine import count_cores  # here, as nnU-Net's Python has no medseg
 
         if "preprocess nnunet" not in self.figures:
             cores = str(count_cores())

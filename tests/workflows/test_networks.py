@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from medseg.core.errors import ConfigError
+from medseg.core.machine import Memory
 from medseg.networks import NETWORKS
 from medseg.networks.analysis.reach import NORM, POOLING
 from medseg.review import networks_text
@@ -56,7 +57,7 @@ def test_measured(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "memory_info", lambda: {"MemAvailable": 2**10})
+    monkeypatch.setattr(module, "machine_memory", lambda: Memory(total=2**30, free=2**10))
     monkeypatch.setattr(module, "choose_device", lambda: module.torch.device("cpu"))
     monkeypatch.setattr(module, "effective_field", None)
     result = networks("unet", size=[24], overrides=TINY, measure=True)

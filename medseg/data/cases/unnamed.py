@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from pathlib import Path
 
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.dicom import modality
@@ -43,19 +42,12 @@ def found_classes(dataset: Dataset) -> tuple[dict[str, int], int | None]:
         DataError: of all labels that cannot be read, at once; there are too many values to be classes.
     """
 
-    def look(case: Case) -> np.ndarray | list[Problem]:
-        try:
-            return np.bincount(label_values(case.read_label()).ravel(), minlength=256) > 0
-        except DataError as error:
-            return list(error.problems)
+    def look(case: Case) -> np.ndarray:
+        return np.bincount(label_values(case.read_label()).ravel(), minlength=256) > 0
 
-    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
-        found = list(pool.map(look, dataset.cases))
-    if problems := [problem for result in found if isinstance(result, list) for problem in result]:
-        raise DataError(problems)
     every = np.zeros(256, bool)
-    for result in found:
-        every |= np.asarray(result, bool)
+    for found in every_result(look, dataset.cases):
+        every |= found
     present = [int(value) for value in np.flatnonzero(every) if value]
     if not present or len(present) > MOST_CLASSES:
         what = f"has {len(present)} different values above 0 in its labels"

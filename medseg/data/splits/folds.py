@@ -11,9 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from medseg.core.errors import DataError, Problem, did_you_mean, listed
 from medseg.core.labels import Labels
+from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.images import label_values
@@ -103,19 +102,11 @@ def class_presence(cases: Sequence[Case], labels: Labels) -> dict[str, frozenset
         DataError: of all labels that cannot be read, at once.
     """
 
-    def look(case: Case) -> frozenset[str] | list[Problem]:
-        try:
-            label = label_values(case.read_label(), labels.counts_as)
-            counts = np.bincount(label.ravel(), minlength=256)
-        except DataError as error:
-            return list(error.problems)
+    def look(case: Case) -> frozenset[str]:
+        counts = np.bincount(label_values(case.read_label(), labels.counts_as).ravel(), minlength=256)
         return frozenset(name for name, value in labels.classes.items() if value != labels.background and counts[value])
 
-    with ThreadPoolExecutor(min(8, cpu_count() or 1)) as pool:
-        found = list(pool.map(look, cases))
-    if problems := [problem for result in found if isinstance(result, list) for problem in result]:
-        raise DataError(problems)
-    return {case.name: classes for case, classes in zip(cases, found, strict=True) if isinstance(classes, frozenset)}
+    return dict(zip((case.name for case in cases), every_result(look, cases), strict=True))
 
 
 def make_folds(presence: Mapping[str, AbstractSet[str]], patients: Mapping[str, str], count: int, seed: int) -> Folds:

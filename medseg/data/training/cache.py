@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import local
@@ -23,11 +21,11 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 import medseg
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
+from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.training.transforms import apply
 
@@ -121,28 +119,7 @@ class CachedDataset(Dataset):
         Raises:
             DataError: of all cases that failed, at once.
         """
-
-        def attempt(index: int) -> list[Problem]:
-            try:
-                self.entry(index)
-            except DataError as error:
-                return list(error.problems)
-            return []
-
-        quiet = not (self.progress and sys.stderr.isatty())
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:
-            found = list(
-                tqdm(
-                    pool.map(attempt, range(len(self))),
-                    "preprocess",
-                    len(self),
-                    unit="case",
-                    disable=quiet,
-                    leave=False,
-                )
-            )
-        if problems := [problem for problems in found for problem in problems]:
-            raise DataError(problems)
+        every_result(self.entry, range(len(self)), max(1, self.workers), "preprocess" if self.progress else None)
 
     def _key(self, case: Case) -> str:
         files: list[list[Any]] = []

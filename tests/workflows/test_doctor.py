@@ -6,8 +6,8 @@ import monai
 import pytest
 import torch
 
-from medseg.engine import machine as module
-from medseg.engine.machine import as_text, doctor
+from medseg.engine import machine
+from medseg.workflows.doctor import as_text, doctor
 
 
 def test_facts_of_this_machine() -> None:
@@ -23,7 +23,7 @@ def test_facts_of_this_machine() -> None:
 
 
 def test_a_missing_package_is_a_problem_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REQUIRED", ("torch", "no-such-package"))
+    monkeypatch.setattr(machine, "REQUIRED", ("torch", "no-such-package"))
     facts = doctor()
     assert facts["problems"][0]["what"] == "not installed: no-such-package"
     assert "pip install" in as_text(facts)
@@ -31,5 +31,5 @@ def test_a_missing_package_is_a_problem_with_a_remedy(monkeypatch: pytest.Monkey
 
 
 def test_no_room_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_machine", lambda: dict.fromkeys(("memory_free_gib", "disk_free_gib"), 0.5))
+    monkeypatch.setattr(machine, "_machine", lambda: dict.fromkeys(("memory_free_gib", "disk_free_gib"), 0.5))
     assert [problem["what"].split()[1] for problem in doctor()["problems"]] == ["0.5", "0.5"]

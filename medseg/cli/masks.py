@@ -1,4 +1,4 @@
-"""The verbs of the command line about pictures and their benchmarks; `cli.py` puts them among the others."""
+"""Masks of any method, beside their labels or on their way to a benchmark: the verbs that need no model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import Json, json_result
+from medseg.cli.options import Json
 from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import PartialFailure
 
+app = typer.Typer()
 RULES = ", ".join(CONVENTIONS)
 
 
+
+@app.command()
 def score(
     prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
     truth: Annotated[Path, typer.Option("--truth", metavar="DIR", help="Folder of their labels.")],
@@ -54,6 +57,7 @@ def score(
         raise PartialFailure(report.shown_problems())
 
 
+@app.command()
 def submission(
     prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
     dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="cityscapes, voc2012 or ade20k.")],
@@ -67,26 +71,3 @@ def submission(
 
     written = write_submission(prediction, dataset=dataset, output=output, train_ids=train_ids)
     typer.echo(f"{len(written)} masks: {output}")
-
-
-def composite(
-    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Folder of a run on colour pictures.")],
-    source: Annotated[Path, typer.Option("--input", metavar="PATH", help="A picture, or a folder of frames.")],
-    background: Annotated[str, typer.Option("--background", metavar="PICTURE|COLOUR", help="What is put behind.")],
-    output: Annotated[Path, typer.Option("--output", metavar="PATH", help="Folder of the results, or one PNG.")],
-    target: Annotated[
-        list[str], typer.Option("--target", metavar="CLASS", help="What is kept; may be repeated. Default: person.")
-    ] = [],  # noqa: B006  (Typer copies it)
-    size: Annotated[
-        int | None,
-        typer.Option("--size", min=16, help="Longer side at which the network sees a frame; default 192."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Replace the background of pictures, soft at the border; say how many frames a second."""
-    from medseg.workflows.composite import composite
-
-    with json_result(as_json) as result:
-        done = composite(run, input=source, background=background, output=output, target=target, size=size)
-        typer.echo(done.text())
-        result.update(done.as_dict())

@@ -1,4 +1,4 @@
-"""The verbs of the command line that say what there is: configs, networks, this machine; `cli.py` lists them."""
+"""What there is to choose from, whether a choice is valid, and what this machine makes of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import Json, Overrides, json_result
+from medseg.cli.options import Json, Overrides, json_errors, json_result
 from medseg.core.errors import ConfigError, Problem
 
+app = typer.Typer()
 
+
+@app.command()
 def configs(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="The config to show.", show_default=False)] = "",
     copy: Annotated[bool, typer.Option("--copy", metavar="", help="Copy it to ./NAME.yaml, to change it.")] = False,
@@ -38,6 +41,36 @@ def configs(
     typer.echo(f"copied to {target}; train with: medseg train --config {target}")
 
 
+@app.command()
+def validate(
+    config: Annotated[
+        str, typer.Argument(metavar="[CONFIG]", help="YAML file or shipped name.", show_default=False)
+    ] = "",
+    overrides: Overrides = [],  # noqa: B006  (Typer copies it)
+    schema: Annotated[
+        bool, typer.Option("--schema", metavar="", help="Print the JSON schema of a config, for editors.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a config, and report every mistake at once. Touches no data and loads no torch."""
+    from medseg.config.load import config_schema, find_config, load_config
+    from medseg.config.weights import missing_weights
+
+    if schema:
+        return typer.echo(json.dumps(config_schema(), indent=2))
+    if not config:
+        raise ConfigError("validate needs a CONFIG", "for example: medseg validate demo")
+    with json_errors(as_json):
+        valid = load_config(config, overrides)
+        if problem := missing_weights(valid.network.pretrained):
+            raise ConfigError(problem)
+        if as_json:
+            typer.echo(json.dumps({"valid": True, "config": valid.model_dump(mode="json")}, indent=2))
+        else:
+            typer.echo(f"{find_config(config)}: valid")
+
+
+@app.command()
 def networks(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="The network to show.", show_default=False)] = "",
     dims: Annotated[int, typer.Option("--dims", metavar="2|3", min=2, max=3, help="Spatial dimensions.")] = 2,
@@ -81,9 +114,10 @@ def networks(
         typer.echo(as_text(result))
 
 
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine and this installation can do, and what is missing."""
-    from medseg.engine.machine import as_text, doctor
+    from medseg.workflows.doctor import as_text, doctor
 
     facts = doctor()
     typer.echo(json.dumps(facts, indent=2) if as_json else as_text(facts))

@@ -1,0 +1,65 @@
+"""What this machine has: cores, memory, disk, processor. Of GPUs, PyTorch knows (`engine/device.py`)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of memory, in all and free for programs; None where the system does not say."""
+
+    total: int | None
+    free: int | None
+
+
+def count_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_memory() -> Memory:
+    """What there is and what is free, as /proc/meminfo says; elsewhere the total alone, if the system knows it."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return Memory(_total(), None)
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if rest}
+    return Memory(kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024)
+
+
+def _total() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that this user may still write to the disk of a folder, which need not be there yet."""
+    place = folder.absolute()
+    return shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
+
+
+def processor() -> str:
+    """The model of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def size_text(size: float) -> str:
+    """Bytes for a person: `1.2 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"

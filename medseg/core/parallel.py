@@ -1,0 +1,86 @@
+"""The one pool: the same work on many items, by threads or by processes, its results in the order of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from medseg.core.errors import DataError, Problem
+from medseg.core.machine import count_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_THREADS = 8  # each holds a case or two in memory, and a disk serves no more at once
+FEW = 8  # items a process: for fewer it is not worth starting one
+
+
+def in_threads(
+    work: Callable[[Item], Result],
+    items: Collection[Item],
+    workers: int | None = None,
+    prepare: Callable[[], object] | None = None,
+) -> Iterator[Result]:
+    """The results in the order of the items: for work that leaves the interpreter free (reading, NumPy, PyTorch).
+
+    Args:
+        workers: threads; default: one a core, at most `MOST_THREADS`.
+        prepare: called once in each thread.
+    """
+    with ThreadPoolExecutor(workers or min(MOST_THREADS, count_cores()), initializer=prepare) as pool:
+        yield from pool.map(work, items)
+
+
+def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None) -> Iterator[Result]:
+    """The results in the order of the items: for work in Python itself; work, items and results must be picklable.
+
+    Args:
+        workers: processes, at most; default: one a core.
+    """
+    workers = min(workers or count_cores(), max(1, len(items) // FEW))
+    if workers == 1:
+        yield from map(work, items)
+        return
+    # Fresh processes: a copy of this one would copy its threads' locks as well.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
+
+
+def every_result(
+    work: Callable[[Item], Result],
+    items: Collection[Item],
+    workers: int | None = None,
+    bar: str | None = None,
+) -> list[Result]:
+    """The results of all items, by threads as in `in_threads`.
+
+    Args:
+        bar: what to call a bar of the progress, which is shown in a terminal only; None: no bar.
+
+    Raises:
+        DataError: the problems of all items that failed with one, at once.
+    """
+
+    def attempt(item: Item) -> tuple[Result] | DataError:
+        try:
+            return (work(item),)
+        except DataError as error:
+            return error
+
+    hidden = True if bar is None else None
+    outcomes = in_threads(attempt, items, workers)
+    shown = tqdm(outcomes, bar, len(items), unit="case", disable=hidden, leave=False)
+    results: list[Result] = []
+    problems: list[Problem] = []
+    for outcome in shown:
+        if isinstance(outcome, DataError):
+            problems += outcome.problems
+        else:
+            results += outcome
+    if problems:
+        raise DataError(problems)
+    return results
