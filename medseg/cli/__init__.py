@@ -22,7 +22,7 @@ from medseg.core.errors import MedsegError
 FAMILIES = (train, runs, predict, data, masks, parts)
 ORDER = (
     *("demo", "configs", "validate", "train", "evaluate", "predict", "postprocess", "score", "submission", "composite"),
-    *("check", "plan", "bundle", "review", "networks", "doctor"),
+    *("check", "plan", "bundle", "review", "clean", "networks", "doctor"),
 )
 """The verbs as `--help` lists them; one that is not named here comes after these."""
 

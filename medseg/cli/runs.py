@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -62,3 +64,22 @@ def review(
     from medseg.workflows.review import review
 
     review(run, port=port)
+
+
+@app.command()
+def clean(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of folds.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Remove it, without a question.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what takes room in a run and can be made again (cache, raw masks, leftovers), and free it."""
+    from medseg.workflows.clean import clean
+
+    found = clean(run, free=yes)
+    typer.echo(json.dumps(found.as_dict(), indent=2) if as_json else found.text())
+    if yes or as_json or not found.found:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        typer.echo("nothing is removed: give --yes")
+    elif typer.confirm("remove all of this?"):
+        typer.echo(clean(run, free=True).text())

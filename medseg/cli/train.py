@@ -41,7 +41,6 @@ def train(
 ) -> None:
     """Train, evaluate and report. The same command again goes on where it stopped."""
     from medseg.config.load import load_config
-
     from medseg.workflows.train import train
 
     train(load_config(config, overrides), run=run, fold=fold, restart=restart, dry_run=dry_run)

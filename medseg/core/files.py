@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+WRITING = ".writing-"  # how the name of a file begins that is not whole yet
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
@@ -19,7 +21,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             finds one of the two.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    writing = path.with_name(f"{WRITING}{os.getpid()}-{path.name}")
     try:
         yield writing
         if durable:

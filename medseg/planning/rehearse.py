@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from medseg.bundle.components import split_rules
 from medseg.bundle.facts import describe_data
 from medseg.config.schema import Config
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.split import decide_split
 from medseg.planning.step import measure_step
+from medseg.runs.disk import cache_disk, run_cache
 
 
-def rehearse(config: Config, dataset: Dataset) -> None:
+def rehearse(config: Config, dataset: Dataset, run: Path) -> None:
     """Print cases, channels, targets, network and the cost of one training step of the config.
 
     Args:
         config: the experiment.
         dataset: that at its `data.root`.
+        run: the folder that the run would have.
+
+    Raises:
+        RunError: the disk has no room for the preprocessed cases; everything else is printed first.
     """
     training, facts = config.training, describe_data(config, dataset)
     split = decide_split(dataset, labels=facts.labels, **split_rules(config))
+    cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
+    disk = cache_disk(run_cache(config, facts, cases, run))
     step = measure_step(config, facts)
     print(
         f"""\
@@ -29,8 +38,10 @@ network      {config.network.name} {config.network.spatial_dims}D, {step.paramet
 one step     {step.seconds:.2f} s for {training.batch_size} x {" x ".join(map(str, training.patch_size))}, \
 {step.gmac:.1f} GMAC a patch, {step.precision} on {step.device}
 peak memory  {step.peak_gib:.1f} GiB
+disk         {disk.text()}
 budget       {_budget(config, step.seconds)}"""
     )
+    disk.check()
 
 
 def _budget(config: Config, seconds: float) -> str:

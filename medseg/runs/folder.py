@@ -23,17 +23,21 @@ from medseg.config.load import dump_config, load_config
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import replace_file
+from medseg.core.machine import size_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split
+from medseg.data.training.entries import KEPT_DAYS, remove_unused
 from medseg.engine.machine import environment
 from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
+from medseg.runs.disk import cache_disk, run_cache
 from medseg.runs.split import run_split
 
 CONFIG, DATA = "config.yaml", "data.json"
 ENVIRONMENT = "environment.json"
+RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json", SPLIT_FILE, FOLDS_FILE)
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
@@ -71,7 +75,8 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
         restart: remove an earlier run's results first; its cache stays.
 
     Raises:
-        RunError: the folder is something else, or the run in it was made with another config.
+        RunError: the folder is something else, the run in it was made with another config, or the disk has no room for
+            the preprocessed cases.
     """
     saved = run / CONFIG
     if run.exists() and not saved.exists() and any(run.iterdir()):
@@ -81,12 +86,13 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     facts = describe_data(config, dataset)  # before anything is removed: a mistake in the config loses nothing
     begins = restart or not (run / "models" / CHECKPOINT).exists()
     parameters = _try_network(config, facts) if begins else None
+    trained = Trained(run, config, facts)
+    split = run_split(trained, dataset, anew=restart)  # this too may be a mistake
+    _open_cache(trained, dataset, split)
     if restart:
         for name in RESULTS:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    trained = Trained(run, config, facts)
-    split = run_split(trained, dataset)  # this too may be a mistake
     run.mkdir(parents=True, exist_ok=True)
     replace_file(run / SPLIT_FILE, split.to_json())
     replace_file(saved, dump_config(config))
@@ -99,6 +105,19 @@ def reopen_run(run: Path, dataset: Dataset) -> Opened:
     """The run that the first process has just opened, for the others."""
     trained = read_run(run)
     return Opened(trained, dataset, run_split(trained, dataset), {kind: trained.compiled(kind) for kind in KINDS})
+
+
+def _open_cache(run: Trained, dataset: Dataset, split: Split) -> None:
+    """Say what the cache needs, refuse what does not fit the disk, and remove what nobody has used for long."""
+    cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
+    cache = run_cache(run.config, run.facts, cases, run.folder)
+    cache.mark_used()
+    if unused := remove_unused(cache.folder):
+        size = size_text(sum(entry.size for entry in unused))
+        print(f"cache: removed {len(unused)} cases that nobody has used for {KEPT_DAYS} days ({size})")
+    disk = cache_disk(cache)
+    print(f"disk: {disk.text()}")
+    disk.check()
 
 
 def _try_network(config: Config, facts: DataFacts) -> int:

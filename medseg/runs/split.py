@@ -10,17 +10,18 @@ from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split, decide_split, read_split
 
 
-def run_split(run: Trained, dataset: Dataset | None = None) -> Split:
+def run_split(run: Trained, dataset: Dataset | None = None, *, anew: bool = False) -> Split:
     """The split that the run has stored; of a new run, and of one from before splits were stored, that of its rules.
 
     Args:
         dataset: that of the run; default: it is read where nothing is stored.
+        anew: by the rules, whatever is stored.
 
     Raises:
         DataError: the data set does not fit the rules.
         RunError: the stored split is damaged.
     """
-    if (run.folder / SPLIT_FILE).is_file():
+    if not anew and (run.folder / SPLIT_FILE).is_file():
         return read_split(run.folder / SPLIT_FILE)
     rules, data = split_rules(run.config), run.config.data
     folds = run.folder / FOLDS_FILE

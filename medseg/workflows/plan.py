@@ -33,10 +33,13 @@ from medseg.data.splits.patients import find_patients
 from medseg.engine.device import choose_device, choose_precision
 from medseg.engine.memory import OutOfMemory
 from medseg.planning.config import choose_all, patient_pattern
+from medseg.planning.disk import planned_disk
 from medseg.planning.fingerprint import Fingerprint, fingerprint
 from medseg.planning.rules import Choice, Machine, Sampling, choose_sampling
 from medseg.planning.step import Step, measure_step
 from medseg.planning.write import config_text
+from medseg.runs.disk import Disk
+from medseg.runs.folder import RUNS
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 ATTEMPTS = 3
@@ -55,6 +58,7 @@ class Plan:
     sampling: Sampling
     step: Step
     folds: Folds | None
+    disk: Disk
 
 
 def plan(
@@ -79,6 +83,7 @@ def plan(
 
     Raises:
         ConfigError: `output` exists, or not even the smallest patch fits the memory.
+        RunError: the disk has no room for the preprocessed cases.
         DataError: the data set, or some of its cases, cannot be read.
     """
     if output.exists() and not overwrite:
@@ -111,6 +116,8 @@ def plan(
         choices = _override([choices[0], *own, *choices[1:], *others], overrides)
         text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
         config = _validated(text, output)
+        disk = planned_disk(measured, config, RUNS / config.name)
+        disk.check()
         fixed = sampling.memory_gib - sampling.activations_gib
         try:
             step, full = measure_step(config, facts, count=False), None
@@ -125,7 +132,7 @@ def plan(
     else:
         raise full or ConfigError(f"a step takes {taken:.3g} GiB of {machine.memory_gib:.3g}", "give --memory-gib more")
     replace_file(output, text.replace("{measured}", f"{taken:.2g}"))
-    return Plan(output, load_config(output), measured, sampling, step, folds)
+    return Plan(output, load_config(output), measured, sampling, step, folds, disk)
 
 
 def this_machine(memory_gib: float | None = None) -> Machine:
@@ -167,6 +174,7 @@ def summary(made: Plan) -> str:
         f" parameters, patch {' x '.join(map(str, network.patch_size))}, batch {sampling.batch_size}",
         f"one step  {step.seconds:.2f} s measured, {sampling.step_seconds:.2f} s estimated; {step.precision} on"
         f" {step.device}",
+        f"disk      {made.disk.text()}",
         *(f"folds     {note}" for note in (made.folds.notes if made.folds else ())),
         f"written   {made.path}; train with: medseg train --config {made.path}",
     ]

@@ -16,14 +16,13 @@ from medseg.data.splits.folds import FOLDS_FILE, Folds
 from medseg.engine.device import in_first_process, process_group, rank
 from medseg.planning.rehearse import rehearse
 from medseg.runs.decision import DECISION_FILE
-from medseg.runs.folder import CONFIG, open_run, reopen_run, write_environment
+from medseg.runs.disk import CACHE
+from medseg.runs.folder import CONFIG, RUNS, open_run, reopen_run, write_environment
 from medseg.runs.folds import config_folds, keep_folds
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
 from medseg.workflows.evaluate import evaluate_folds, evaluate_run
 from medseg.workflows.postprocess import postprocess
-
-RUNS = Path("runs")
 
 
 def train(
@@ -60,7 +59,7 @@ def train(
         return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run)
     dataset = read_data(settings)
     if dry_run:
-        rehearse(settings, dataset)
+        rehearse(settings, dataset, folder)
     else:
         train_on(settings, dataset, run=folder, restart=restart)
     return folder
@@ -74,7 +73,7 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
     dataset = read_data(config)
     if dry_run:
         count = len(config_folds(config, dataset).folds)
-        rehearse(_of_fold(config, run, 0 if fold == "all" else int(fold), count), dataset)
+        rehearse(_of_fold(config, run, 0 if fold == "all" else int(fold), count), dataset, run)
         return run
     with process_group():
         folds = in_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
@@ -123,7 +122,7 @@ def _of_fold(config: Config, run: Path, number: int, count: int) -> Config:
         "fold": number,
         "folds": count if config.data.folds_file is None else config.data.folds,
         "folds_file": str(file.resolve()) if file.exists() else config.data.folds_file,
-        "cache": config.data.cache or str((run / "cache").resolve()),
+        "cache": config.data.cache or str((run / CACHE).resolve()),
     }
     return config.model_copy(update={"data": config.data.model_copy(update=data)})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
+from medseg.data.training.size import entry_bytes
 
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
 RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
@@ -60,7 +62,8 @@ class CaseFacts:
     @property
     def memory_bytes(self) -> int:
         """Size as float32 image and uint8 label on the file's own grid: what the cache stores and a loader holds."""
-        return int(np.prod(self.shape, dtype=np.int64)) * (4 * self.channels + self.labelled) if self.shape else 0
+        voxels = math.prod(self.shape) if self.shape else 0
+        return entry_bytes(voxels, self.channels, labelled=self.labelled)
 
 
 def counted(labels: Labels) -> dict[str, tuple[int, ...]]:

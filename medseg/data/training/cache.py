@@ -2,7 +2,8 @@
 
 An entry is three uncompressed `.npy` files (image, label, voxels of each label value) and a small JSON file, written
 last, that makes it valid. Its name is a hash of the case's files (path, size, time of change) and of the transform's
-parameters: another config gets other entries, and the same one finds its own again.
+parameters: another config gets other entries, and the same one finds its own again. What nobody uses any more goes
+after a while (`entries.py`).
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.training.entries import mark_used
+from medseg.data.training.size import VOXELS_A_VALUE
 from medseg.data.training.transforms import apply
 
 FORMAT = 1  # raise it when what is stored changes
-VOXELS_A_VALUE = 200_000  # of each label value, so many voxels are listed at most, evenly spaced
 ARRAYS = ("image", "label", "voxels")
 DTYPES = {"float32": torch.float32, "uint8": torch.uint8, "int32": torch.int32}
 
@@ -103,7 +105,7 @@ class CachedDataset(Dataset):
         if index not in self._open:
             if not 0 <= index < len(self.data):
                 raise IndexError(index)
-            stem = self.folder / self._key(self.data[index])
+            stem = self._stem(self.data[index])
             entry = _read(stem)
             if entry is None:
                 _write(stem, apply(self.transform, self.data[index].entry()))
@@ -120,6 +122,26 @@ class CachedDataset(Dataset):
             DataError: of all cases that failed, at once.
         """
         every_result(self.entry, range(len(self)), max(1, self.workers), "preprocess" if self.progress else None)
+
+    def missing(self) -> list[Case]:
+        """The cases that have no entry yet.
+
+        Raises:
+            DataError: files are not there, of all cases at once.
+        """
+        return [case for case, stem in zip(self.data, self._stems(), strict=True) if not Path(f"{stem}.json").is_file()]
+
+    def mark_used(self) -> None:
+        """Note that the entries that are there are used now, so that they are kept; raises as `missing`."""
+        for stem in self._stems():
+            mark_used(stem)
+
+    def _stems(self) -> list[Path]:
+        return every_result(self._stem, self.data)
+
+    def _stem(self, case: Case) -> Path:
+        """Path of the case's entry without an ending."""
+        return self.folder / self._key(case)
 
     def _key(self, case: Case) -> str:
         files: list[list[Any]] = []

@@ -1,0 +1,30 @@
+"""What the preprocessed cases of a planned run will take, from the fingerprint of its data."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from medseg.config.schema import Config
+from medseg.core.machine import free_disk
+from medseg.data.training.size import entry_bytes
+from medseg.inference.colour import COLOUR_SCALES
+from medseg.planning.fingerprint import CasePrint, Fingerprint
+from medseg.runs.disk import Disk, cache_folder
+
+
+def planned_disk(measured: Fingerprint, config: Config, run: Path) -> Disk:
+    """The cache of all cases, in the folder that the run will have."""
+    folder = cache_folder(config, run)
+    needed = sum(_case_bytes(case, len(measured.channels), config) for case in measured.cases)
+    return Disk(folder, needed, free_disk(folder))
+
+
+def _case_bytes(case: CasePrint, channels: int, config: Config) -> int:
+    options = config.preprocessing
+    target = options.spacing_mm
+    finer = 1.0 if target is None else math.prod(case.spacing_mm) / math.prod(target)
+    shape = case.cropped_shape if options.crop_to_foreground else case.shape
+    width = 1 if options.colours in COLOUR_SCALES else 4
+    counts = [finer * count for count in case.voxels.values()]
+    return entry_bytes(finer * math.prod(shape), channels, bytes_a_value=width, counts=counts)
