@@ -1,0 +1,30 @@
+"""An extra that can be installed adds something: each of its packages is imported somewhere in medseg."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+
+from medseg.engine.machine import OPTIONAL
+from tests.test_layers import MODULES, PACKAGE, imports
+
+
+def extras() -> Mapping[str, set[str]]:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    named = {
+        name: {re.split(r"[\[<>=~! ]", one)[0] for one in packages}
+        for name, packages in project["optional-dependencies"].items()
+    }
+    return {name: packages for name, packages in named.items() if name != "dev"}
+
+
+def test_every_extra_has_code() -> None:
+    imported = {module.partition(".")[0] for file in MODULES for module in imports(file)}
+    for file in MODULES:  # a package whose import may fail is imported by its name
+        imported |= set(re.findall(r'import_module\("(\w+)"\)', file.read_text(encoding="utf-8")))
+    assert {name: packages - imported for name, packages in extras().items() if packages - imported} == {}
+
+
+def test_doctor_looks_for_every_extra() -> None:
+    assert {name: set(packages) for name, packages in OPTIONAL.items()} == extras()
