@@ -16,7 +16,6 @@ app = typer.Typer()
 RULES = ", ".join(CONVENTIONS)
 
 
-
 @app.command()
 def score(
     prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
