@@ -28,6 +28,7 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import read_dataset
 from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.decision import SCHEMA, Decision
+from medseg.runs.disposable import CRF_TRIAL
 from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
 from medseg.runs.members import score_members
@@ -167,7 +168,7 @@ def _decide_crf(
         inference = own.config.inference.model_copy(update={"crf": settings, **PostprocessConfig().model_dump()})
         member = replace(own, config=own.config.model_copy(update={"inference": inference}))
         there = [fold.cases[case.case] for case in cases if case.fold == fold.number]
-        cohort = score_members([member], there, fold.folder / "eval-crf")
+        cohort = score_members([member], there, fold.folder / CRF_TRIAL)
         if cohort.failures:
             raise RunError([Problem(f.case, f.reason) for f in cohort.failures])
     before, after = (_trials(group, facts.labels, workers).of([base])[0] for group in (cases, _crf_cases(cases)))
@@ -189,7 +190,7 @@ def _crf_cases(cases: Sequence[TrialCase]) -> list[TrialCase]:
     for case in cases:
         mask = Path(case.mask)
         moved.append(
-            TrialCase(case.case, case.fold, str(mask.parents[2] / "eval-crf" / "masks" / mask.name), case.truth)
+            TrialCase(case.case, case.fold, str(mask.parents[2] / CRF_TRIAL / "masks" / mask.name), case.truth)
         )
     return moved
 
