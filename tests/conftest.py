@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import nibabel as nib
 import numpy as np
@@ -41,27 +43,71 @@ def tiny_msd(tmp_path: Path) -> Callable[..., Path]:
     return lambda *args, name="tiny", **options: write_msd(tmp_path / name, *args, **options)
 
 
+class MadeOnce(Protocol):
+    def __call__(self, name: str, make: Callable[[Path], object]) -> Path: ...
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once(name, make)`: a folder that `make(folder)` fills once for all processes of the suite; read only."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return lambda name, make: _make(base / "made" / name, make)
+    from filelock import FileLock
+
+    def locked(name: str, make: Callable[[Path], object]) -> Path:
+        folder = base.parent / "made" / name  # each worker has a folder of its own beside it
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            return _make(folder, make)
+
+    return locked
+
+
+def _make(folder: Path, make: Callable[[Path], object]) -> Path:
+    done = folder.with_name(f"{folder.name}.done")
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # what a process left that failed
+        folder.mkdir(parents=True)
+        make(folder)
+        done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that was trained for two epochs with `medseg.workflows.train`, and its data set; read only."""
-    from medseg.workflows.train import train
-    from tests.tiny import tiny_config
 
-    folder = tmp_path_factory.mktemp("trained")
-    root = write_msd(folder / "data", cases=6, unlabelled=2, channels=("T1", "T2"))
-    return train(tiny_config(root), run=folder / "run"), root
+    def make(folder: Path) -> None:
+        from medseg.workflows.train import train
+        from tests.tiny import tiny_config
+
+        root = write_msd(folder / "data", cases=6, unlabelled=2, channels=("T1", "T2"))
+        train(tiny_config(root), run=folder / "run")
+
+    folder = made_once("trained", make)
+    return _own(folder / "run", tmp_path_factory), folder / "data"
 
 
 @pytest.fixture(scope="session")
-def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def crossed(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two folds of four cases, trained for an epoch with `train --fold all`, and their data set; read only."""
-    from medseg.workflows.train import train
-    from tests.tiny import tiny_config
 
-    folder = tmp_path_factory.mktemp("folds")
-    root = write_msd(folder / "data", cases=4)
-    config = tiny_config(root, data__folds=2, training__max_epochs=1, evaluation__lesions=["lesion"])
-    return train(config, run=folder / "run", fold="all"), root
+    def make(folder: Path) -> None:
+        from medseg.workflows.train import train
+        from tests.tiny import tiny_config
+
+        root = write_msd(folder / "data", cases=4)
+        config = tiny_config(root, data__folds=2, training__max_epochs=1, evaluation__lesions=["lesion"])
+        train(config, run=folder / "run", fold="all")
+
+    folder = made_once("crossed", make)
+    return _own(folder / "run", tmp_path_factory), folder / "data"
+
+
+def _own(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run for this process alone: nothing that a test in another one does to it can be seen here."""
+    return shutil.copytree(run, tmp_path_factory.mktemp(run.parent.name) / "run")
 
 
 def write_msd(

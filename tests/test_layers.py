@@ -1,10 +1,11 @@
-"""The table of docs/design.md, "Layers: who may import whom": an import only ever points down."""
+"""The table of docs/design.md, "Layers: who may import whom": an import only points down, and never in a circle."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,48 @@ def imports(file: Path, *, at_top: bool = False) -> Iterator[str]:
 
 
 def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        if not for_types and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+    for child in _less_for_types(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield child
             yield from _outside_functions(child)
+
+
+def _less_for_types(node: ast.AST) -> Iterator[ast.AST]:
+    """The children of a node, of `if TYPE_CHECKING` only what stands under `else`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            yield from child.orelse
+        else:
+            yield child
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below a node that is ever executed."""
+    for child in _less_for_types(node):
+        yield child
+        yield from _run(child)
+
+
+def needed(source: str, known: Collection[str]) -> set[str]:
+    """The modules among `known` that a file imports, at its top or late, but not for types only."""
+    found = set()
+    for node in _run(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            within = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= within & set(known) | ({node.module or ""} if within - set(known) else set())
+    return found & set(known)
+
+
+def circle(files: Mapping[str, str]) -> list[str]:
+    """Modules that import one another in a circle, of module -> source; none if there is no circle."""
+    graph = {module: needed(source, files) for module, source in files.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(reversed(error.args[1]))  # each imports the next
+    return []
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name_of)
@@ -96,3 +134,29 @@ def test_slow_libraries_are_imported_where_they_are_used(file: Path) -> None:
 def test_every_layer_is_in_the_table() -> None:
     found = {layer_of(name_of(file)) for file in MODULES} - {""}
     assert found <= LEVEL.keys()
+
+
+@pytest.mark.xfail(strict=True, reason="workflows: ensemble -> folds -> postprocess -> ensemble, by a late import")
+def test_no_files_import_each_other_in_a_circle() -> None:
+    found = circle({name_of(file): file.read_text(encoding="utf-8") for file in MODULES})
+    assert not found, f"a circle of imports: {' -> '.join(found)}"
+
+
+def test_a_circle_is_found() -> None:
+    late = "def f():\n    if True:\n        from m.c import g\n    return g"
+    files = {
+        "m": "",
+        "m.a": "import m.b",
+        "m.b": late,
+        "m.c": "from m import a, d",
+        "m.d": "",
+        "m.e": "from m import a",
+    }
+    found = circle(files)
+    assert found[0] == found[-1]
+    assert " -> ".join(found) in " -> ".join(["m.a", "m.b", "m.c"] * 3)
+    for_types = "if TYPE_CHECKING:\n    from m.a import f\nelse:\n    from m.d import f"
+    assert circle(files | {"m.c": for_types}) == []
+    assert circle(files | {"m.c": for_types, "m.d": "from m.b import f"}) != []
+    assert circle({"m": "from m.a import f", "m.a": "from m import x"}) != []
+    assert circle({"m": "from m.a import f", "m.a": "from m import b", "m.b": ""}) == []
