@@ -3,7 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint bench bench-2d bench-nnunet bundles gpu-check clean
+# A test process for each core, each with one thread; a file stays in one process, and so do the runs that it trains.
+# Compiled Python is kept, since what the tests start would compile it again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+
+.PHONY: help demo test test-fast test-all lint bench bench-2d bench-nnunet bundles gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -18,8 +23,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train, evaluate and review a segmentation of synthetic brain tumours (3 minutes on 2 cores)
 	@$(BIN)/medseg demo
 
-test: $(READY)  ## run the test suite
-	@$(BIN)/python -m pytest
+test: $(READY)  ## run the test suite (8 minutes on 2 cores)
+	@$(PYTEST) -m 'not campaign'
+
+test-fast: $(READY)  ## run the tests that are quick (90 seconds on 2 cores)
+	@$(PYTEST) -m 'not slow and not campaign'
+
+test-all: $(READY)  ## run the test suite and its campaigns (30 minutes on 2 cores)
+	@$(PYTEST)
 
 lint: $(READY)  ## style, formatting and types
 	@$(BIN)/ruff check .

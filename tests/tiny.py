@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from medseg.config.schema import Config
+from tests.processes import Module
 
 TINY: dict[str, Any] = {
     "network.widths": [4, 8],
@@ -41,28 +39,29 @@ def tiny_config(root: Path, **changes: Any) -> Config:
     return Config.model_validate(tree)
 
 
-def medseg(*arguments: str | Path, cwd: Path, module: str = "medseg", **options: Any) -> subprocess.Popen:
+def medseg(*arguments: str | Path, cwd: Path, module: str = "medseg") -> Module:
     """`python -m MODULE ARGUMENTS` in a process of its own, on one thread, so that results repeat."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+    return Module(module, arguments, cwd=cwd)
 
 
-def torchrun(processes: int, *arguments: str | Path, cwd: Path) -> subprocess.Popen:
-    """`medseg ARGUMENTS` in several processes that work together, each on one thread."""
+def together(processes: int, *arguments: str | Path, cwd: Path) -> list[Module]:
+    """`medseg ARGUMENTS` in several processes that work together, as `torchrun` would start them, each on one thread."""
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    return [Module("medseg", arguments, cwd=cwd, environment=shared | rank) for rank in ranks]
+
+
+def torchrun(processes: int, *arguments: str | Path, cwd: Path) -> Module:
+    """The same by PyTorch's own program."""
+    options = [f"--nproc-per-node={processes}", f"--master-port={free_port()}"]
+    return medseg(*options, "-m", "--", "medseg", *arguments, cwd=cwd, module="torch.distributed.run")
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = [f"--nproc-per-node={processes}", f"--master-port={port}"]
-    return medseg(*options, "-m", "--", "medseg", *arguments, cwd=cwd, module="torch.distributed.run")
+        return free.getsockname()[1]
 
 
 def train_arguments(root: Path, run: Path, **changes: Any) -> list[str]:
@@ -73,10 +72,10 @@ def train_arguments(root: Path, run: Path, **changes: Any) -> list[str]:
     return ["train", "--config", str(config), "--run", str(run), *(x for o in overrides for x in ("--set", o))]
 
 
-def finish(process: subprocess.Popen, expect: int = 0) -> tuple[str, str]:
+def finish(process: Module, expect: int = 0) -> tuple[str, str]:
     """Wait for a process; its output. Fails, showing the output, on another exit code than expected."""
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == expect, f"exit {process.returncode}, expected {expect}\n{out}\n{err}"
+    code, out, err = process.finish()
+    assert code == expect, f"exit {code}, expected {expect}\n{out}\n{err}"
     return out, err
 
 

@@ -32,9 +32,9 @@ def kill_in_epoch(epoch: int, arguments: list[str], run: Path) -> None:
     while checkpoint_epoch(run) < epoch - 1 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    _, error = process.communicate()
-    assert process.returncode == -signal.SIGKILL, f"it ended before it was killed\n{error}"
+    process.kill()
+    code, _, error = process.finish()
+    assert code == -signal.SIGKILL, f"it ended before it was killed\n{error}"
     assert epoch - 1 <= checkpoint_epoch(run) < EPOCHS, "the run was not killed in its middle"
 
 
@@ -56,7 +56,7 @@ def assert_same_run(whole: Path, broken: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.campaign)])
 def test_killed_run_ends_in_the_same_weights(tiny_msd, tmp_path: Path, workers: int) -> None:
     root = tiny_msd(cases=5)
     changes = {
@@ -75,6 +75,7 @@ def test_killed_run_ends_in_the_same_weights(tiny_msd, tmp_path: Path, workers: 
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_killed_run_on_pictures_ends_in_the_same_weights(tmp_path: Path) -> None:
     """Crops at random scales, changed colours, weights of classes and an average of the weights, by steps."""
     overrides = [

@@ -11,7 +11,7 @@ import pytest
 
 from medseg.workflows.train import train
 from tests.pictures import camvid_cpu, pairs_overrides, write_cityscapes, write_pairs
-from tests.tiny import finish, medseg, torchrun
+from tests.tiny import finish, medseg, together
 
 LEARNT = [  # enough to find cars: there are no statistics of batches that must settle first
     "network.norm=instance",
@@ -47,7 +47,7 @@ def test_two_processes_write_the_files_of_one(tmp_path: Path, write: Callable[..
     assert sum(name.startswith("masks/") and name.endswith(".png") for name in expected) == 3
 
     shutil.rmtree(run / "eval")
-    (run / "eval" / "report.html").unlink(missing_ok=True)
-    finish(torchrun(2, "evaluate", "--run", run, cwd=tmp_path))
+    for process in together(2, "evaluate", "--run", run, cwd=tmp_path):
+        finish(process)
     assert files_of(run / "eval") == expected, "figures, masks and all"
     assert (run / "eval" / "report.html").is_file()

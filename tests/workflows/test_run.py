@@ -16,7 +16,7 @@ from medseg.core.errors import ConfigError, DataError, PartialFailure, RunError
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
-from tests.tiny import finish, medseg, tiny_config
+from tests.tiny import finish, medseg, tiny_config, together, torchrun, train_arguments
 
 OBLIQUE = nib.affines.from_matvec(
     np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]) @ np.diag([1.1, 0.9, 2.0]), [5, -7, 11]
@@ -195,8 +195,8 @@ def test_two_processes_count_no_case_twice(trained: tuple[Path, Path], tmp_path:
     finish(medseg("evaluate", "--run", mine, cwd=tmp_path))  # a process of its own, as many threads as the two have
     expected = json.loads((mine / "eval" / "metrics.json").read_text())["scores"]
     (mine / "eval" / "metrics.json").unlink()
-    arguments = ["--nproc-per-node=2", "--master-port=29611", "-m", "--", "medseg", "evaluate", "--run", mine]
-    finish(medseg(*arguments, cwd=tmp_path, module="torch.distributed.run"))
+    for process in together(2, "evaluate", "--run", mine, cwd=tmp_path):
+        finish(process)
     scores = json.loads((mine / "eval" / "metrics.json").read_text())["scores"]
     key = lambda score: (score["case"], score["target"])  # noqa: E731
     assert sorted(scores, key=key) == sorted(expected, key=key)
@@ -204,12 +204,9 @@ def test_two_processes_count_no_case_twice(trained: tuple[Path, Path], tmp_path:
 
 @pytest.mark.slow
 def test_two_processes_train(tiny_msd, tmp_path: Path) -> None:
-    from tests.tiny import train_arguments
-
     run = tmp_path / "run"
-    arguments = ["--nproc-per-node=2", "--master-port=29612", "-m", "--", "medseg"]
     root = tiny_msd(cases=5)
-    finish(medseg(*arguments, *train_arguments(root, run), cwd=tmp_path, module="torch.distributed.run"))
+    finish(torchrun(2, *train_arguments(root, run), cwd=tmp_path))
     assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 1
     assert len((run / "history.csv").read_text().splitlines()) == 3
 
