@@ -45,7 +45,7 @@ def medseg(*arguments: str | Path, cwd: Path, module: str = "medseg") -> Module:
 
 
 def together(processes: int, *arguments: str | Path, cwd: Path) -> list[Module]:
-    """`medseg ARGUMENTS` in several processes that work together, as `torchrun` would start them, each on one thread."""
+    """`medseg ARGUMENTS` in several processes that work together, as `torchrun` starts them, each on one thread."""
     shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]

@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from medseg.workflows.folds import evaluate_folds
 from PIL import Image as Pillow
 
 from medseg.networks import NETWORKS, build_network
-from medseg.workflows.folds import evaluate_folds
 from tests.conftest import MadeOnce
 from tests.older.make_runs import COMMIT, PREDICTED, SMALL, make, medseg, weights
 

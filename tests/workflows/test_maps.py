@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 
-from medseg.core.errors import DataError
-from medseg.data.cases.case import Case
 from medseg.data.cases.masks import find_masks
-from medseg.data.files.images import write_map
-from medseg.engine.outputs import map_path, pending_cases
+from medseg.engine.outputs import map_path
 from medseg.workflows.predict import predict
 from tests.workflows.test_ensemble import changed
 
@@ -77,13 +72,6 @@ def test_cases_without_their_maps_are_predicted_again(trained: tuple[Path, Path]
     assert first.stat().st_mtime > 0, "its probabilities were missing"
 
 
-def test_a_map_never_takes_the_place_of_another_cases_mask(tmp_path: Path) -> None:
-    cases = [Case(name, (f"{name}.nii.gz",)) for name in ("a", "a_probability_b")]
-    assert pending_cases(cases, str(tmp_path), maps=["entropy"]) == cases
-    with pytest.raises(DataError, match="a_probability_b_probability_c"):
-        pending_cases(cases, str(tmp_path), maps=["probability_b_probability_c", "probability_c"])
-
-
 def test_an_ensemble_disagrees_where_its_members_do(crossed: tuple[Path, Path], tmp_path: Path) -> None:
     """One grid, without resampling: against the probabilities that each member writes itself."""
     run, root = crossed
@@ -122,16 +110,3 @@ def test_members_on_several_grids(crossed: tuple[Path, Path], tmp_path: Path) ->
     assert list(maps) == ["disagreement", "entropy", *PROBABILITIES]
     assert 0 < maps["disagreement"].max() <= 0.5
     assert all(found.shape == values(mask).shape for found in maps.values())
-
-
-def test_a_map_of_a_picture_is_grey(tmp_path: Path) -> None:
-    Pillow.fromarray(np.zeros((3, 4, 3), np.uint8)).save(tmp_path / "a.png")
-    levels = np.array([[0, 100], [40, 20]], np.int16)
-    write_map(tmp_path / "a_entropy.png", levels, 100, like=tmp_path / "a.png")
-    with Pillow.open(tmp_path / "a_entropy.png") as written:
-        assert written.mode == "L"
-        assert np.array_equal(np.asarray(written), [[0, 255], [102, 51]])
-    with pytest.raises(ValueError, match="a map is written as"):
-        write_map(tmp_path / "a.mha", levels, 100, like=tmp_path / "a.png")
-    shutil.copy(tmp_path / "a.png", tmp_path / "b_entropy.png")
-    assert set(find_masks(tmp_path, "volumes")) == {"a", "b_entropy"}, "a map only beside its mask"

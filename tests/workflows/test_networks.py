@@ -9,7 +9,6 @@ from medseg.core.errors import ConfigError
 from medseg.core.machine import Memory
 from medseg.networks import NETWORKS
 from medseg.networks.analysis.reach import NORM, POOLING
-from medseg.review import networks_text
 from medseg.review.networks_text import as_text
 from medseg.workflows import networks as module
 from medseg.workflows.networks import networks
@@ -110,7 +109,3 @@ def test_every_network_has_its_row(spatial_dims: int) -> None:
     local = {row["name"] for row in result["networks"] if not row["whole_image_by"]}
     chains = {"deeplabv1", "deeplabv1_msc", "deeplabv2", "fcn", "fcn16s", "fcn32s", "fcn8s", "fpn", "hrnet"}
     assert local == chains
-
-
-def test_the_word_for_norms_is_the_one_of_the_fields() -> None:
-    assert networks_text.NORM == NORM

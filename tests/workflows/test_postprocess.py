@@ -200,48 +200,6 @@ def test_a_crf_that_is_none(strays: tuple[Path, dict]) -> None:
         postprocess(strays[0], crf="deeplab_v2")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{not json", "holds no decision of medseg postprocess"),
-        ("{}", "schema: holds no decision"),
-        (json.dumps({"schema": SCHEMA, "steps": {"fill_holes": "organ"}}), "steps.fill_holes: holds no decision"),
-        (json.dumps({"schema": SCHEMA, "steps": {"fill_holes": ["orgam"]}}), "no target 'orgam'"),
-        (json.dumps({"schema": SCHEMA, "steps": {"erode": ["organ"]}}), "steps.erode: holds no decision"),
-    ],
-)
-def test_a_broken_decision_is_refused(content: str, message: str, strays: tuple[Path, dict], tmp_path: Path) -> None:
-    folder = tmp_path / "fold_0"
-    shutil.copytree(strays[0] / "fold_0", folder)
-    (folder / "postprocessing.json").write_text(content)
-    with pytest.raises(RunError, match=message) as error:
-        predict(folder, input=strays[0].parent / "data", output=tmp_path / "masks")
-    assert "run medseg postprocess again" in str(error.value)
-    assert read_decided(folder, postprocess=False).config.inference.cleaning == {}
-
-
-OLDER = """{
- "schema": "medseg-postprocessing/1",
- "steps": {
-  "keep_largest_component": ["organ"],
-  "minimum_volume_ml": {"lesion": 0.005},
-  "minimum_total_ml": {},
-  "fill_holes": []
- },
- "crf": null,
- "evidence": {"cases": 8, "tried": [{"step": "minimum_volume_ml", "target": "lesion", "ml": 0.005, "kept": true}]}
-}
-"""
-
-
-def test_a_decision_of_an_older_version_is_read(strays: tuple[Path, dict], tmp_path: Path) -> None:
-    folder = tmp_path / "fold_0"
-    shutil.copytree(strays[0] / "fold_0", folder)
-    (folder / "postprocessing.json").write_text(OLDER)
-    cleaning = read_decided(folder).config.inference.cleaning
-    assert cleaning == {"keep_largest_component": ["organ"], "minimum_volume_ml": {"lesion": 0.005}}
-
-
 @pytest.fixture(scope="module")
 def decided(crossed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two trained folds with a decision that removes every lesion."""

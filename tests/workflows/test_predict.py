@@ -11,7 +11,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.runs.volumes import SHOWN, volume_text
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from tests.tiny import finish, medseg
@@ -43,16 +42,6 @@ def test_volumes_of_all_masks_in_one_table(trained: tuple[Path, Path], tmp_path:
     peak = re.search(r"^\d+\.\d s, peak memory (\d+\.\d\d) GiB$", out, re.MULTILINE)
     assert peak, out
     assert 0.05 < float(peak[1]) < 4
-
-
-def test_a_large_cohort_is_summed_up() -> None:
-    volumes = {f"case_{number:02d}": {"tumour": float(number)} for number in range(SHOWN + 5)}
-    lines = volume_text(volumes).splitlines()
-    assert len(lines) == 1 + SHOWN + 4
-    assert "5 more" in lines[SHOWN + 1]
-    assert lines[-3].split() == ["median", "12.00"]
-    assert lines[-2].split() == ["range", "0.00-24.00"]
-    assert lines[-1].split() == ["cases", "with", "it", "24"]
 
 
 def contents(folder: Path) -> dict[Path, tuple]:
