@@ -30,6 +30,7 @@ def test_training_and_prediction_on_a_gpu(tiny_msd, tmp_path: Path, changes: dic
     assert (one == other).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_gpu_runs_where_there_is_none() -> None:
     """So that it works on the day on which there is one."""
     script = Path(__file__).parents[1] / "bench" / "gpu.py"

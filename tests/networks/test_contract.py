@@ -91,6 +91,7 @@ def test_training(name: str, spatial_dims: int, norm: str) -> None:
         assert parameter.grad.abs().sum() > 0, key
 
 
+@pytest.mark.slow
 @every_network
 @both_dimensions
 def test_evaluation(name: str, spatial_dims: int) -> None:

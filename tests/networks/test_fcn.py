@@ -70,6 +70,7 @@ def test_crops_and_kernels_of_the_authors_code() -> None:
         assert [abs(start[0]) for start in network.starts] == crops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["published", "same"])
 @pytest.mark.parametrize("encoder", ["vgg16", "alexnet"])
 @pytest.mark.parametrize("kind", [FCN32s, FCN16s, FCN8s])

@@ -94,6 +94,7 @@ def test_checkpointing_changes_memory_not_gradients() -> None:
         torch.testing.assert_close(one, other, msg=name)
 
 
+@pytest.mark.slow
 def test_exports() -> None:
     network = HRNet(3, 1, 2, **SMALL).eval()
     x = torch.randn(1, 1, 16, 17, 18)

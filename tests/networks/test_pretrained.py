@@ -114,6 +114,7 @@ def test_other_numbers_of_input_channels(channels: int, tmp_path: Path) -> None:
         torch.testing.assert_close(logits, rgb(grey.expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [("alexnet", {}), ("vgg16", {}), ("vgg16_bn", {}), ("resnet18", {}), ("resnet50", {}), ("resnet101", {})],
@@ -132,6 +133,7 @@ def test_classifiers_of_torchvision(name: str, options: dict, spatial_dims: int,
     assert all(parameter.abs().max() == 0 for parameter in encoder.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "model"), [("fcn", "fcn_resnet50"), ("deeplabv3", "deeplabv3_resnet50")])
 @pytest.mark.parametrize("classes", [21, 2])
 def test_whole_models_of_torchvision(network: str, model: str, classes: int, tmp_path: Path) -> None:
@@ -152,6 +154,7 @@ def test_whole_models_of_torchvision(network: str, model: str, classes: int, tmp
         assert len(report.kept) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoder", "side"), [("vgg16", 7), ("alexnet", 6)])
 def test_fully_connected_layers_become_those_of_fcn(encoder: str, side: int, tmp_path: Path) -> None:
     """On a map of the size for which they were made, fc6 and fc7 give what torchvision's classifier gives."""

@@ -62,6 +62,7 @@ def test_every_network_trains(name: str, data_set: Path, tmp_path: Path) -> None
     check_trained(tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["segresnet", "unet resnet18"])
 def test_from_a_config_to_scores(name: str, data_set: Path, tmp_path: Path) -> None:
     """The same with windows that do not fit MONAI's multiples, and an auxiliary head where there is one."""

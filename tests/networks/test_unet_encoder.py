@@ -51,6 +51,7 @@ def test_parameters_in_three_dimensions() -> None:
     assert count(network) - count(network.encoder) == sum(levels) + 27 * 16 * 4 + 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "size", "options"),
     [

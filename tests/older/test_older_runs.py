@@ -19,6 +19,8 @@ from medseg.networks import NETWORKS, build_network
 from tests.conftest import MadeOnce
 from tests.older.make_runs import COMMIT, PREDICTED, SMALL, make, medseg, weights
 
+pytestmark = pytest.mark.slow
+
 FOLDS = ("folds/fold_0", "folds/fold_1")
 RUNS = ("regions", *FOLDS, "auxiliary", "pictures")
 

@@ -265,6 +265,7 @@ def test_the_phantom_is_sound(tmp_path: Path) -> None:
     assert len(report.cases) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cases", "orientation"),
     [("Task04_Hippocampus", 208, "RAS"), ("Dataset015_BraTS2modal", 4, "LPS"), ("Task01_BrainTumour_slabs", 2, "RAS")],

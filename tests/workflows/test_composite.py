@@ -140,19 +140,6 @@ def test_files_of_every_kind_are_one_picture(run: Path, tmp_path: Path) -> None:
     assert tiff.shape == frame.shape
 
 
-def test_grey_of_16_bits_is_read_as_8(tmp_path: Path) -> None:
-    from medseg.data.files.frames import read_frame
-
-    grey = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
-    Pillow.fromarray(grey.astype(np.uint16) * 256 + 99).save(tmp_path / "deep.png")
-    Pillow.fromarray(grey).convert("P").save(tmp_path / "palette.png")
-    for name in ("deep.png", "palette.png"):
-        assert (read_frame(tmp_path / name) == grey[..., None]).all()
-    Pillow.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(DataError, match="32 bits"):
-        read_frame(tmp_path / "float.tif")
-
-
 def test_a_broken_frame_stops_no_other(run: Path, frames: Path, tmp_path: Path) -> None:
     whole = (frames / "frame0.png").read_bytes()
     (frames / "frame0.png").write_bytes(whole[: len(whole) // 2])

@@ -72,6 +72,7 @@ def test_volumes_of_classes(trained: tuple[Path, Path], tmp_path: Path) -> None:
     assert any((plain[name] != refined[name]).any() for name in plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [("red", "green", "blue"), ("T1", "T1gd", "T2")])
 def test_images_of_regions(tiny_msd, tmp_path: Path, channels: tuple[str, ...]) -> None:
     root = tiny_msd(cases=4, shape=(24, 20), spacing_mm=(1.0, 1.0, 1.0), channels=channels)

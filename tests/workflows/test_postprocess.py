@@ -240,6 +240,7 @@ def test_predict_uses_the_decision_and_says_so(
     assert "postprocessing" not in read_sidecar(raw.parent, raw.name.removesuffix(".nii.gz"))
 
 
+@pytest.mark.slow
 def test_evaluate_uses_the_decision_and_keeps_the_masks_before_it(decided: tuple[Path, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(decided[0], run)

@@ -21,6 +21,7 @@ def ml(mask: Path, values: list[int]) -> float:
     return np.isin(np.asarray(image.dataobj), values).sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000
 
 
+@pytest.mark.slow
 def test_volumes_of_all_masks_in_one_table(trained: tuple[Path, Path], tmp_path: Path) -> None:
     """Also of a case that was predicted by an earlier command."""
     run, root = trained

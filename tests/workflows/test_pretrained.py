@@ -61,6 +61,7 @@ def medseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_file_once_and_then_needs_it_no_more(
     weights: Path, tiny_msd, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_run_starts_from_the_file_once_and_then_needs_it_no_more(
     assert len(predict(run, input=root / "imagesTs", output=tmp_path / "masks")) == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_used_is_exit_code_2_and_binds_no_run(
     weights: Path, tiny_msd, tmp_path: Path, medseg: Any
 ) -> None:

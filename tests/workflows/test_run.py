@@ -214,6 +214,7 @@ def test_two_processes_train(tiny_msd, tmp_path: Path) -> None:
 SMALL_ENCODER = {"network__encoder": "resnet18", "network__encoder_options": {"width": 0.125}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize(
     ("name", "options"),

@@ -127,6 +127,7 @@ def reached(network: nn.Module, shape: Sequence[int], position: Sequence[int]) -
     return [(int(axis.min()), int(axis.max())) for axis in found.T] if len(found) else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("case", CASES)
 def test_the_field_of_every_voxel_is_what_an_impulse_reaches(

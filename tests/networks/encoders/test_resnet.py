@@ -164,6 +164,7 @@ def test_features_equal_torchvisions(name: str) -> None:
         torch.testing.assert_close(pooled, theirs.eval()(image), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [("vgg16", {}), ("vgg16_bn", {}), ("alexnet", {"padding": 2, "pool_padding": 0})]
 )
