@@ -136,7 +136,6 @@ def test_every_layer_is_in_the_table() -> None:
     assert found <= LEVEL.keys()
 
 
-@pytest.mark.xfail(strict=True, reason="workflows: ensemble -> folds -> postprocess -> ensemble, by a late import")
 def test_no_files_import_each_other_in_a_circle() -> None:
     found = circle({name_of(file): file.read_text(encoding="utf-8") for file in MODULES})
     assert not found, f"a circle of imports: {' -> '.join(found)}"

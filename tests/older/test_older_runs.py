@@ -12,14 +12,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from medseg.workflows.folds import evaluate_folds
 from PIL import Image as Pillow
 
 from medseg.networks import NETWORKS, build_network
+from medseg.workflows.evaluate import evaluate_folds
 from tests.conftest import MadeOnce
 from tests.older.make_runs import COMMIT, PREDICTED, SMALL, make, medseg, weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first of them trains the runs
 
 FOLDS = ("folds/fold_0", "folds/fold_1")
 RUNS = ("regions", *FOLDS, "auxiliary", "pictures")

@@ -28,4 +28,4 @@ def test_a_broken_decision_is_refused(content: str, message: str, crossed: tuple
     with pytest.raises(RunError, match=message) as error:
         predict(folder, input=crossed[1], output=tmp_path / "masks")
     assert "run medseg postprocess again" in str(error.value)
-    assert read_decided(folder, postprocess=False)[0].inference.cleaning == {}
+    assert read_decided(folder, postprocess=False).config.inference.cleaning == {}
