@@ -61,6 +61,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_script_trains_scores_and_predicts(tiny_msd, tmp_path: Path) -> None:
     root = tiny_msd(channels=("T1", "T2"))
     overrides = [f"{key}={value}" for key, value in TINY.items()]

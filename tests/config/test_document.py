@@ -94,6 +94,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_document(tmp_path / "binary")
 
 
+@pytest.mark.slow
 def test_deep_nesting_is_an_error_not_a_crash(tmp_path: Path) -> None:
     (problem,) = read(tmp_path, "a: " + "[" * 2000).problems
     assert "is not YAML" in problem.what

@@ -48,6 +48,7 @@ def test_parameters_in_3d() -> None:
         assert count(DeepLabV3(3, 3, 4, auxiliary=True)) == 98_896_072
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", "resnet101"])
 def test_v3_logits_equal_torchvisions(name: str) -> None:
     models = oracle("torchvision").models.segmentation

@@ -159,6 +159,7 @@ def test_both_upsamplings_of_fcn_agree_away_from_the_border() -> None:
         torch.testing.assert_close(learned(image)[..., 8:-8, 8:-8], linear(image)[..., 8:-8, 8:-8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", "resnet101"])
 def test_logits_equal_torchvisions(name: str) -> None:
     models = oracle("torchvision").models.segmentation

@@ -84,6 +84,7 @@ def test_consecutive_labels_are_written_as_brats(tiny_msd: Callable[..., Path], 
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.slow
 def test_a_coding_of_the_config_is_that_of_its_masks_but_not_of_its_scores(
     tiny_msd: Callable[..., Path], tmp_path: Path
 ) -> None:

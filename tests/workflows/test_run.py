@@ -244,6 +244,7 @@ def test_other_networks_by_name(tiny_msd, tmp_path: Path, name: str, options: di
     assert "encoder_options:" in (run / "configs" / "train.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_early_stop_ends_a_run_that_no_longer_improves_and_keeps_it_ended(tiny_msd, tmp_path: Path) -> None:
     root = tiny_msd(cases=4)
     config = tiny_config(root, training__optimizer__learning_rate=1e-12, training__early_stop_epochs=2)
