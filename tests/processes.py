@@ -104,5 +104,5 @@ def _run(words: list[str], cwd: str, variables: Mapping[str, str], files: Sequen
     os.environ.update(variables)
     os.chdir(cwd)
     sys.argv = words
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [cwd, str(ROOT)]  # as `python -m` has it
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)

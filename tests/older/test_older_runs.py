@@ -138,3 +138,8 @@ def test_weights_have_the_names_and_shapes_that_they_had(older: Path) -> None:
     assert {form.split(",")[0] for form in SMALL} >= NETWORKS.keys(), "a new network: give it a form in SMALL"
     found, expected = weights(build_network), json.loads((older / "weights.json").read_text())
     assert {form: found[form] for form in expected} == expected, f"other names or shapes than at {COMMIT[:7]}"
+
+
+def test_without_the_history_there_is_nothing_to_make(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="no commit 0000000 in the history"):
+        make(tmp_path, "0" * 40)
