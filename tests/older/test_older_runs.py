@@ -82,8 +82,7 @@ def test_masks_are_the_same(older: Path, copied: Path, tmp_path: Path, name: str
     medseg("predict", *given, "--input", older / source, "--output", tmp_path / "masks")
     assert_same_masks(tmp_path / "masks", older / "masks" / name)
     volumes = [folder / "volumes.csv" for folder in (tmp_path / "masks", older / "masks" / name)]
-    assert volumes[0].exists() == volumes[1].exists() == (name != "pictures")
-    if volumes[1].exists():
+    if "volumes" in source:  # slices had volumes then, and have shares of their area now
         assert volumes[0].read_bytes() == volumes[1].read_bytes()
 
 
