@@ -13,7 +13,6 @@ from medseg.config.schema import Config
 
 PACKAGE = Path(__file__).resolve().parents[1] / "medseg"
 ROOMS = ("core", "networks", "inference", "losses", "data", "metrics", "engine")
-STILL_NAMING = {"networks/__init__.py", "networks/pretrained.py", "networks/encoders/timm.py"}
 FILES = [file for room in ROOMS for file in sorted(PACKAGE.glob(f"{room}*/**/*.py"))]
 KEY = re.compile(
     "|".join(
@@ -38,7 +37,7 @@ def place(file: Path) -> str:
     return file.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if place(file) not in STILL_NAMING], ids=place)
+@pytest.mark.parametrize("file", FILES, ids=place)
 def test_who_takes_arguments_names_no_keys_of_the_config(file: Path) -> None:
     """Where a key matters, the layer that took the argument out of the config adds it (`errors.below`)."""
     assert not [text for text in texts(file) if KEY.search(text)]

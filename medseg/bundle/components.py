@@ -7,7 +7,6 @@ A component is written `target(UNet, spatial_dims=3)` with the class imported an
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -43,7 +42,6 @@ from medseg.inference.whole import WholeImageInferer
 from medseg.losses.auxiliary import AuxiliaryHeads
 from medseg.losses.deep_supervision import DeepSupervision
 from medseg.metrics.benchmarks import Benchmark
-from medseg.networks import network_class
 from medseg.networks.pretrained import with_pretrained
 
 Component = dict[str, Any]
@@ -77,13 +75,8 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
 
 def network(config: Config, in_channels: int, out_channels: int) -> Component:
     """The network with all its options written out, defaults too."""
-    kind, options = network_class(config.network.name, config.network.encoder), config.network.options()
-    defaults = {
-        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.default is not inspect.Parameter.empty
-    }
-    return target(kind, in_channels=in_channels, out_channels=out_channels, **(defaults | options))
+    part, options = config.network.part, config.network.options()
+    return target(part.load(), in_channels=in_channels, out_channels=out_channels, **part.preset, **options)
 
 
 def placed_network(config: Config, *, checkpoint: str | None = None) -> Component:
@@ -215,7 +208,7 @@ def loss(config: Config, facts: DataFacts) -> Component:
     given = {name: value for name, value in told.items() if config.loss.takes(name)}
     loss = target(config.loss.part().load(), **given, **config.loss.arguments())
     if "deep_supervision" in config.network.known:
-        return loss if config.network.deep_supervision is False else target(DeepSupervision, loss=loss)
+        return loss if not config.network.options()["deep_supervision"] else target(DeepSupervision, loss=loss)
     return target(
         AuxiliaryHeads,
         loss=loss,

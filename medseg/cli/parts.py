@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.options import Json, Overrides, json_errors, json_result
-from medseg.core.errors import ConfigError, Problem
+from medseg.core.errors import ConfigError, Problem, below
 
 app = typer.Typer()
 
@@ -53,8 +53,9 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Check a config, and report every mistake at once. Touches no data and loads no torch."""
-    from medseg.config.load import config_schema, find_config, load_config
-    from medseg.config.weights import missing_weights
+    from medseg.config.editor import config_schema
+    from medseg.config.load import find_config, load_config
+    from medseg.networks.weights import weights_file
 
     if schema:
         return typer.echo(json.dumps(config_schema(), indent=2))
@@ -62,8 +63,9 @@ def validate(
         raise ConfigError("validate needs a CONFIG", "for example: medseg validate demo")
     with json_errors(as_json):
         valid = load_config(config, overrides)
-        if problem := missing_weights(valid.network.pretrained):
-            raise ConfigError(problem)
+        if valid.network.pretrained is not None:
+            with below("network"):
+                weights_file(valid.network.pretrained)
         if as_json:
             typer.echo(json.dumps({"valid": True, "config": valid.model_dump(mode="json")}, indent=2))
         else:

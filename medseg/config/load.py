@@ -8,10 +8,9 @@ from typing import Any
 
 from medseg.config.cards import load_card
 from medseg.config.document import Document, read_document, write_document
-from medseg.config.network import OPTIONS, NetworkConfig, options_of
+from medseg.config.network import NetworkConfig, encoder_in_use
 from medseg.config.older import forget_what_said_nothing
 from medseg.config.schema import Config
-from medseg.config.section import all_sections, key_docstrings
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 from medseg.core.resources import resource_file, resource_names
@@ -44,33 +43,24 @@ def dump_config(config: Config) -> str:
     return write_document(config.model_dump(mode="json"))
 
 
-def config_schema() -> dict[str, Any]:
-    """The JSON schema of a config, for editors."""
-    schema = Config.model_json_schema()
-    parts = {Config.__name__: schema, **schema["$defs"]}
-    for section in all_sections():
-        if section.__name__ in parts:
-            for key, text in key_docstrings(section).items():
-                parts[section.__name__]["properties"][key]["description"] = text
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def _change_network(document: Document) -> None:
     """`--set network.name=...`: leave the file's options behind that belong to the network it was written for.
 
     Options given with `--set` stay, and so do misspelt ones, for validation to complain about.
     """
-    name_of = ("network", "name")
-    section = document.data.get("network")
-    if not isinstance(section, dict) or name_of not in document.replaced:
+    now = document.data.get("network")
+    if not isinstance(now, dict) or ("network", "name") not in document.replaced:
         return
-    name, before = section["name"], document.replaced[name_of] or NetworkConfig.model_fields["name"].default
-    if name == before or not {str(name), str(before)} <= set(OPTIONS):
+    before = {**now, **{keys[1]: value for keys, value in document.replaced.items() if keys[:-1] == ("network",)}}
+    old, new = (NetworkConfig.parts_of({key: value for key, value in of.items() if value}) for of in (before, now))
+    if old == new or not old or not new:
         return
-    kept = options_of(name, section.get("encoder")) | {"name", "spatial_dims", "pretrained", "inflate"}
-    for key in sorted(set(section) & set(NetworkConfig.model_fields) - kept):
+    left = {*old[0].options, "encoder", "encoder_options"} - set(new[0].options)
+    if encoder_in_use(before) != encoder_in_use(now):
+        left.add("encoder_options")
+    for key in sorted(left & set(now)):
         if not document.where(("network", key)).startswith("--set"):
-            del section[key]
+            del now[key]
 
 
 def _check_card(document: Document) -> None:

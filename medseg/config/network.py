@@ -1,242 +1,128 @@
-"""The `network` section of a config: which network, and its options.
+"""The `network` section of a config: which network, on which encoder, and their options.
 
-A key that is left out (null) has the network's own default; a key that the network does not have is an error. `OPTIONS`
-says which has which; a test holds it against the constructors in `medseg.networks`, which are not imported here, since
-they need torch.
+The options are the arguments of the network's class (`medseg.networks`), those of `encoder_options` the arguments of
+the encoder's. What is said here holds of a key in every network that has it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, create_model, model_validator
 
-from medseg.config.section import Finding, Section
-from medseg.core.types import Count, Positive, Share, Size
+from medseg.config.section import Finding, PartSection, Section, as_data, plain
+from medseg.core.parts import Part
+from medseg.networks import NETWORKS, ON_ENCODER, network_part
+from medseg.networks.encoders import ENCODERS
 
-Strides = list[Count | Size]
-
-ENCODED = {"encoder", "auxiliary", "norm", "encoder_options"}  # what every network on an encoder has
-DILATED = ENCODED | {"output_stride", "upsample"}
-FCN = ENCODED | {"padding", "fc_channels", "dropout", "at_once"}
-DEEPLAB_V1 = DILATED | {"fc_channels", "rate", "dropout", "branch_width"}
-DEEPLAB_V3 = DILATED | {"multi_grid", "rates", "width", "dropout", "align_corners"}
-LEVELS = {"widths", "strides", "kernel_sizes", "norm", "residual", "dropout", "deep_supervision"}
-FPN = {"pyramid_channels", "segmentation_channels", "smoothing", "head", "segmentation_norm", "context"}
-
-OPTIONS: dict[str, set[str]] = {
-    "attentionunet": {"widths", "strides", "dropout"},
-    "deeplabv1": DEEPLAB_V1,
-    "deeplabv1_msc": DEEPLAB_V1,
-    "deeplabv2": DILATED | {"rates", "scales"},
-    "deeplabv3": DEEPLAB_V3,
-    "deeplabv3plus": DEEPLAB_V3 | {"low_level_width", "separable"},
-    "dynunet": LEVELS,
-    "efficientfcn": ENCODED | {"width", "wide", "codewords", "dropout"},
-    "encnet": ENCODED | {"channels", "codes", "lateral", "presence", "dropout"},
-    "fcn": DILATED | {"dropout"},
-    "fcn16s": FCN,
-    "fcn32s": FCN,
-    "fcn8s": FCN,
-    "fpn": ENCODED | FPN | {"align_corners", "dropout"},
-    "hrnet": ENCODED,
-    "pspnet": DILATED | {"bins", "width", "dropout", "align_corners"},
-    "segresnet": {"width", "blocks_down", "blocks_up", "norm", "dropout", "upsample"},
-    "swinunetr": {"width", "depths", "attention_heads", "window_size", "norm", "dropout", "checkpoint", "v2"},
-    "unet": LEVELS | {"blocks_per_level", "activation", "upsample", "downsample"},
-}
-OPTIONS_WITH_ENCODER: dict[str, set[str]] = {  # of networks that need none, once one is given
-    "unet": ENCODED | {"widths", "blocks_per_level", "upsample"},
-}
-UNETS = ("attentionunet", "dynunet", "unet")  # one entry a level in widths, strides, kernel_sizes
-UNET_WIDTHS = (32, 64, 128, 256, 320)  # their own default
-
-
-def options_of(name: str, encoder: str | None) -> set[str]:
-    """The options of a network; a U-Net on an encoder has others than one without."""
-    return OPTIONS_WITH_ENCODER[name] if encoder is not None and name in OPTIONS_WITH_ENCODER else OPTIONS[name]
-
-
-NetworkName = Literal[
-    "attentionunet",
-    "deeplabv1",
-    "deeplabv1_msc",
-    "deeplabv2",
-    "deeplabv3",
-    "deeplabv3plus",
-    "dynunet",
-    "efficientfcn",
-    "encnet",
-    "fcn",
-    "fcn16s",
-    "fcn32s",
-    "fcn8s",
-    "fpn",
-    "hrnet",
-    "pspnet",
-    "segresnet",
-    "swinunetr",
-    "unet",
-]
-EncoderName = Literal[
-    "alexnet",
-    "efficientnet_lite0",
-    "hrnet_w18",
-    "hrnet_w18s",
-    "hrnet_w32",
-    "hrnet_w48",
-    "resnet101",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "timm",
-    "vgg16",
-    "vgg16_bn",
-]
+PER_LEVEL = ("strides", "kernel_sizes")
 
 
 class EncoderOptions(Section):
-    """Options of the encoder; each encoder has some of them, and says so when it is built."""
+    """Options of the encoder; null is what the network asks of it, or else the encoder's own default."""
 
-    width: Count | Positive | None = None
-    """Factor on the channels (ResNet, VGG, AlexNet, EfficientNet), or the channels of the finest branch (HRNet)."""
-    stem: Literal["7x7", "deep", "deep_wide"] | None = None
-    """ResNet: one 7x7 convolution, or three 3x3 with 32-32-64 or 64-64-128 channels."""
-    stem_width: Count | None = None
-    strides: Strides | None = None
-    """Down-sampling of each stage, one number or one an axis, for anisotropic volumes."""
-    dilate_first_block: bool | None = None
-    """ResNet: dilate a stage from its first block on, as segmentation-models-pytorch, not from its second."""
-    multi_grid: list[Count] | None = None
-    checkpoint: bool | None = None
-    """Compute activations anew in the backward pass: less memory, a third more time."""
-    model: str | None = None
-    """timm: the model's name."""
+    @model_validator(mode="before")
+    @classmethod
+    def without_nulls(cls, given: Any) -> Any:
+        """An option that is null may be of another encoder."""
+        if not isinstance(given, Mapping):
+            return given
+        return {key: value for key, value in given.items() if value is not None}
 
 
-class NetworkConfig(Section):
+class NetworkConfig(PartSection):
     """Which network, and its options; null is the network's own default."""
 
-    name: NetworkName = "unet"
+    table = NETWORKS
+    not_said: ClassVar[frozenset[str]] = frozenset({"in_channels", "out_channels"})  # the data say it
+    name: str = "unet"
     spatial_dims: Literal[2, 3] = 3
-    encoder: EncoderName | None = None
+    encoder: str | None = None
+    """Another encoder in the place of the network's own; a U-Net has none of its own."""
     encoder_options: EncoderOptions | None = None
-    auxiliary: bool | None = None
-    """Train on a second head at an earlier stage too (its weight: loss.auxiliary_weight)."""
+    """Options of the encoder; each encoder has its own."""
     pretrained: str | None = None
     """Weights to start from: a file with torchvision's names, or efficientnet_lite0 (a package of that name)."""
     inflate: Literal["mean", "centre"] = "mean"
     """How pretrained 2D kernels become 3D: spread evenly over the depth, or on the middle slice."""
-    norm: Literal["instance", "group", "batch", "syncbatch", "none"] | None = None
-    activation: Literal["leakyrelu", "relu", "gelu", "silu"] | None = None
-    dropout: Share | None = None
-    upsample: Literal["transposed", "linear", "nearest"] | None = None
-    """Up-sampling: transposed convolution, or (tri)linear resize; nearest: a U-Net on an encoder only."""
-    downsample: Literal["stride", "pool"] | None = None
-    """U-Net: strided convolution, or max pooling."""
-    align_corners: bool | None = None
-    output_stride: Literal[8, 16, 32] | None = None
-    multi_grid: list[Count] | None = None
-    """Factors on the dilation of the blocks of the last stage."""
-    rate: Count | None = None
-    """DeepLab v1: dilation of the large field of view."""
-    rates: list[Count] | None = None
-    """Dilations of the spatial pyramid (ASPP)."""
-    scales: list[Positive] | None = None
-    """DeepLab v2: further scales of the image, of which the maximum counts."""
-    bins: list[Count] | None = None
-    """PSPNet: sizes of the pooled maps."""
-    width: Count | None = None
-    """Channels of the decoder; SegResNet, SwinUNETR: at full resolution."""
-    widths: Annotated[list[Count], Field(min_length=1)] | None = None
-    """U-Nets: channels at each resolution, the finest first; on an encoder those of the decoder."""
-    strides: Strides | None = None
-    """U-Nets: down-sampling before each resolution, one number or one an axis; default 1, then 2 each."""
-    kernel_sizes: Strides | None = None
-    """U-Nets: kernel of the convolutions at each resolution, one number or one an axis; default 3 each."""
-    blocks_per_level: Count | None = None
-    """U-Net: convolution blocks at each resolution."""
-    residual: bool | None = None
-    deep_supervision: bool | None = None
-    """U-Net, DynUNet: train on the coarser maps of the decoder too (weights 1, 1/2, 1/4, ...)."""
-    low_level_width: Count | None = None
-    separable: bool | None = None
-    """DeepLab v3+: depthwise separable convolutions."""
-    padding: Literal["published", "same"] | None = None
-    """FCN on VGG: pad by 100 and crop, as published, or keep sizes."""
-    fc_channels: Count | None = None
-    branch_width: Count | None = None
-    at_once: bool | None = None
-    """FCN: scale the skips so that all streams train at once."""
-    pyramid_channels: Count | None = None
-    segmentation_channels: Count | None = None
-    segmentation_norm: Literal["instance", "group", "batch", "syncbatch", "none"] | None = None
-    smoothing: bool | None = None
-    context: Annotated[list[Count], Field(min_length=1)] | None = None
-    """FPN: dilations of parallel convolutions on the coarsest feature."""
-    head: Literal["sum", "mlp"] | None = None
-    """FPN: the sum of all levels, or the finest map only with an MLP."""
-    channels: Count | None = None
-    codes: Count | None = None
-    lateral: bool | None = None
-    presence: bool | None = None
-    """EncNet: predict which classes are in the image too (its weight: loss.presence_weight)."""
-    wide: Count | None = None
-    codewords: Count | None = None
-    blocks_down: list[Count] | None = None
-    """SegResNet: residual blocks at each resolution on the way down."""
-    blocks_up: list[Count] | None = None
-    depths: list[Count] | None = None
-    """SwinUNETR: transformer blocks of the four stages."""
-    attention_heads: list[Count] | None = None
-    window_size: Count | None = None
-    """SwinUNETR: side of the windows of attention, in voxels of each stage's grid."""
-    checkpoint: bool | None = None
-    """SwinUNETR: compute activations anew in the backward pass (encoders: encoder_options.checkpoint)."""
-    v2: bool | None = None
-    """SwinUNETR-V2: a convolution block before each stage."""
 
-    def options(self) -> dict[str, Any]:
-        """The options that are set, as arguments of the network."""
-        return self.model_dump(exclude={"name", "pretrained", "inflate"}, exclude_none=True)
+    @classmethod
+    def parts_of(cls, given: Mapping[str, Any]) -> tuple[Part, ...] | None:
+        parts = super().parts_of(given)
+        encoder = given.get("encoder")
+        return (ON_ENCODER[parts[0].name],) if parts and encoder and parts[0].name in ON_ENCODER else parts
+
+    @classmethod
+    def section_of(cls, given: Mapping[str, Any]) -> type[Self]:
+        parts, encoder = cls.parts_of(given), encoder_in_use(given)
+        made = super().section_of(given)
+        if parts is None:
+            return made
+        called = parts[0].name
+        if called in ON_ENCODER:
+            called += " on an encoder" if given.get("encoder") else " without an encoder"
+        return _on_encoder(made, called, ENCODERS[encoder] if encoder and encoder in ENCODERS else None)
+
+    @property
+    def part(self) -> Part:
+        """The network."""
+        return network_part(self.name, self.encoder)
+
+    @property
+    def used(self) -> tuple[Part, ...]:
+        encoder = encoder_in_use({"name": self.name, "encoder": self.encoder})
+        return (self.part, *([ENCODERS[encoder]] if encoder else []))
 
     @property
     def known(self) -> set[str]:
         """The options that the network has."""
-        return options_of(self.name, self.encoder)
+        return set(self.part.options) - self.not_said
+
+    def given(self) -> dict[str, Any]:
+        """The options that are given, without those that have the network's default."""
+        ours = {"name", "pretrained", "inflate"}
+        return self.model_dump(include=self.model_fields_set - ours, exclude_none=True)
+
+    def options(self) -> dict[str, Any]:
+        """All arguments of the network but its channels, defaults too."""
+        given = self.model_dump(exclude={"name", "pretrained", "inflate"}, exclude_none=True)
+        return {key: plain(option.default) for key, option in self.part.options.items() if key in self.known} | given
 
     def findings(self) -> Iterable[Finding]:
-        called: str = self.name
-        if self.name in OPTIONS_WITH_ENCODER:
-            called += " without an encoder" if self.encoder is None else " on an encoder"
-        for key in self.options():
-            if key != "spatial_dims" and key not in self.known:
-                yield (key, "name"), f"{called} has no such option; it has {', '.join(sorted(self.known))}"
-        if self.upsample == "nearest" and (self.name != "unet" or self.encoder is None):
-            yield ("upsample", "name"), "nearest is for a unet on an encoder; others have transposed or linear"
-        levels = len(self.widths or UNET_WIDTHS)
-        if levels < 2 and self.encoder is None:
-            yield ("widths",), f"needs at least two levels (got {self.widths})"
-        for key in ("strides", "kernel_sizes"):
-            entries = getattr(self, key) or []
-            if entries and self.name in UNETS and len(entries) != levels:
-                yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {levels} widths"
+        for key in ("encoder", "encoder_options"):
+            if getattr(self, key) is not None and key not in self.known:
+                yield (key, "name"), f"{self.called} has no such option; it has {', '.join(sorted(self.known))}"
+        for part, key in zip(self.used, ("name", "encoder"), strict=False):
+            dims = part.arguments["spatial_dims"].kind if "spatial_dims" in part.arguments else None
+            if dims in (Literal[2], Literal[3]) and self.spatial_dims not in dims.__args__:
+                yield (key, "spatial_dims"), f"{part.name} has {dims.__args__[0]} dimensions only"
+        yield from self._levels()
+
+    def _levels(self) -> Iterable[Finding]:
+        """What goes wrong with the resolutions of a network that names the channels of each."""
+        widths = getattr(self, "widths", None)
+        for key in PER_LEVEL:
+            entries = getattr(self, key, None) or []
+            if entries and widths and len(entries) != len(widths):
+                yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {len(widths)} widths"
             for entry in entries:
                 if isinstance(entry, list) and len(entry) != self.spatial_dims:
                     yield (key, "spatial_dims"), f"{entry} must have {self.spatial_dims} numbers (spatial_dims)"
-        for entry in self.kernel_sizes or []:
+        if widths and len(widths) < 2 and "encoder" not in self.known:
+            yield ("widths",), f"needs at least two levels (got {widths})"
+        for entry in getattr(self, "kernel_sizes", None) or []:
             if any(size % 2 == 0 for size in (entry if isinstance(entry, list) else [entry])):
                 yield ("kernel_sizes",), f"{entry} must be odd, so that a convolution keeps the size"
-        if self.encoder == "timm" and self.spatial_dims == 3:
-            yield ("encoder", "spatial_dims"), "timm's encoders have two dimensions only"
 
     def level_strides(self) -> list[list[int]] | None:
         """Down-sampling before each resolution of a U-Net without an encoder, a number an axis; of others not known."""
         if self.name != "unet" or self.encoder is not None:
             return None
-        strides = self.strides or [1, *[2] * (len(self.widths or UNET_WIDTHS) - 1)]
+        options = self.options()
+        strides = options["strides"] or [1, *[2] * (len(options["widths"]) - 1)]
         return [stride if isinstance(stride, list) else [stride] * self.spatial_dims for stride in strides]
 
     def coarsest(self, size: list[int]) -> list[int] | None:
@@ -250,3 +136,38 @@ class NetworkConfig(Section):
         """Voxels along each axis that a U-Net's coarsest resolution takes as one, if known."""
         strides = self.level_strides()
         return [math.prod(steps) for steps in zip(*strides, strict=True)] if strides else None
+
+
+def encoder_in_use(given: Mapping[str, Any]) -> str | None:
+    """The name of the encoder that a section with these keys builds on, if its network has one."""
+    parts = NetworkConfig.parts_of(given)
+    if parts is None or "encoder" not in parts[0].options:
+        return None
+    name = given.get("encoder") or parts[0].options["encoder"].default
+    return name if isinstance(name, str) else None
+
+
+@cache
+def encoder_section(encoder: Part) -> type[EncoderOptions]:
+    """The section of an encoder's options: what is not given is left to the network, so all are null by default."""
+    fields: dict[str, Any] = {
+        name: (as_data(option.kind) | None, Field(default=None, description=option.help or None))
+        for name, option in encoder.options.items()
+    }
+    about = f"Options of {encoder.name}."
+    return create_model(EncoderOptions.__name__, __base__=EncoderOptions, __doc__=about, **fields)
+
+
+@cache
+def _on_encoder(section: Any, called: str, encoder: Part | None) -> Any:
+    """The section of a network, with the keys of the encoder that it builds on; any keys where that is not known."""
+    names = tuple(dict.fromkeys([*ENCODERS.own, *([encoder.name] if encoder else [])]))
+    fields = NetworkConfig.model_fields
+    options: Any = encoder_section(encoder) if encoder else dict[str, Any]
+    changed: dict[str, Any] = {
+        "encoder": (Literal[names] | None, fields["encoder"]),
+        "encoder_options": (options | None, fields["encoder_options"]),
+    }
+    made = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **changed)
+    made.called = called  # type: ignore[attr-defined]
+    return made

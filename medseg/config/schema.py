@@ -226,7 +226,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig = DataConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
-    network: NetworkConfig = NetworkConfig()
+    network: SerializeAsAny[NetworkConfig] = Field(default_factory=NetworkConfig.of)
     loss: SerializeAsAny[LossConfig] = Field(default_factory=LossConfig.of)
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
@@ -257,7 +257,7 @@ class Config(Section):
             yield ("preprocessing.orientation", "network.spatial_dims"), "needs three letters when spatial_dims is 3"
         if len(self.training.patch_size) == dims:
             coarsest = self.network.coarsest(self.training.patch_size)
-            if coarsest and math.prod(coarsest) == 1 and self.network.norm in (None, "instance"):
+            if coarsest and math.prod(coarsest) == 1 and self.network.options()["norm"] == "instance":
                 yield (
                     (
                         "training.patch_size",

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    ModelWrapValidatorHandler,
-    create_model,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
 from medseg.core.parts import Part, Table
+
+IDENTIFIER = re.compile(r"^[A-Za-z]\w*$")
 
 SomeSection = TypeVar("SomeSection", bound="Section")
 Finding = tuple[tuple[str, ...], str]
@@ -55,18 +50,29 @@ class PartSection(Section):
 
     `not_said` are arguments of the parts that no config sets; `written` are those that a config says in other words:
     name -> type, and what it means.
+
+    Attributes:
+        specialised: whether it is a section of one part, with the options of that.
+        called, option_names: what messages call that part, and what it has.
     """
 
     table: ClassVar[Table]
     not_said: ClassVar[frozenset[str]] = frozenset()
     written: ClassVar[Mapping[str, tuple[Any, str]]] = {}
     specialised: ClassVar[bool] = False
+    called: ClassVar[str] = ""
+    option_names: ClassVar[tuple[str, ...]] = ()
     name: str
 
     @classmethod
     def of(cls, **keys: Any) -> Self:
         """The section with these keys, all others by default."""
         return cls.model_validate(keys, strict=True)
+
+    @property
+    def used(self) -> tuple[Part, ...]:
+        """The parts that the section names."""
+        return (self.table[self.name],)
 
     @classmethod
     def parts_of(cls, given: Mapping[str, Any]) -> tuple[Part, ...] | None:
@@ -76,32 +82,9 @@ class PartSection(Section):
 
     @classmethod
     def section_of(cls, given: Mapping[str, Any]) -> type[Self]:
-        """The kind of section with these keys; where it names an unknown part, one that takes any other key."""
+        """The kind of section with these keys; where it names an unknown part, one with the keys of all parts."""
         parts = cls.parts_of(given)
-        if parts is None:
-            names: dict[str, Any] = {"name": (Literal[tuple(cls.table)], cls.model_fields["name"].default)}
-            made = create_model(cls.__name__, __base__=cls, **names)
-            made.model_config["extra"] = "ignore"
-            made.model_rebuild(force=True)
-            made.specialised = True
-            return made
-        return _with_options(cls, parts)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Of the declared section: the keys of all its parts, since an editor does not ask which is named."""
-        schema = handler(core)
-        if not cls.specialised:
-            keys = handler.resolve_ref_schema(schema)["properties"]
-            keys["name"] = {"anyOf": [{"enum": list(cls.table.own)}, {"type": "string"}], **keys["name"]}
-            del keys["name"]["type"]
-            found: dict[str, list[Any]] = {}
-            for name in cls.table.own:
-                for key, one in cls.section_of({"name": name}).model_json_schema()["properties"].items():
-                    if key not in cls.model_fields and one not in found.setdefault(key, []):
-                        found[key].append(one)
-            keys |= {key: several[0] if len(several) == 1 else {"anyOf": several} for key, several in found.items()}
-        return schema
+        return _of_unknown_part(cls, given) if parts is None else _with_options(cls, parts)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -115,13 +98,33 @@ class PartSection(Section):
 @cache
 def _with_options(section: type[PartSection], parts: tuple[Part, ...]) -> Any:
     """The section with a key for each option of the parts that it does not have itself."""
+    made = _made(section, parts, (*section.table.own, parts[0].name))
+    made.called = parts[0].name
+    made.option_names = tuple(sorted(name for part in parts for name in part.options if name in made.model_fields))
+    return made
+
+
+def _of_unknown_part(section: type[PartSection], given: Mapping[str, Any]) -> Any:
+    """The section with the keys of all parts, and with those that it is given and that resemble none of them.
+
+    A misspelt key is found so beside a misspelt name, and nothing is said of what only the unknown part may know.
+    """
+    parts = section.table.own.values()
+    known = section.model_fields.keys() | {name for part in parts for name in part.options}
+    unknown = {str(key) for key in given} - known
+    own = {key: (Any, None) for key in unknown if IDENTIFIER.match(key) and not get_close_matches(key, known, n=1)}
+    return _made(section, parts, tuple(section.table), **own)
+
+
+def _made(section: type[PartSection], parts: Iterable[Part], names: tuple[str, ...], **more: Any) -> Any:
+    """The section with a key for each option that it does not have itself, for parts of these names."""
     gone = section.model_fields.keys() | section.not_said
     fields = {name: field for name, field in _fields(parts).items() if name not in gone}
     for name, (kind, text) in section.written.items():
         if name in fields:
             fields[name] = (kind, Field(default=fields[name][1].default, description=text))
-    fields["name"] = (Literal[tuple(dict.fromkeys([*section.table.own, parts[0].name]))], section.model_fields["name"])
-    made = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
+    fields["name"] = (Literal[tuple(dict.fromkeys(names))], section.model_fields["name"])
+    made: Any = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields, **more)
     made.specialised = True
     return made
 

@@ -109,10 +109,12 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
     first, got = errors[0], _short(errors[0]["input"])
     if first["type"] == "extra_forbidden":
         name, section = str(keys[-1]), _type_at(model, keys[:-1], data)
-        if remedy := _other_part(section, data, keys):
-            return _Fault(keys, (), f"unknown key {name!r}", remedy)
         remedy, nearest = _nearest_key(model, data, section, name)
-        return _Fault(keys, tuple((*keys[:-1], *near) for near in nearest), f"unknown key {name!r}", remedy)
+        what = f"unknown key {name!r}"
+        if issubclass(section, PartSection) and section.called:
+            what = f"{section.called} has no option {name!r}; it has {', '.join(section.option_names) or 'none'}"
+            remedy = _other_part(section, keys) or ("" if remedy.startswith("known: ") else remedy)
+        return _Fault(keys, tuple((*keys[:-1], *near) for near in nearest), what, remedy)
     if first["type"] == "model_type":
         return _Fault(keys, (), f"must be a section (got {got})", SECTION)
     if first["type"] == "missing":
@@ -121,9 +123,8 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
         return _Fault(keys, (), f"unknown value {got}", did_you_mean(str(first["input"]), first["ctx"]["known"]))
     if first["type"] == "literal_error":
         names = [str(name) for name in get_args(_type_at(model, keys, data))]
-        return _Fault(
-            keys, _named_after(model, data, keys), f"unknown value {got}", did_you_mean(first["input"], names)
-        )
+        remedy = did_you_mean(first["input"], names)
+        return _Fault(keys, _named_after(model, data, keys), f"unknown value {got}", remedy)
     if first["type"] in ("too_short", "too_long"):
         fewest, most = (str(first["ctx"].get(key)) for key in ("min_length", "max_length"))
         wanted = f"at least {fewest}" if first["type"] == "too_short" else f"at most {most}"
@@ -137,28 +138,25 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
     return _Fault(keys, (), f"{what[0].lower()}{what[1:]} (got {got})", REMEDIES.get(first["type"], ""))
 
 
-def _other_part(section: Any, data: Any, keys: Keys) -> str:
+def _other_part(section: type[PartSection], keys: Keys) -> str:
     """What to do about a key that is an option of other parts than the one that its section names; "" if of none."""
-    if not (isinstance(section, type) and issubclass(section, PartSection)):
-        return ""
-    owners = [name for name, part in section.table.own.items() if keys[-1] in part.options]
+    named, *_ = section.called.split()
+    owners = [name for name, part in section.table.own.items() if keys[-1] in part.options and name != named]
     if not owners or keys[-1] in section.not_said:
         return ""
-    for key in keys[:-1]:
-        data = _below(data, key)
-    named = _below(data, "name") or section.model_fields["name"].default
     others = ", ".join(owners[:OTHERS]) + (", ..." if len(owners) > OTHERS else "")
-    return f"{named} has no such option; set {dotted((*keys[:-1], 'name'))} to {others}"
+    return f"set {dotted((*keys[:-1], 'name'))} to {others}"
 
 
 def _named_after(model: type[BaseModel], data: Any, keys: Keys) -> tuple[Keys, ...]:
-    """Where these keys name the part of a section: the keys that may be options of what was meant."""
+    """Where these keys name the part of a section: the keys that are options of one part or another."""
     section = _type_at(model, keys[:-1], data)
     if keys[-1] != "name" or not (isinstance(section, type) and issubclass(section, PartSection)):
         return ()
     for key in keys[:-1]:
         data = _below(data, key)
-    return tuple((*keys[:-1], key) for key in data if key not in section.model_fields)
+    declared = next(kind for kind in section.__mro__ if issubclass(kind, PartSection) and not kind.specialised)
+    return tuple((*keys[:-1], key) for key in data if key not in declared.model_fields)
 
 
 def _nearest_key(model: type[BaseModel], data: Any, section: Any, name: str) -> tuple[str, list[Keys]]:

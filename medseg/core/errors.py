@@ -97,7 +97,9 @@ def below(key: str) -> Iterator[None]:
     try:
         yield
     except MedsegError as error:
-        raise type(error)([replace(one, where=f"{key}.{one.where}") for one in error.problems]) from error
+        raise type(error)(
+            [replace(one, where=f"{key}.{one.where}" if one.where else key) for one in error.problems]
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

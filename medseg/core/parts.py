@@ -49,7 +49,7 @@ class Option:
     Args:
         kind: its annotation, as a type.
         default: `inspect.Parameter.empty` where it must be given.
-        help: what the docstring says of it below "Args:".
+        help: what the docstring says of it below "Args:", or that of a base.
     """
 
     name: str
@@ -183,7 +183,11 @@ def signature_of(part: Callable[..., Any]) -> dict[str, Option]:
         ConfigError: an annotation cannot be understood.
     """
     function = part.__init__ if isinstance(part, type) else part  # type: ignore[misc]
-    texts = described(inspect.getdoc(part) or "")
+    package = part.__module__.partition(".")[0]
+    texts: dict[str, str] = {}
+    for one in reversed(inspect.getmro(part)) if isinstance(part, type) else [part]:
+        if one.__module__.partition(".")[0] in ("medseg", package):
+            texts |= described(one.__doc__ or "")
     try:
         kinds = typing.get_type_hints(function, localns=vocabulary(), include_extras=True)
     except (NameError, TypeError) as error:
@@ -198,11 +202,11 @@ def signature_of(part: Callable[..., Any]) -> dict[str, Option]:
 def signature_in_source(path: str) -> dict[str, Option]:
     """As `signature_of`, of "package.module:Name", read from its file without importing what that imports."""
     module, _, name = path.partition(":")
-    node, text = _definition(module, name)
+    node, _ = _definition(module, name)
     function = node if isinstance(node, ast.FunctionDef) else _constructor(module, node)
     if function is None:
         return {}
-    texts = described(text)
+    texts = _described_in_source(module, name)
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
@@ -252,6 +256,15 @@ def described(docstring: str) -> dict[str, str]:
     return found
 
 
+def _described_in_source(module: str, name: str) -> dict[str, str]:
+    """Argument -> what a class, or the nearest base of it, says of it."""
+    node, text = _definition(module, name)
+    found: dict[str, str] = {}
+    for where, base in _bases(module, node) if isinstance(node, ast.ClassDef) else ():
+        found = _described_in_source(where, base) | found
+    return found | described(text)
+
+
 def _definition(module: str, name: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
     """A class or function of that name in the source of a module, and its docstring."""
     for node in _tree(module).body:
@@ -296,6 +309,7 @@ def _home(module: str, name: str) -> str | None:
     return None
 
 
+@cache
 def _tree(module: str) -> ast.Module:
     spec = find_spec(module)
     if spec is None or spec.origin is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -20,7 +21,7 @@ ProperFraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Counts = Annotated[list[Count], Field(min_length=1)]
+Counts = Annotated[Sequence[Count], Field(min_length=1)]
 Size = Annotated[list[Count], Field(min_length=2, max_length=3)]
 Deviation = Annotated[float, Field(ge=0)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -31,7 +32,9 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator
 Factors = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 Proportions = Annotated[list[Proportion], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 Axes = list[Annotated[int, Field(ge=0, le=2)]]
-Steps = list[Count | Size]
+Steps = Sequence[Count | Sequence[Count]]
 """One entry a level or stage: a number, or one an axis."""
 
 Norm = Literal["instance", "group", "batch", "syncbatch", "none"]
+Activation = Literal["leakyrelu", "relu", "gelu", "silu"]
+OutputStride = Literal[8, 16, 32]

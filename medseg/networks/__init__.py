@@ -1,52 +1,56 @@
-"""Encoder -> decoder -> head, for two and three spatial dimensions."""
+"""Networks by name, for two and three spatial dimensions.
+
+They are imported when one is built; packages add more by entry points of the group `medseg.networks`. A class takes
+`spatial_dims, in_channels, out_channels` and its options, and returns logits at the image's size; in training mode it
+may return `[logits, further ones]`.
+"""
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
-from medseg.networks.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
-from medseg.networks.deeplabv3 import DeepLabV3, DeepLabV3Plus
-from medseg.networks.efficientfcn import EfficientFCN
-from medseg.networks.encnet import EncNet
-from medseg.networks.fcn import FCN, FCN8s, FCN16s, FCN32s
-from medseg.networks.fpn import FPN
-from medseg.networks.hrnet import HRNet
-from medseg.networks.monai import AttentionUNet, DynUNet, SegResNet, SwinUNETR
-from medseg.networks.pspnet import PSPNet
-from medseg.networks.unet import UNet
-from medseg.networks.unet_encoder import EncoderUNet
+from medseg.core.parts import Part, Table
 
-NETWORKS: dict[str, type[nn.Module]] = {
-    "attentionunet": AttentionUNet,
-    "deeplabv1": DeepLabV1,
-    "deeplabv1_msc": DeepLabV1MultiScale,
-    "deeplabv2": DeepLabV2,
-    "deeplabv3": DeepLabV3,
-    "deeplabv3plus": DeepLabV3Plus,
-    "dynunet": DynUNet,
-    "efficientfcn": EfficientFCN,
-    "encnet": EncNet,
-    "fcn": FCN,
-    "fcn16s": FCN16s,
-    "fcn32s": FCN32s,
-    "fcn8s": FCN8s,
-    "fpn": FPN,
-    "hrnet": HRNet,
-    "pspnet": PSPNet,
-    "segresnet": SegResNet,
-    "swinunetr": SwinUNETR,
-    "unet": UNet,
-}
-WITH_ENCODER: dict[str, type[nn.Module]] = {"unet": EncoderUNet}  # in the place of one that has none
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS = Table(
+    "network",
+    "medseg.networks",
+    {
+        "attentionunet": "medseg.networks.attentionunet:AttentionUNet",
+        "deeplabv1": "medseg.networks.deeplabv1:DeepLabV1",
+        "deeplabv1_msc": "medseg.networks.deeplabv1:DeepLabV1MultiScale",
+        "deeplabv2": "medseg.networks.deeplabv2:DeepLabV2",
+        "deeplabv3": "medseg.networks.deeplabv3:DeepLabV3",
+        "deeplabv3plus": "medseg.networks.deeplabv3plus:DeepLabV3Plus",
+        "dynunet": "medseg.networks.dynunet:DynUNet",
+        "efficientfcn": "medseg.networks.efficientfcn:EfficientFCN",
+        "encnet": "medseg.networks.encnet:EncNet",
+        "fcn": "medseg.networks.fcn:FCN",
+        "fcn16s": "medseg.networks.fcn:FCN16s",
+        "fcn32s": "medseg.networks.fcn:FCN32s",
+        "fcn8s": "medseg.networks.fcn:FCN8s",
+        "fpn": "medseg.networks.fpn:FPN",
+        "hrnet": "medseg.networks.hrnet:HRNet",
+        "pspnet": "medseg.networks.pspnet:PSPNet",
+        "segresnet": "medseg.networks.segresnet:SegResNet",
+        "swinunetr": "medseg.networks.swinunetr:SwinUNETR",
+        "unet": "medseg.networks.unet:UNet",
+    },
+)
+# In the place of a network that has no encoder to choose, once one is chosen.
+ON_ENCODER = {"unet": Part("unet", "medseg.networks.encoderunet:EncoderUNet")}
 
 
-def network_class(name: str, encoder: str | None = None) -> type[nn.Module]:
-    """The class of the network of that name; a U-Net on an encoder is another one."""
-    return WITH_ENCODER.get(name, NETWORKS[name]) if encoder else NETWORKS[name]
+def network_part(name: str, encoder: str | None = None) -> Part:
+    """The network of that name; a U-Net on an encoder is another class than one without.
+
+    Raises:
+        ConfigError: there is none, with the nearest name.
+    """
+    return ON_ENCODER[name] if encoder and name in ON_ENCODER else NETWORKS.find(name)
 
 
 def build_network(
@@ -66,22 +70,18 @@ def build_network(
     Raises:
         ConfigError: an unknown name or option, with the nearest one, or options that do not fit together.
     """
-    if name not in NETWORKS:
-        raise ConfigError(Problem("network.name", f"unknown network {name!r}", did_you_mean(name, NETWORKS)))
+    part = network_part(name, encoder)
     if encoder is not None:
         options["encoder"] = encoder
     if auxiliary:
         options["auxiliary"] = auxiliary
-    network = network_class(name, encoder)
-    known = [key for key in inspect.signature(network).parameters if key not in ("in_channels", "out_channels")]
+    known = [key for key in part.arguments if key not in ("in_channels", "out_channels")]
     problems = [
-        Problem(f"network.{key}", f"{name} has no such option", did_you_mean(key, known))
-        for key in options
-        if key not in known
+        Problem(key, f"{name} has no option {key!r}", did_you_mean(key, known)) for key in options if key not in known
     ]
     if problems:
         raise ConfigError(problems)
     try:
-        return network(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=out_channels, **options)
+        return part.builder()(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=out_channels, **options)
     except ValueError as error:
-        raise ConfigError(Problem("network", str(error))) from error
+        raise ConfigError(f"network {name}: {error}") from error

@@ -9,10 +9,10 @@ import torch
 from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 
+from medseg.core.types import Count, Norm, Share
+from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import ConvBlock, resize
-from medseg.networks.encoders import build_encoder
-from medseg.networks.fcn import FCNHead
 
 
 class HolisticDecoder(nn.Module):
@@ -63,11 +63,11 @@ class HolisticDecoder(nn.Module):
         return self.fuse(torch.cat([assembled.reshape(guided.shape), guided], dim=1))
 
 
-class EfficientFCN(nn.Module):
+class EfficientFCN(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     Args:
-        encoder: a name in `ENCODERS`, not dilated; its last three features are used.
+        encoder: the name of one, not dilated; its last three features are used.
         width: channels of the two coarser features after their 1x1 convolutions (512 as published).
         wide: channels of the codewords and of the assembled map (1024 as published).
         codewords: their number (256; 600 for ADE20K with ResNet-101).
@@ -81,27 +81,22 @@ class EfficientFCN(nn.Module):
         *,
         encoder: str = "resnet50",
         auxiliary: bool = False,
-        norm: str = "batch",
+        norm: Norm = "batch",
         encoder_options: Mapping[str, Any] | None = None,
-        width: int = 512,
-        wide: int = 1024,
-        codewords: int = 256,
-        dropout: float = 0.1,
+        width: Count = 512,
+        wide: Count = 1024,
+        codewords: Count = 256,
+        dropout: Share = 0.1,
     ) -> None:
-        super().__init__()
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **{"norm": norm, **(encoder_options or {})})
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
         channels = self.encoder.channels[-3:]
         self.decoder = HolisticDecoder(
             spatial_dims, channels, width=width, out_channels=wide, codewords=codewords, norm=norm
         )
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
         self.head = convolution(spatial_dims)(wide, out_channels, kernel_size=1)
-        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
-        features = self.encoder(x)[-3:]
-        logits = resize(self.head(self.dropout(self.decoder(features))), size, align_corners=True)
-        if not self.training or self.auxiliary is None:
-            return logits
-        return [logits, resize(self.auxiliary(features[-2]), size)]
+    def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        logits = self.head(self.dropout(self.decoder(features[-3:])))
+        return resize(logits, x.shape[2:], align_corners=True)

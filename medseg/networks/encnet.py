@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.core.types import Count, Norm, Share
+from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import ConvBlock, make_norm, resize
-from medseg.networks.encoders import build_encoder
-from medseg.networks.fcn import FCNHead
-from medseg.networks.fpn import published_stem
 
 
 class Encoding(nn.Module):
@@ -65,19 +64,22 @@ class ContextEncoding(nn.Module):
         return F.relu(x + x * gate), code
 
 
-class EncNet(nn.Module):
+class EncNet(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     In training a list: the logits, with `auxiliary` those of a head on the second last feature, with `presence` the
     logits `(B, out_channels)` of which classes the image holds (the paper's SE loss: binary cross-entropy, weight 0.2).
 
     Args:
-        encoder: a name in `ENCODERS`; its output stride is 8, and a ResNet has the deep stem, unless
-            `encoder_options` says otherwise.
+        encoder: the name of one; its output stride is 8, and a ResNet has the deep stem, unless `encoder_options` says
+            otherwise.
         channels: width of the head (512 as published).
         codes: number of codewords.
         lateral: join the second and third last features too, each by a 1x1 convolution (published for PASCAL).
+        presence: in training predict which classes are in the image too.
     """
+
+    published: ClassVar = {"resnet": {"stem": "deep"}}  # mmsegmentation's, whose parameter counts these networks have
 
     def __init__(
         self,
@@ -87,17 +89,15 @@ class EncNet(nn.Module):
         *,
         encoder: str = "resnet50",
         auxiliary: bool = False,
-        norm: str = "batch",
+        norm: Norm = "batch",
         encoder_options: Mapping[str, Any] | None = None,
-        channels: int = 512,
-        codes: int = 32,
+        channels: Count = 512,
+        codes: Count = 32,
         lateral: bool = False,
         presence: bool = True,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
     ) -> None:
-        super().__init__()
-        options = {"norm": norm, "output_stride": 8, **published_stem(encoder), **(encoder_options or {})}
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **options)
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=8)
         widths = self.encoder.channels
         self.bottleneck = ConvBlock(spatial_dims, widths[-1], channels, norm=norm, activation="relu")
         self.laterals: nn.ModuleList | None = None
@@ -111,10 +111,9 @@ class EncNet(nn.Module):
         self.presence = nn.Linear(channels, out_channels) if presence else None
         self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
         self.head = convolution(spatial_dims)(channels, out_channels, kernel_size=1)
-        self.auxiliary = FCNHead(spatial_dims, widths[-2], out_channels, norm=norm) if auxiliary else None
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
         features = self.encoder(x)
         y = self.bottleneck(features[-1])
         if self.laterals is not None:
@@ -123,12 +122,6 @@ class EncNet(nn.Module):
             ]
             y = self.fusion(torch.cat([y, *sides], dim=1))
         y, code = self.context(y)
-        logits = resize(self.head(self.dropout(y)), size)
-        if not self.training:
-            return logits
-        outputs = [logits]
-        if self.auxiliary is not None:
-            outputs.append(resize(self.auxiliary(features[-2]), size))
-        if self.presence is not None:
-            outputs.append(self.presence(code))
-        return outputs if len(outputs) > 1 else logits
+        logits = resize(self.head(self.dropout(y)), x.shape[2:])
+        presence = [self.presence(code)] if self.training and self.presence is not None else []
+        return self.outputs(logits, x, features, behind=presence)

@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from medseg.core.types import Count, Norm, OutputStride, Share
+from medseg.networks.base import EncoderNetwork, encoder_kind
 from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.heads import FCNHead
 from medseg.networks.blocks.layers import make_norm, resize
 from medseg.networks.blocks.relu import relu_after
 from medseg.networks.blocks.upsampling import ToImage, linear_transposed, take
-from medseg.networks.encoders import build_encoder
-from medseg.networks.encoders.vgg import after
+from medseg.networks.encoders import encoder_part
+from medseg.networks.encoders.chain import after
 
-# What makes the first map larger than the image, and the map after `fc6` still as large: published, or by zeros there.
-PADDINGS: dict[str, dict[str, dict[str, int]]] = {
-    "published": {"vgg16": {"padding": 100}, "alexnet": {"padding": 100, "pool_padding": 0}},
-    "same": {"vgg16": {}, "alexnet": {}},
-}
-FC_KERNELS = {"vgg16": 7, "alexnet": 6}
+PADDINGS = ("published", "same")
+# What makes the first map larger than the image, so that the map after an unpadded `fc6` is still as large.
+PUBLISHED_PADDING: dict[str, dict[str, int]] = {"vgg": {"padding": 100}, "alexnet": {"padding": 100, "pool_padding": 0}}
 
 
-class FCNHead(nn.Sequential):
-    """Feature -> logits at its size: 3x3 convolution to a quarter of the channels, norm, ReLU, dropout, 1x1."""
-
-    def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, *, norm: str = "batch", dropout: float = 0.1
-    ) -> None:
-        conv = convolution(spatial_dims)
-        width = max(in_channels // 4, 1)
-        layer = make_norm(norm, width, spatial_dims)
-        super().__init__(
-            conv(in_channels, width, kernel_size=3, padding=1, bias=norm == "none"),
-            layer,
-            relu_after(layer),
-            nn.Dropout(dropout),
-            conv(width, out_channels, kernel_size=1),
-        )
-
-
-class FCN(nn.Module):
-    """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image: torchvision's FCN.
-
-    Args:
-        auxiliary: in training mode return `[logits, logits of a second head on the feature before the last]`.
-        output_stride: of the encoder; None leaves it to one that cannot dilate.
-        upsample: `linear`, or `transposed`: learned, and linear to begin with.
-        encoder_options: further arguments of the encoder, as `width` or `stem`.
-    """
+class FCN(EncoderNetwork):
+    """Any encoder with torchvision's FCN head on its last feature."""
 
     def __init__(
         self,
@@ -58,44 +33,35 @@ class FCN(nn.Module):
         *,
         encoder: str = "resnet50",
         auxiliary: bool = False,
-        norm: str = "batch",
-        output_stride: int | None = 8,
-        dropout: float = 0.1,
-        upsample: str = "linear",
+        norm: Norm = "batch",
+        output_stride: OutputStride | None = 8,
+        dropout: Share = 0.1,
+        upsample: Literal["linear", "transposed"] = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        options = {"norm": norm, "output_stride": output_stride, **(encoder_options or {})}
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **options)
-        channels = self.encoder.channels
-        self.head = FCNHead(spatial_dims, channels[-1], out_channels, norm=norm, dropout=dropout)
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)
+        self.head = FCNHead(spatial_dims, self.encoder.channels[-1], out_channels, norm=norm, dropout=dropout)
         self.upsample = ToImage(spatial_dims, out_channels, self.encoder.strides[-1], upsample=upsample)
-        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
-        features = self.encoder(x)
-        logits = self.upsample(self.head(features[-1]), size)
-        if not self.training or self.auxiliary is None:
-            return logits
-        return [logits, resize(self.auxiliary(features[-2]), size)]
+    def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        return self.upsample(self.head(features[-1]), x.shape[2:])
 
 
-class FCN32s(nn.Module):
+class FCN32s(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     VGG-16 with its classifier as convolutions (`fc6`, `fc7`); every map is cropped to where it lies on the image, by
     the offsets that follow from the layers (VGG-16: 19, with skips 5 + 27 and 5 + 9 + 31, as in the authors' code).
 
     Args:
-        encoder: `vgg16`, `vgg16_bn` or `alexnet`.
-        auxiliary: in training mode return `[logits, logits of an FCN head on the feature of stride 16]`.
-        norm: of encoder and classifier; None is the encoder's own.
+        encoder: one that has a classifier: `vgg16`, `vgg16_bn` or `alexnet`.
+        norm: of encoder and classifier; null is the encoder's own.
         padding: `published` pads the image by 100 voxels a side, without padding in `fc6`; `same` pads all layers by
-            half their kernels. None: published in 2D, same in 3D, where 100 voxels around a volume are unaffordable.
+            half their kernels. null: published in 2D, same in 3D, where 100 voxels around a volume are unaffordable.
         fc_channels: channels of `fc6` and `fc7` (in 3D 4096 are 719 million parameters for VGG-16).
+        dropout: behind `fc6` and `fc7`.
         at_once: scale the skips by 0.01 and 0.0001, as the authors do when they train from the start with them.
-        encoder_options: further arguments of the encoder, as `width` or `strides`.
 
     Raises:
         ValueError: an encoder of which it is not known where its features lie, or an unknown padding.
@@ -111,32 +77,30 @@ class FCN32s(nn.Module):
         *,
         encoder: str = "vgg16",
         auxiliary: bool = False,
-        norm: str | None = None,
-        padding: str | None = None,
-        fc_channels: int = 4096,
-        dropout: float = 0.5,
+        norm: Norm | None = None,
+        padding: Literal["published", "same"] | None = None,
+        fc_channels: Count = 4096,
+        dropout: Share = 0.5,
         at_once: bool = False,
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        family = encoder.removesuffix("_bn")
-        if family not in FC_KERNELS:
+        kernel = getattr(encoder_part(encoder).load(), "classifier_kernel", None)
+        if kernel is None:
             raise ValueError(f"encoder must be vgg16, vgg16_bn or alexnet, got {encoder!r}; network fcn takes any")
         if padding is None:
             padding = "published" if spatial_dims == 2 else "same"
         if padding not in PADDINGS:
             raise ValueError(f"padding {padding!r} is unknown; known: {', '.join(PADDINGS)}")
-        norm = ("batch" if encoder.endswith("_bn") else "none") if norm is None else norm
-        options = {"norm": norm, **PADDINGS[padding][family], **(encoder_options or {})}
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **options)
+        wide = PUBLISHED_PADDING[encoder_kind(encoder)] if padding == "published" else {}
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, **wide)
+        layers: str = self.encoder.classifier_norm if norm is None else norm
         channels, strides = self.encoder.channels, self.encoder.strides
 
         conv = convolution(spatial_dims)
-        kernel = FC_KERNELS[family]
         fc6 = conv(channels[-1], fc_channels, kernel_size=kernel, padding=kernel // 2 if padding == "same" else 0)
         fc7 = conv(fc_channels, fc_channels, kernel_size=1)
         stride, offset = after(strides[-1], self.encoder.offsets[-1], fc6)
-        norms = [make_norm(norm, fc_channels, spatial_dims) for _ in range(2)]
+        norms = [make_norm(layers, fc_channels, spatial_dims) for _ in range(2)]
         self.classifier = nn.Sequential(
             fc6, norms[0], relu_after(norms[0]), nn.Dropout(dropout), fc7, norms[1], relu_after(norms[1])
         )
@@ -164,24 +128,24 @@ class FCN32s(nn.Module):
         for score in self.scores:  # published: zeros, with pretrained layers below; here they shall learn at once
             nn.init.normal_(score.weight, std=0.01)  # type: ignore[arg-type]
             nn.init.zeros_(score.bias)  # type: ignore[arg-type]
-        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, layers)
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
-        features = self.encoder(x)
+    def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
         y = self.scores[0](self.dropout(self.classifier(features[-1])))
         for level, upsample in enumerate(self.upsamples):
             y = upsample(y)
             if level < self.skips:
                 skip = self.scores[level + 1](features[-2 - level] * self.scales[level])
                 y = y + take(skip, [-s for s in self.starts[level]], y.shape[2:])
-        logits = take(y, self.starts[-1], size)
-        if not self.training or self.auxiliary is None:
-            return logits
+        return take(y, self.starts[-1], x.shape[2:])
+
+    def auxiliary_logits(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        assert self.auxiliary is not None
+        size = x.shape[2:]
         stride, offset = self.encoder.strides[-2], self.encoder.offsets[-2]
         start = [round(-o / s) for o, s in zip(offset, stride, strict=True)]
         length = [-(-n // s) for n, s in zip(size, stride, strict=True)]
-        return [logits, resize(take(self.auxiliary(features[-2]), start, length), size)]
+        return resize(take(self.auxiliary(features[-2]), start, length), size)
 
 
 class FCN16s(FCN32s):

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medseg.core.types import Norm
+from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import make_norm, resize
 from medseg.networks.blocks.relu import relu_after
-from medseg.networks.encoders import build_encoder
-from medseg.networks.fcn import FCNHead
 
 
 class HRNetHead(nn.Module):
@@ -35,12 +35,12 @@ class HRNetHead(nn.Module):
         return self.last_layer(torch.cat([resize(x, size) for x in features], dim=1))
 
 
-class HRNet(nn.Module):
+class HRNet(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     Args:
         encoder: `hrnet_w18s`, `hrnet_w18`, `hrnet_w32`, `hrnet_w48`, or any other with features at several strides.
-        encoder_options: arguments of the encoder, as `width` and `stem_width` for a small machine.
+        encoder_options: further options of the encoder, as `width` and `stem_width` for a small machine.
     """
 
     def __init__(
@@ -51,19 +51,12 @@ class HRNet(nn.Module):
         *,
         encoder: str = "hrnet_w18",
         auxiliary: bool = False,
-        norm: str = "batch",
+        norm: Norm = "batch",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **{"norm": norm, **(encoder_options or {})})
-        channels = self.encoder.channels[-4:]
-        self.head = HRNetHead(spatial_dims, channels, out_channels, norm=norm)
-        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
+        self.head = HRNetHead(spatial_dims, self.encoder.channels[-4:], out_channels, norm=norm)
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
-        features = self.encoder(x)[-4:]
-        logits = resize(self.head(features), size)
-        if not self.training or self.auxiliary is None:
-            return logits
-        return [logits, resize(self.auxiliary(features[-2]), size)]
+    def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        return resize(self.head(features[-4:]), x.shape[2:])

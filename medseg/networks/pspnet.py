@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from monai.networks.layers.factories import Dropout, Pool
 from torch import Tensor, nn
 
-from medseg.networks.blocks.aspp import conv_norm_relu, normalise_pooled, pooled_norm
+from medseg.core.types import Count, Counts, Norm, OutputStride, Share
+from medseg.networks.base import EncoderNetwork
+from medseg.networks.blocks.aspp import normalise_pooled, pooled_norm
+from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import resize
 from medseg.networks.blocks.upsampling import ToImage
-from medseg.networks.encoders import build_encoder
-from medseg.networks.fcn import FCNHead
 
 
 class PyramidPooling(nn.Module):
@@ -53,19 +54,18 @@ class PyramidPooling(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class PSPNet(nn.Module):
+class PSPNet(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     Args:
-        auxiliary: in training mode return `[logits, logits of an FCN head on the feature before the last]`.
-        output_stride: of the encoder; None leaves it to one that cannot dilate.
         bins: cells along each axis of the grids.
         width: channels of the convolution that joins feature and grids.
         align_corners: of all resizes; the published code trains at sizes of `8 n + 1`, where that is exact.
-        upsample: `linear`, or `transposed`: learned, and linear to begin with.
-        encoder_options: further arguments of the encoder; a ResNet has by default the published `stem: deep_wide` and
+        encoder_options: further options of the encoder; a ResNet has by default the published `stem: deep_wide` and
             `dilate_first_block: true`.
     """
+
+    published: ClassVar = {"resnet": {"stem": "deep_wide", "dilate_first_block": True}}
 
     def __init__(
         self,
@@ -75,20 +75,16 @@ class PSPNet(nn.Module):
         *,
         encoder: str = "resnet50",
         auxiliary: bool = False,
-        norm: str = "batch",
-        output_stride: int | None = 8,
-        bins: Sequence[int] = (1, 2, 3, 6),
-        width: int = 512,
-        dropout: float = 0.1,
+        norm: Norm = "batch",
+        output_stride: OutputStride | None = 8,
+        bins: Counts = (1, 2, 3, 6),
+        width: Count = 512,
+        dropout: Share = 0.1,
         align_corners: bool = True,
-        upsample: str = "linear",
+        upsample: Literal["linear", "transposed"] = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        options: dict[str, Any] = {"norm": norm, "output_stride": output_stride}
-        if encoder.startswith("resnet"):
-            options |= {"stem": "deep_wide", "dilate_first_block": True}
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **{**options, **(encoder_options or {})})
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)
         channels, stride = self.encoder.channels, self.encoder.strides[-1]
         self.align_corners = align_corners
         self.pyramid = PyramidPooling(spatial_dims, channels[-1], bins, norm=norm, align_corners=align_corners)
@@ -98,12 +94,11 @@ class PSPNet(nn.Module):
             convolution(spatial_dims)(width, out_channels, kernel_size=1),
         )
         self.upsample = ToImage(spatial_dims, out_channels, stride, upsample=upsample, align_corners=align_corners)
-        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
-        features = self.encoder(x)
-        logits = self.upsample(self.head(self.pyramid(features[-1])), size)
-        if not self.training or self.auxiliary is None:
-            return logits
-        return [logits, resize(self.auxiliary(features[-2]), size, self.align_corners)]
+    def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        return self.upsample(self.head(self.pyramid(features[-1])), x.shape[2:])
+
+    def auxiliary_logits(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
+        assert self.auxiliary is not None
+        return resize(self.auxiliary(features[-2]), x.shape[2:], self.align_corners)

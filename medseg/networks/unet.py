@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 
-from medseg.networks.blocks.convolution import convolution
-from medseg.networks.blocks.layers import ConvStack, Head, concatenate, initialise, per_axis, resize
+from medseg.core.types import Activation, Count, Counts, Norm, Share, Steps
+from medseg.networks.blocks.layers import ConvStack, Head, concatenate, initialise, per_axis
+from medseg.networks.blocks.upsampling import Upsample
 from medseg.networks.encoders.plain import PlainEncoder
-
-UPSAMPLES = ("transposed", "linear")
-
-
-class Upsample(nn.Module):
-    """`(B, in, *spatial)` -> `(B, out, *size)`: transposed convolution, or linear resize and a 1x1 convolution."""
-
-    def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, step: Sequence[int], upsample: str
-    ) -> None:
-        super().__init__()
-        if upsample not in UPSAMPLES:
-            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
-        self.transposed = upsample == "transposed"
-        kernel = tuple(step) if self.transposed else 1
-        kind = Conv[Conv.CONVTRANS, spatial_dims] if self.transposed else convolution(spatial_dims)
-        self.conv = kind(in_channels, out_channels, kernel_size=kernel, stride=kernel)
-
-    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        x = self.conv(x)
-        if not self.transposed:
-            return resize(x, size)
-        # A strided convolution keeps the first voxel of every step, so what is too much lies at the end.
-        for axis, length in enumerate(size, start=2):
-            if x.shape[axis] != length:
-                x = x.narrow(axis, 0, length)
-        return x
 
 
 class UNetDecoder(nn.Module):
@@ -100,16 +74,20 @@ class UNet(nn.Module):
     In training mode with `deep_supervision` a list: the logits, then those of the coarser levels at their own sizes.
     The form of 2015 (Ronneberger et al.; with padding, so that the logits have the image's size) is
     `widths=(64, 128, 256, 512, 1024), norm="none", activation="relu", downsample="pool", deep_supervision=False`.
-    On another encoder: `decoders/unet_encoder.py`.
+    On another encoder: `encoderunet.py`.
 
     Args:
         widths: channels at each level, the finest first.
         strides: down-sampling before each level, one number or one an axis; default 1, then 2 each.
         kernel_sizes: kernel of each level, odd, one number or one an axis; default 3 each.
         blocks_per_level: convolution blocks at each level, in the encoder and in the decoder.
+        norm: of every convolution.
+        activation: behind every norm.
         upsample: `transposed` convolution, or `linear` resize and a 1x1 convolution.
-        downsample: `stride` of a convolution, or max `pool`ing.
         residual: a shortcut around the blocks of each level.
+        dropout: behind every convolution.
+        deep_supervision: train on the coarser maps of the decoder too (weights 1, 1/2, 1/4, ...).
+        downsample: `stride` of a convolution, or max `pool`ing.
 
     Raises:
         ValueError: an unknown norm, activation, upsample or downsample, an even kernel, lists of different lengths.
@@ -120,17 +98,17 @@ class UNet(nn.Module):
         spatial_dims: int,
         in_channels: int,
         out_channels: int,
-        widths: Sequence[int] = (32, 64, 128, 256, 320),
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
-        blocks_per_level: int = 2,
-        norm: str = "instance",
-        activation: str = "leakyrelu",
-        upsample: str = "transposed",
+        widths: Counts = (32, 64, 128, 256, 320),
+        strides: Steps | None = None,
+        kernel_sizes: Steps | None = None,
+        blocks_per_level: Count = 2,
+        norm: Norm = "instance",
+        activation: Activation = "leakyrelu",
+        upsample: Literal["transposed", "linear"] = "transposed",
         residual: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         deep_supervision: bool = True,
-        downsample: str = "stride",
+        downsample: Literal["stride", "pool"] = "stride",
     ) -> None:
         super().__init__()
         if len(widths) < 2:

@@ -9,17 +9,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from pydantic import SerializeAsAny
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from medseg.config.document import Document
-from medseg.config.network import OPTIONS, NetworkConfig
+from medseg.config.network import NetworkConfig
 from medseg.config.section import Section
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError, MedsegError, Problem
 from medseg.core.machine import machine_memory
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place
-from medseg.networks import build_network
+from medseg.networks import NETWORKS, build_network
 from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.analysis.receptive_field import Stage, effective_field, survey
 from medseg.networks.analysis.summary import count_activation_bytes, count_gmac, count_parameters
@@ -37,7 +38,7 @@ RUNS, SECONDS = 5, 20.0  # forward passes that are timed, as long as there is ti
 class Choice(Section):
     """The part of a config that says which network."""
 
-    network: NetworkConfig
+    network: SerializeAsAny[NetworkConfig]
 
 
 def networks(
@@ -80,7 +81,7 @@ def networks(
         "networks": [],
     }
     overrides = [*overrides, *([f"network.encoder={encoder}"] if encoder else [])]
-    names = sorted(OPTIONS) if name is None else [name]
+    names = sorted(NETWORKS) if name is None else [name]
     with tqdm(total=len(names) * (3 if measure else 1), disable=None if progress else True, leave=False) as bar:
         for number, each in enumerate(names, start=1):
             bar.set_description(each)
@@ -145,7 +146,7 @@ def _describe(
     parameters = count_parameters(pretended.module)
     row: dict[str, Any] = {
         "name": name,
-        "options": {key: value for key, value in options.items() if key != "spatial_dims"},
+        "options": {key: value for key, value in config.given().items() if key != "spatial_dims"},
         "parameters": parameters,
         "gmac": gmac,
         "output_stride": list(map(_plain, seen.output_stride)),

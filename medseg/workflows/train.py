@@ -9,11 +9,11 @@ from pathlib import Path
 from medseg.bundle.run import run_compiled
 from medseg.config.load import load_config
 from medseg.config.schema import Config
-from medseg.config.weights import absolute_weights
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
 from medseg.engine.device import in_first_process, process_group, rank
+from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
 from medseg.runs.decision import DECISION_FILE
 from medseg.runs.disk import CACHE

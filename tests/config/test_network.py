@@ -1,89 +1,98 @@
-"""The network section names what the networks have: its tables are held against the constructors."""
+"""The network section: the options of the network and of the encoder that are named, and what they have to fit to."""
 
 from __future__ import annotations
 
-import inspect
-from typing import get_args
-
 import pytest
 
-from medseg.config.network import (
-    OPTIONS,
-    OPTIONS_WITH_ENCODER,
-    UNET_WIDTHS,
-    UNETS,
-    EncoderName,
-    EncoderOptions,
-    NetworkConfig,
-    NetworkName,
-)
-from medseg.networks import NETWORKS, WITH_ENCODER
+from medseg.config.document import Document
+from medseg.config.network import NetworkConfig, encoder_section
+from medseg.config.section import Section
+from medseg.config.validate import validated
+from medseg.core.errors import ConfigError
+from medseg.networks import NETWORKS, ON_ENCODER
 from medseg.networks.encoders import ENCODERS
 
-FIXED = {"self", "spatial_dims", "in_channels", "out_channels"}
+
+class Whole(Section):
+    network: NetworkConfig
 
 
-def test_every_network_and_encoder_has_a_name() -> None:
-    assert set(get_args(NetworkName)) == set(NETWORKS) == set(OPTIONS)
-    assert set(get_args(EncoderName)) == set(ENCODERS) - {"plain"}
+def problems_of(**options: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        validated(Whole, Document("c.yaml", {"network": options}))
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_options_are_the_constructors(name: str) -> None:
-    assert OPTIONS[name] == set(inspect.signature(NETWORKS[name]).parameters) - FIXED
+def test_keys_are_the_options_of_the_network(name: str) -> None:
+    own = {"name", "spatial_dims", "encoder", "encoder_options", "pretrained", "inflate"}
+    assert set(type(NetworkConfig.of(name=name)).model_fields) == own | set(NETWORKS[name].options)
+    assert NetworkConfig.of(name=name).options().keys() == {"spatial_dims", *NETWORKS[name].options}
 
 
-def test_options_with_an_encoder_are_the_constructors() -> None:
-    expected = {name: set(inspect.signature(kind).parameters) - FIXED for name, kind in WITH_ENCODER.items()}
-    assert expected == OPTIONS_WITH_ENCODER
+def test_a_unet_on_an_encoder_has_other_options() -> None:
+    section = NetworkConfig.of(encoder="resnet18")
+    assert set(section.options()) == {"spatial_dims", *ON_ENCODER["unet"].options}
+    assert section.options()["encoder"] == "resnet18"
+    assert "deep_supervision" not in section.known
 
 
-def test_default_widths_are_the_networks() -> None:
-    assert {name for name in NETWORKS if "widths" in OPTIONS[name]} == set(UNETS)
-    for name in UNETS:
-        assert inspect.signature(NETWORKS[name]).parameters["widths"].default == UNET_WIDTHS
+def test_every_option_is_described() -> None:
+    parts = [*NETWORKS.own.values(), *ON_ENCODER.values(), *ENCODERS.own.values()]
+    bare = {f"{part.name}.{name}" for part in parts for name, option in part.options.items() if not option.help}
+    assert not bare
 
 
-def test_every_option_is_a_key_and_every_key_an_option() -> None:
-    keys = set(NetworkConfig.model_fields) - {"name", "spatial_dims", "pretrained", "inflate"}
-    assert keys == set().union(*OPTIONS.values(), *OPTIONS_WITH_ENCODER.values())
-    parameters = {key for encoder in ENCODERS.values() for key in inspect.signature(encoder).parameters}
-    assert set(EncoderOptions.model_fields) <= parameters
+def test_keys_of_encoder_options_are_those_of_the_encoder_in_use() -> None:
+    assert set(encoder_section(ENCODERS["resnet18"]).model_fields) == set(ENCODERS["resnet18"].options)
+    assert "block" not in ENCODERS["resnet18"].options
+    assert "unknown key 'stem'" in problems_of(name="hrnet", encoder_options={"stem": "deep"})
+    assert "did you mean 'strides'" in problems_of(name="fpn", encoder_options={"stride": [1, 2]})
 
 
 def test_an_option_of_another_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="fcn has no such option"):
-        NetworkConfig(name="fcn", widths=[8, 16])
-    assert NetworkConfig(name="fpn", encoder="resnet18").options() == {"spatial_dims": 3, "encoder": "resnet18"}
+    text = problems_of(name="fcn", widths=[8, 16])
+    assert "network.widths: fcn has no option 'widths'; it has auxiliary, dropout, encoder" in text
+    given = NetworkConfig.of(name="fpn", encoder="resnet18")
+    assert given.given() == {"encoder": "resnet18"}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"auxiliary": True}, "auxiliary: unet without an encoder has no such option"),
+        ({"auxiliary": True}, "auxiliary: unet without an encoder has no option 'auxiliary'; it has activation"),
         ({"encoder_options": {"width": 0.5}}, "encoder_options: unet without an encoder has no such option"),
-        ({"encoder": "resnet18", "residual": True}, "residual: unet on an encoder has no such option"),
-        ({"encoder": "resnet18", "deep_supervision": False}, "deep_supervision: unet on an encoder has no such option"),
-        ({"upsample": "nearest"}, "upsample: nearest is for a unet on an encoder"),
-        ({"name": "segresnet", "upsample": "nearest"}, "upsample: nearest is for a unet on an encoder"),
+        ({"encoder": "resnet18", "residual": True}, "residual: unet on an encoder has no option 'residual'"),
+        ({"encoder": "resnet18", "deep_supervision": False}, "deep_supervision: unet on an encoder has no option"),
+        ({"name": "segresnet", "encoder": "resnet18"}, "encoder: segresnet has no such option; it has blocks_down"),
+        ({"upsample": "nearest"}, "upsample: unknown value 'nearest'\n    -> did you mean 'linear'"),
+        (
+            {"name": "segresnet", "upsample": "nearest"},
+            "upsample: unknown value 'nearest'\n    -> did you mean 'linear'",
+        ),
         ({"name": "dynunet", "strides": [1, 2]}, "strides: needs one entry a level: got 2 for 5 widths"),
+        ({"name": "attentionunet", "strides": [1, [2, 2]], "widths": [4, 8]}, "strides: [2, 2] must have 3 numbers"),
+        ({"name": "dynunet", "kernel_sizes": [2, 3, 3, 3, 3]}, "kernel_sizes: 2 must be odd"),
         ({"widths": [8]}, "widths: needs at least two levels"),
+        ({"name": "fpn", "encoder": "resnet5"}, "encoder: unknown value 'resnet5'\n    -> did you mean 'resnet50'"),
+        ({"name": "fpn", "encoder": "timm"}, "encoder: timm has 2 dimensions only"),
+        ({"name": "fpn", "encoder_options": {"width": 0}}, "encoder_options.width: must be greater than 0"),
+        ({"name": "pspnet", "width": 0.5}, "width: must be a valid integer"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        NetworkConfig(**options)
+    assert f"network.{message}" in problems_of(**options)
 
 
 def test_a_unet_on_an_encoder_has_the_decoders_widths() -> None:
-    config = NetworkConfig(encoder="hrnet_w18", widths=[8, 16, 32, 64], upsample="nearest", auxiliary=True)
+    config = NetworkConfig.of(encoder="hrnet_w18", widths=[8, 16, 32, 64], upsample="nearest", auxiliary=True)
     assert config.coarsest([64, 64, 64]) is None
     assert config.options()["widths"] == [8, 16, 32, 64]
 
 
 def test_what_a_unets_coarsest_voxel_spans() -> None:
-    assert NetworkConfig(widths=[8, 16, 32]).multiple() == [4, 4, 4]
-    flat = NetworkConfig(widths=[8, 16, 32], strides=[1, [2, 2, 1], [2, 2, 1]])
+    assert NetworkConfig.of(widths=[8, 16, 32]).multiple() == [4, 4, 4]
+    flat = NetworkConfig.of(widths=[8, 16, 32], strides=[1, [2, 2, 1], [2, 2, 1]])
     assert flat.multiple() == [4, 4, 1]
     assert flat.coarsest([40, 30, 5]) == [10, 8, 5]
-    assert NetworkConfig(name="fpn", encoder="resnet18").multiple() is None
+    assert NetworkConfig.of(name="fpn", encoder="resnet18").multiple() is None

@@ -43,7 +43,7 @@ def test_null_is_the_default_of_the_part_whatever_it_is_called() -> None:
     [
         ({"name": "fpnn"}, "did you mean 'fpn'"),
         ({"pyramid_channel": 3}, "did you mean 'pyramid_channels'"),
-        ({"name": "fcn", "pyramid_channels": 3}, "unknown key 'pyramid_channels'"),
+        ({"name": "fcn", "pyramid_channels": 3}, "fcn has no option 'pyramid_channels'; it has auxiliary, dropout"),
         ({"smoothing": 3}, "write true or false"),
         ({"name": "fpnn", "anything": 3}, "unknown value 'fpnn'"),
     ],

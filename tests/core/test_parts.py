@@ -22,7 +22,7 @@ TABLE = Table(
     "medseg.networks",
     {
         "pspnet": "medseg.networks.pspnet:PSPNet",
-        "multiscale": "medseg.networks.deeplab:DeepLabV1MultiScale",
+        "multiscale": "medseg.networks.deeplabv1:DeepLabV1MultiScale",
         "preset": ("medseg.networks.pspnet:PSPNet", {"width": 8}),
     },
 )

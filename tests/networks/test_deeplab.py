@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.networks.deeplab import DeepLabV1, DeepLabV1MultiScale, DeepLabV2
-from medseg.networks.deeplabv3 import DeepLabV3, DeepLabV3Plus
+from medseg.networks.deeplabv1 import DeepLabV1, DeepLabV1MultiScale
+from medseg.networks.deeplabv2 import DeepLabV2
+from medseg.networks.deeplabv3 import DeepLabV3
+from medseg.networks.deeplabv3plus import DeepLabV3Plus
 from tests.networks.oracles import copy_weights, largest_difference, oracle
 
 SMALL = {"encoder_options": {"width": 0.125}}

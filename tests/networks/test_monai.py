@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from medseg.core.errors import ConfigError
 from medseg.networks import NETWORKS, build_network
 from medseg.networks.blocks.convolution import Conv3d
-from medseg.networks.monai import padded
+from medseg.networks.blocks.monai import padded
 
 AFFINE = ("instance", {"affine": True})
 # Name of the network, our options, MONAI's class and its arguments.
@@ -127,7 +127,7 @@ def test_defaults_are_monais(name: str, kind: type[nn.Module]) -> None:
 def test_default_dynunet_is_nnunets() -> None:
     """MONAI's own widths where none are given: twice as many at each level, up to 320 in 3D."""
     theirs = nets.DynUNet(3, 1, 2, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, norm_name=AFFINE)
-    assert list(NETWORKS["dynunet"](3, 1, 2).filters) == list(theirs.filters)
+    assert list(NETWORKS["dynunet"].load()(3, 1, 2).filters) == list(theirs.filters)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -182,7 +182,7 @@ def test_checkpointing_gives_the_same_gradients() -> None:
     gradients = []
     for checkpoint in (False, True):
         torch.manual_seed(0)
-        network = NETWORKS["swinunetr"](2, 1, 2, checkpoint=checkpoint, **SMALL["swinunetr"])
+        network = NETWORKS["swinunetr"].load()(2, 1, 2, checkpoint=checkpoint, **SMALL["swinunetr"])
         network(torch.ones(1, 1, 64, 32).cumsum(2) / 64).square().mean().backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):

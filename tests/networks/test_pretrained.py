@@ -13,7 +13,8 @@ from torch import nn
 from medseg.core.errors import ConfigError
 from medseg.networks import build_network
 from medseg.networks.encoders import build_encoder
-from medseg.networks.pretrained import PACKAGES, load_pretrained
+from medseg.networks.pretrained import load_pretrained
+from medseg.networks.weights import PACKAGES
 from tests.networks.oracles import torchvision
 
 SMALL = {"width": 0.125}

@@ -173,7 +173,7 @@ def test_channels_last_gives_the_same_logits_and_gradients(residual: bool) -> No
         ({"strides": [1, 2]}, "strides needs one entry a level"),
         ({"upsample": "nearest"}, "upsample 'nearest' is unknown"),
         ({"downsample": "mean"}, "downsample 'mean' is unknown"),
-        ({"auxiliary": True}, "unet has no such option"),
+        ({"auxiliary": True}, "unet has no option 'auxiliary'"),
         ({"encoder": "resnet18"}, "widths needs one entry a level: got 3 for 5 on resnet18"),
     ],
 )

@@ -65,7 +65,7 @@ def test_what_does_not_fit_into_memory_is_not_built(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_list_goes_on_where_one_network_is_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPTIONS", {"fcn": set(), "hrnet": set(), "dynunet": set()})
+    monkeypatch.setattr(module, "NETWORKS", {"fcn": None, "hrnet": None, "dynunet": None})
     result = networks(size=[32], encoder="vgg16_bn")
     rows = {row["name"]: row for row in result["networks"]}
     assert list(rows) == ["dynunet", "fcn", "hrnet"]

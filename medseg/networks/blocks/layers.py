@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
 }
-NORMS = ("instance", "group", "batch", "syncbatch", "none")
+NORMS = ("instance", "group", "group32", "batch", "syncbatch", "none")
 
 
 def per_axis(value: int | Sequence[int], spatial_dims: int) -> tuple[int, ...]:
@@ -51,11 +51,16 @@ class InstanceNorm(nn.Module):
 
 
 def make_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
-    """The norm layer of that name, one of `NORMS`; groups of `group` hold at least channels / 8 channels."""
+    """The norm layer of that name, one of `NORMS`; groups of `group` hold at least channels / 8 channels.
+
+    `group32` has 32 groups, as segmentation-models-pytorch.
+    """
     if norm == "instance":
         return InstanceNorm(channels)
     if norm == "group":
         return nn.GroupNorm(gcd(8, channels), channels)
+    if norm == "group32":
+        return nn.GroupNorm(32, channels)
     if norm == "batch":
         return nn.BatchNorm2d(channels) if spatial_dims == 2 else nn.BatchNorm3d(channels)
     if norm == "syncbatch":

@@ -9,6 +9,7 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import per_axis, resize
 
 UPSAMPLES = ("linear", "transposed")
@@ -47,6 +48,31 @@ def linear_transposed(
         diagonal = range(channels)
         conv.weight[diagonal, diagonal] = linear_kernel(kernel)
     return conv
+
+
+class Upsample(nn.Module):
+    """`(B, in, *spatial)` -> `(B, out, *size)`: transposed convolution, or linear resize and a 1x1 convolution."""
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, step: Sequence[int], upsample: str
+    ) -> None:
+        super().__init__()
+        if upsample not in UPSAMPLES:
+            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
+        self.transposed = upsample == "transposed"
+        kernel = tuple(step) if self.transposed else 1
+        kind = Conv[Conv.CONVTRANS, spatial_dims] if self.transposed else convolution(spatial_dims)
+        self.conv = kind(in_channels, out_channels, kernel_size=kernel, stride=kernel)
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        x = self.conv(x)
+        if not self.transposed:
+            return resize(x, size)
+        # A strided convolution keeps the first voxel of every step, so what is too much lies at the end.
+        for axis, length in enumerate(size, start=2):
+            if x.shape[axis] != length:
+                x = x.narrow(axis, 0, length)
+        return x
 
 
 class ToImage(nn.Module):

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.core.types import Norm, OutputStride, Positive, Steps
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import make_norm, per_axis
+from medseg.networks.encoders.base import Encoder
 
 # repeats, kernel, whether the stage down-samples, expansion, channels
 STAGES = (
@@ -115,29 +117,29 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0Encoder(nn.Module):
+class EfficientNetLite0Encoder(Encoder):
     """`(B, in_channels, *spatial)` -> features of 16, 24, 40, 112, 320 channels at strides 2, 4, 8, 16, 32.
 
     Args:
         output_stride: the largest stride; later stages dilate instead, their first convolution not yet.
         strides: steps of the stem and of the four stages that down-sample, one number or one an axis.
-        width: factor on all channels, rounded to multiples of 8 (0.25 fits a small machine in 3D).
-        norm: name of the norm layer; the published one is `batch`.
-        checkpoint: recompute each block in the backward pass instead of keeping its activations.
+        norm: of every layer; the published one is `batch`.
 
     Raises:
         ValueError: another number of strides.
     """
+
+    kind = "efficientnet"
 
     def __init__(
         self,
         spatial_dims: int,
         in_channels: int,
         *,
-        output_stride: int = 32,
-        strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2, 2),
-        width: float = 1.0,
-        norm: str = "batch",
+        output_stride: OutputStride = 32,
+        strides: Steps = (2, 2, 2, 2, 2),
+        width: Positive = 1.0,
+        norm: Norm = "batch",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()

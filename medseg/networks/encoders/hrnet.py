@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from medseg.core.types import Count, Norm, Steps
 from medseg.networks.blocks.checkpointing import checkpointed
+from medseg.networks.blocks.conv_norm_relu import padded_conv
 from medseg.networks.blocks.layers import make_norm, per_axis, resize
 from medseg.networks.blocks.relu import relu_after
-from medseg.networks.encoders.resnet import BasicBlock, Bottleneck, conv
+from medseg.networks.encoders.base import Encoder
+from medseg.networks.encoders.resnet import BasicBlock, Bottleneck
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def conv_norm(
     relu: bool,
 ) -> nn.Sequential:
     """Convolution (0), norm (1) and, where asked, ReLU (2)."""
-    first = conv(spatial_dims, in_channels, out_channels, kernel_size, stride=stride, bias=norm == "none")
+    first = padded_conv(spatial_dims, in_channels, out_channels, kernel_size, stride=stride, bias=norm == "none")
     second = make_norm(norm, out_channels, spatial_dims)
     return nn.Sequential(first, second, relu_after(second)) if relu else nn.Sequential(first, second)
 
@@ -138,31 +142,32 @@ class Module(nn.Module):
         return fused
 
 
-class HRNetEncoder(nn.Module):
+class HRNetEncoder(Encoder):
     """`(B, in_channels, *spatial)` -> four features of `width * (1, 2, 4, 8)` channels at strides 4, 8, 16, 32.
 
     Args:
-        layout: one of `LAYOUTS`.
+        layout: how many blocks and channels, one of `LAYOUTS`.
         width: channels of the finest branch instead of the layout's (8 fits a small machine in 3D).
         stem_width: channels of the stem and of stage 1's bottlenecks.
         strides: steps of the two stem convolutions and before each new branch, one number or one an axis.
-        norm: name of the norm layer; the published one is `batch`.
-        checkpoint: recompute each residual block in the backward pass instead of keeping its activations.
+        norm: of every layer; the published one is `batch`.
 
     Raises:
         ValueError: an unknown layout, or another number of strides.
     """
+
+    kind = "hrnet"
 
     def __init__(
         self,
         spatial_dims: int,
         in_channels: int,
         *,
-        layout: str = "w18",
-        width: int | None = None,
-        stem_width: int = 64,
-        strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2, 2),
-        norm: str = "batch",
+        layout: Literal["w18s", "w18", "w32", "w48"] = "w18",
+        width: Count | None = None,
+        stem_width: Count = 64,
+        strides: Steps = (2, 2, 2, 2, 2),
+        norm: Norm = "batch",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
+from medseg.core.types import Activation, Count, Counts, Norm, Share, Steps
 from medseg.networks.blocks.layers import ConvStack, per_axis
+from medseg.networks.encoders.base import Encoder
 
 DOWNSAMPLES = ("stride", "pool")
 
 
-class PlainEncoder(nn.Module):
+class PlainEncoder(Encoder):
     """`(B, in_channels, *spatial)` -> one feature a level, `(B, channels[i], *ceil(spatial / strides[i]))`.
 
     Args:
@@ -20,28 +22,26 @@ class PlainEncoder(nn.Module):
         strides: down-sampling before each level, one number or one an axis; default 1, then 2 each.
         kernel_sizes: kernel of each level, odd, one number or one an axis; default 3 each.
         blocks_per_level: convolution blocks at each level.
+        activation: behind every norm.
+        residual: a shortcut around the blocks of each level.
+        dropout: behind every convolution.
         downsample: `stride` of each level's first convolution, or max `pool`ing before it.
-
-    Attributes:
-        channels: channels of each feature.
-        strides: stride of each feature to the image, one number an axis.
-        steps: stride of each feature to the one before it, one number an axis.
     """
 
     def __init__(
         self,
         spatial_dims: int,
         in_channels: int,
-        widths: Sequence[int],
+        widths: Counts = (32, 64, 128, 256, 320),
         *,
-        strides: Sequence[int | Sequence[int]] | None = None,
-        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
-        blocks_per_level: int = 2,
-        norm: str = "instance",
-        activation: str = "leakyrelu",
+        strides: Steps | None = None,
+        kernel_sizes: Steps | None = None,
+        blocks_per_level: Count = 2,
+        norm: Norm = "instance",
+        activation: Activation = "leakyrelu",
         residual: bool = False,
-        dropout: float = 0.0,
-        downsample: str = "stride",
+        dropout: Share = 0.0,
+        downsample: Literal["stride", "pool"] = "stride",
     ) -> None:
         super().__init__()
         if downsample not in DOWNSAMPLES:

@@ -5,47 +5,22 @@ Parameter names are torchvision's (`conv1`, `bn1`, `layer1.0.conv1`, ...; a deep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
+from medseg.core.types import Counts, Norm, OutputStride, Positive, Steps
 from medseg.networks.blocks.checkpointing import checkpointed
-from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.conv_norm_relu import padded_conv
 from medseg.networks.blocks.layers import make_norm, per_axis
 from medseg.networks.blocks.relu import add_to, relu_after
+from medseg.networks.encoders.base import Encoder, scaled
 
 STEMS = ("7x7", "deep", "deep_wide")
 WIDTHS = (64, 128, 256, 512)
-
-
-def conv(
-    spatial_dims: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    *,
-    stride: int | Sequence[int] = 1,
-    dilation: int | Sequence[int] = 1,
-    bias: bool = False,
-) -> nn.Module:
-    """A convolution with an odd kernel that is padded to `ceil(size / stride)` voxels, whatever the dilation."""
-    dilation = per_axis(dilation, spatial_dims)
-    return convolution(spatial_dims)(
-        in_channels,
-        out_channels,
-        kernel_size=kernel_size,
-        stride=per_axis(stride, spatial_dims),
-        padding=tuple(kernel_size // 2 * d for d in dilation),
-        dilation=dilation,
-        bias=bias,
-    )
-
-
-def scaled(channels: int, width: float) -> int:
-    """`channels * width` as a multiple of 8, at least 8."""
-    return channels if width == 1 else max(8, round(channels * width / 8) * 8)
 
 
 class BasicBlock(nn.Module):
@@ -67,9 +42,9 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         bias = norm == "none"
-        self.conv1 = conv(spatial_dims, in_channels, width, 3, stride=stride, dilation=first_dilation, bias=bias)
+        self.conv1 = padded_conv(spatial_dims, in_channels, width, 3, stride=stride, dilation=first_dilation, bias=bias)
         self.bn1 = make_norm(norm, width, spatial_dims)
-        self.conv2 = conv(spatial_dims, width, width, 3, dilation=dilation, bias=bias)
+        self.conv2 = padded_conv(spatial_dims, width, width, 3, dilation=dilation, bias=bias)
         self.bn2 = make_norm(norm, width, spatial_dims)
         self.relu1 = relu_after(self.bn1)
         self.relu = nn.ReLU(inplace=True)
@@ -101,11 +76,11 @@ class Bottleneck(nn.Module):
         super().__init__()
         bias = norm == "none"
         out_channels = width * self.expansion
-        self.conv1 = conv(spatial_dims, in_channels, width, 1, bias=bias)
+        self.conv1 = padded_conv(spatial_dims, in_channels, width, 1, bias=bias)
         self.bn1 = make_norm(norm, width, spatial_dims)
-        self.conv2 = conv(spatial_dims, width, width, 3, stride=stride, dilation=first_dilation, bias=bias)
+        self.conv2 = padded_conv(spatial_dims, width, width, 3, stride=stride, dilation=first_dilation, bias=bias)
         self.bn2 = make_norm(norm, width, spatial_dims)
-        self.conv3 = conv(spatial_dims, width, out_channels, 1, bias=bias)
+        self.conv3 = padded_conv(spatial_dims, width, out_channels, 1, bias=bias)
         self.bn3 = make_norm(norm, out_channels, spatial_dims)
         self.relu1 = relu_after(self.bn1)
         self.relu2 = relu_after(self.bn2)
@@ -119,44 +94,48 @@ class Bottleneck(nn.Module):
         return self.relu(add_to(self.bn3, y, x if self.downsample is None else self.downsample(x)))
 
 
-class ResNetEncoder(nn.Module):
+BLOCKS: Mapping[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class ResNetEncoder(Encoder):
     """`(B, in_channels, *spatial)` -> features of the stem and the four stages, strides 2, 4, 8, 16, 32.
 
     Args:
-        block: `BasicBlock` or `Bottleneck`.
+        block: what the stages are made of, `basic` or `bottleneck`.
         depths: blocks of each stage.
         stem: `7x7`, `deep` (three 3x3 of 32-32-64 channels: ResNet-C, arXiv 1812.01187) or `deep_wide` (64-64-128).
-        output_stride: no axis is down-sampled further; later stages dilate instead.
         dilate_first_block: whether the convolution that lost its stride is dilated too. False (torchvision, mmseg): it
             still sees the grid before it, so every n-th voxel of a feature is what the strided network gives. True:
             segmentation_models.pytorch, PSPNet's and DeepLab v2's code.
         multi_grid: factors on the dilation of the last stage's blocks (arXiv 1706.05587 uses 1, 2, 4).
         strides: steps of the stem, of its pooling and of stages 2-4, one number or one an axis.
-        width: factor on all channels, to multiples of 8 (0.125 fits a small machine in 3D).
-        norm: name of the norm layer; the published one is `batch`.
-        checkpoint: recompute each block in the backward pass instead of keeping its activations.
+        norm: of every layer; the published one is `batch`.
 
     Raises:
-        ValueError: an unknown stem, another number of strides or grid factors, a stem beyond `output_stride`.
+        ValueError: an unknown block or stem, another number of strides or grid factors, a stem beyond `output_stride`.
     """
+
+    kind = "resnet"
 
     def __init__(
         self,
         spatial_dims: int,
         in_channels: int,
         *,
-        block: type[BasicBlock] | type[Bottleneck] = Bottleneck,
-        depths: Sequence[int] = (3, 4, 6, 3),
-        stem: str = "7x7",
-        output_stride: int = 32,
+        block: Literal["basic", "bottleneck"] = "bottleneck",
+        depths: Counts = (3, 4, 6, 3),
+        stem: Literal["7x7", "deep", "deep_wide"] = "7x7",
+        output_stride: OutputStride = 32,
         dilate_first_block: bool = False,
-        multi_grid: Sequence[int] | None = None,
-        strides: Sequence[int | Sequence[int]] = (2, 2, 2, 2, 2),
-        width: float = 1.0,
-        norm: str = "batch",
+        multi_grid: Counts | None = None,
+        strides: Steps = (2, 2, 2, 2, 2),
+        width: Positive = 1.0,
+        norm: Norm = "batch",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
+        if block not in BLOCKS:
+            raise ValueError(f"block {block!r} is unknown; known: {', '.join(BLOCKS)}")
         if stem not in STEMS:
             raise ValueError(f"stem {stem!r} is unknown; known: {', '.join(STEMS)}")
         if len(strides) != 5:
@@ -165,6 +144,7 @@ class ResNetEncoder(nn.Module):
         if len(grid) != depths[-1]:
             raise ValueError(f"multi_grid needs {depths[-1]} factors, one a block of the last stage, got {list(grid)}")
         self.checkpoint = checkpoint
+        kind = BLOCKS[block]
         steps = [per_axis(stride, spatial_dims) for stride in strides]
         ones = (1,) * spatial_dims
         total = tuple(a * b for a, b in zip(steps[0], steps[1], strict=True))
@@ -179,7 +159,7 @@ class ResNetEncoder(nn.Module):
         kernel = tuple(3 if step > 1 else 1 for step in steps[1])
         self.maxpool = Pool[Pool.MAX, spatial_dims](kernel, stride=steps[1], padding=tuple(k // 2 for k in kernel))
 
-        features = [(channels, steps[0], steps[0]), (widths[0] * block.expansion, total, steps[1])]
+        features = [(channels, steps[0], steps[0]), (widths[0] * kind.expansion, total, steps[1])]
         stages: list[nn.Sequential] = []
         dilation = ones
         for level, (depth, planes) in enumerate(zip(depths, widths, strict=True)):
@@ -190,21 +170,21 @@ class ResNetEncoder(nn.Module):
                 step = tuple(s if ok else 1 for s, ok in zip(wanted, fits, strict=True))
                 dilation = tuple(d if ok else d * s for d, s, ok in zip(dilation, wanted, fits, strict=True))
                 total = tuple(t * s for t, s in zip(total, step, strict=True))
-                features.append((planes * block.expansion, total, step))
+                features.append((planes * kind.expansion, total, step))
             blocks = []
             for index in range(depth):
                 factor = grid[index] if level == 3 else 1
                 first = before if index == 0 and not dilate_first_block else dilation
-                out_channels = planes * block.expansion
+                out_channels = planes * kind.expansion
                 stride = ones if index else step
                 shortcut = None
                 if channels != out_channels or max(stride) > 1:
                     shortcut = nn.Sequential(
-                        conv(spatial_dims, channels, out_channels, 1, stride=stride, bias=norm == "none"),
+                        padded_conv(spatial_dims, channels, out_channels, 1, stride=stride, bias=norm == "none"),
                         make_norm(norm, out_channels, spatial_dims),
                     )
                 blocks.append(
-                    block(
+                    kind(
                         spatial_dims,
                         channels,
                         planes,
@@ -239,15 +219,15 @@ def _stem(
 ) -> nn.Module:
     bias = norm == "none"
     if not deep:
-        return conv(spatial_dims, in_channels, channels, 7, stride=stride, bias=bias)
+        return padded_conv(spatial_dims, in_channels, channels, 7, stride=stride, bias=bias)
     half = channels // 2
     first, second = (make_norm(norm, half, spatial_dims) for _ in range(2))
     return nn.Sequential(
-        conv(spatial_dims, in_channels, half, 3, stride=stride, bias=bias),
+        padded_conv(spatial_dims, in_channels, half, 3, stride=stride, bias=bias),
         first,
         relu_after(first),
-        conv(spatial_dims, half, half, 3, bias=bias),
+        padded_conv(spatial_dims, half, half, 3, bias=bias),
         second,
         relu_after(second),
-        conv(spatial_dims, half, channels, 3, bias=bias),
+        padded_conv(spatial_dims, half, channels, 3, bias=bias),
     )

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import importlib
+from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
+from medseg.core.types import OutputStride
+from medseg.networks.encoders.base import Encoder
+
+MODEL = "encoder_options.model"
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(Encoder):
     """`(B, in_channels, H, W)` -> the features of a timm model, `(B, channels[i], ~H / strides[i], ~W / strides[i])`.
 
     Args:
-        model: a name that `timm.list_models()` gives, as `convnext_tiny`.
+        model: a name that `timm.list_models()` gives, as `convnext_tiny`; must be given.
         output_stride: largest stride, where the model can dilate.
         norm: only `batch` or `own`: a timm model brings its own norm layers.
 
     Raises:
-        ConfigError: timm is not installed, does not know the model, or the model gives no features.
+        ConfigError: no model is named, timm is not installed, does not know the model, or the model gives no features.
         ValueError: three spatial dimensions, or another norm.
     """
 
+    kind = "timm"
+
     def __init__(
         self,
-        spatial_dims: int,
+        spatial_dims: Literal[2],
         in_channels: int,
         *,
-        model: str,
-        output_stride: int | None = None,
-        norm: str = "batch",
+        model: str | None = None,
+        output_stride: OutputStride | None = None,
+        norm: Literal["batch", "own"] = "batch",
     ) -> None:
         super().__init__()
         if spatial_dims != 2:
@@ -40,27 +47,23 @@ class TimmEncoder(nn.Module):
             )
         if norm not in ("batch", "own"):
             raise ValueError(f"a timm model brings its own norm layers: norm {norm!r} cannot be had")
+        if model is None:
+            raise ConfigError(Problem(MODEL, "timm has many encoders", "say which, as convnext_tiny"))
         try:
             timm = importlib.import_module("timm")
         except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
-            raise ConfigError(
-                Problem(
-                    "network.encoder", f"encoder 'timm' needs the package timm ({error})", "pip install medseg[timm]"
-                )
-            ) from error
+            problem = f"encoder 'timm' needs the package timm ({error})"
+            raise ConfigError(Problem("encoder", problem, "pip install medseg[timm]")) from error
         if not timm.is_model(model):
-            raise ConfigError(
-                Problem("network.encoder", f"timm has no model {model!r}", did_you_mean(model, timm.list_models()))
-            )
+            raise ConfigError(Problem(MODEL, f"timm has no model {model!r}", did_you_mean(model, timm.list_models())))
         options = {} if output_stride is None else {"output_stride": output_stride}
         try:
             self.model = timm.create_model(model, features_only=True, in_chans=in_channels, **options)
         except DataDependentOutputException:  # `Pretended`, which then builds the real one
             raise
         except (RuntimeError, NotImplementedError, AssertionError, TypeError) as error:
-            raise ConfigError(
-                Problem("network.encoder", f"timm's {model} cannot be an encoder with {options or 'features'}: {error}")
-            ) from error
+            problem = f"timm's {model} cannot be an encoder with {options or 'features'}: {error}"
+            raise ConfigError(Problem(MODEL, problem)) from error
         self.channels = tuple(self.model.feature_info.channels())
         reductions = [int(stride) for stride in self.model.feature_info.reduction()]
         self.strides = tuple((stride, stride) for stride in reductions)

@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from medseg.networks.encoders.efficientnet import EfficientNetLite0Encoder
-from medseg.networks.pretrained import PACKAGES, load_pretrained
+from medseg.networks.pretrained import load_pretrained
+from medseg.networks.weights import PACKAGES
 from tests.networks.oracles import torchvision
 
 WEIGHTS = PACKAGES["efficientnet_lite0"]

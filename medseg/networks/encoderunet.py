@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.blocks.aspp import conv_norm_relu
+from medseg.core.types import Count, Counts, Norm
+from medseg.networks.base import EncoderNetwork
+from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import concatenate, initialise, resize
-from medseg.networks.encoders import build_encoder
-from medseg.networks.fcn import FCNHead
-from medseg.networks.unet import Upsample
+from medseg.networks.blocks.upsampling import Upsample
 
 UPSAMPLES = ("nearest", "linear", "transposed")
 WIDEST, NARROWEST = 256, 16
@@ -59,17 +59,16 @@ class Climb(nn.Module):
         return self.blocks(x if skip is None else concatenate(x, skip))
 
 
-class EncoderUNet(nn.Module):
+class EncoderUNet(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
     The encoder's coarsest feature climbs to each finer one, joined by it, and at last to the image. The defaults are
     those of segmentation-models-pytorch.
 
     Args:
-        encoder: a name in `ENCODERS`. VGG gives its features before the poolings, the first at the image's size.
-        auxiliary: in training mode return `[logits, logits of an FCN head on the feature before the last]`.
-        norm: of encoder and decoder; None is the encoder's own, and batch norm in the decoder.
-        encoder_options: further arguments of the encoder, as `width`, `strides` or, for timm, `model`.
+        encoder: the name of one. VGG gives its features before the poolings, the first at the image's size.
+        norm: of encoder and decoder; null is the encoder's own, and batch norm in the decoder.
+        encoder_options: further options of the encoder, as `width`, `strides` or, for timm, `model`.
         widths: channels of the decoder at each of its levels, the finest first; default 256 at the coarsest, then
             half at each, at least 16.
         blocks_per_level: convolutions at each level.
@@ -79,6 +78,8 @@ class EncoderUNet(nn.Module):
         ValueError: an unknown upsample, another number of widths, or an encoder with features of one stride only.
     """
 
+    published: ClassVar = {"vgg": {"before_pooling": True}}
+
     def __init__(
         self,
         spatial_dims: int,
@@ -87,19 +88,15 @@ class EncoderUNet(nn.Module):
         *,
         encoder: str = "resnet34",
         auxiliary: bool = False,
-        norm: str | None = None,
+        norm: Norm | None = None,
         encoder_options: Mapping[str, Any] | None = None,
-        widths: Sequence[int] | None = None,
-        blocks_per_level: int = 2,
-        upsample: str = "nearest",
+        widths: Counts | None = None,
+        blocks_per_level: Count = 2,
+        upsample: Literal["nearest", "linear", "transposed"] = "nearest",
     ) -> None:
-        super().__init__()
         if upsample not in UPSAMPLES:
             raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
-        options: dict[str, Any] = {"norm": norm}
-        if encoder.startswith("vgg"):
-            options["before_pooling"] = True
-        self.encoder = build_encoder(encoder, spatial_dims, in_channels, **{**options, **(encoder_options or {})})
+        super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
         norm = "batch" if norm is None else norm
         channels, strides = self.encoder.channels, self.encoder.strides
         if len(set(strides)) < 2:
@@ -118,19 +115,14 @@ class EncoderUNet(nn.Module):
             for below, skip, width, step in zip((*widths[1:], channels[-1]), skips, widths, steps, strict=True)
         )
         self.head = convolution(spatial_dims)(widths[0], out_channels, kernel_size=3, padding=1)
-        self.auxiliary = FCNHead(spatial_dims, channels[-2], out_channels, norm=norm) if auxiliary else None
+        self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
         self.climbs.apply(initialise)
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        size = x.shape[2:]
-        features = self.encoder(x)
+    def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
         skips: list[Tensor | None] = list(features[:-1])
         if len(skips) < len(self.climbs):
             skips.insert(0, None)
         y = features[-1]
         for climb, skip in zip(reversed(self.climbs), reversed(skips), strict=True):
-            y = climb(y, size if skip is None else skip.shape[2:], skip)
-        logits = self.head(y)
-        if not self.training or self.auxiliary is None:
-            return logits
-        return [logits, resize(self.auxiliary(features[-2]), size)]
+            y = climb(y, x.shape[2:] if skip is None else skip.shape[2:], skip)
+        return self.head(y)

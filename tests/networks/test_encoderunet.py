@@ -11,8 +11,8 @@ import torch
 from medseg.core.errors import ConfigError
 from medseg.networks import build_network
 from medseg.networks.encoders import build_encoder
+from medseg.networks.encoderunet import EncoderUNet
 from medseg.networks.pretrained import load_pretrained
-from medseg.networks.unet_encoder import EncoderUNet
 from tests.networks.oracles import copy_weights, largest_difference, segmentation_models, timm
 
 SMALL = {"encoder_options": {"width": 0.125}}
@@ -176,7 +176,7 @@ def test_exports(size: tuple[int, ...], upsample: str) -> None:
     [
         ({"upsample": "cubic"}, "upsample 'cubic' is unknown; known: nearest, linear, transposed"),
         ({"widths": [8, 8, 8]}, "widths needs one entry a level: got 3 for 5 on resnet18"),
-        ({"residual": True}, "unet has no such option"),
+        ({"residual": True}, "unet has no option 'residual'"),
         ({"encoder": "resnet19"}, "did you mean 'resnet18'"),
         (
             {"encoder": "plain", "encoder_options": {"widths": [8, 8], "strides": [2, 1]}},
