@@ -59,6 +59,10 @@ class AugmentationConfig(Section):
             yield from _wrong(name, options)
 
     @property
+    def used(self) -> tuple[Part, ...]:
+        return tuple(TRANSFORMS[name] for name in self.plugins)
+
+    @property
     def crops(self) -> bool:
         """Whether training sees crops at random scales, and not patches."""
         return self.enabled and self.crop_scale is not None

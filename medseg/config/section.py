@@ -33,6 +33,11 @@ class Section(BaseModel):
         """Every combination of keys that is impossible."""
         return ()
 
+    @property
+    def used(self) -> tuple[Part, ...]:
+        """The parts that the section names."""
+        return ()
+
     @model_validator(mode="after")
     def keys_go_together(self) -> Self:
         found = list(self.findings())
@@ -71,7 +76,6 @@ class PartSection(Section):
 
     @property
     def used(self) -> tuple[Part, ...]:
-        """The parts that the section names."""
         return (self.table[self.name],)
 
     @classmethod

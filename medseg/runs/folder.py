@@ -33,6 +33,7 @@ from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.runs.disk import cache_disk, run_cache
+from medseg.runs.plugins import check_plugins, plugins_of
 from medseg.runs.split import run_split
 
 CONFIG, DATA = "config.yaml", "data.json"
@@ -97,7 +98,7 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     replace_file(run / SPLIT_FILE, split.to_json())
     replace_file(saved, dump_config(config))
     replace_file(run / DATA, facts.to_json())
-    write_environment(run)
+    write_environment(run, config)
     return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
 
 
@@ -140,17 +141,19 @@ def read_run(run: Path) -> Trained:
     """A run's config and data facts, both plain data; the bundle's YAML in the folder is never executed.
 
     Raises:
-        RunError: the folder holds no run.
+        RunError: the folder holds no run, or a part of it comes with a package that is not installed.
     """
     for name in (CONFIG, DATA):
         if not (run / name).is_file():
             raise RunError(f"{run}: no run of medseg ({name} is missing)", "give the folder of a `medseg train`")
+    check_plugins(run, read_environment(run).get("plugins", ()))
     return Trained(run, load_config(run / CONFIG), DataFacts.from_json((run / DATA).read_text()))
 
 
-def write_environment(folder: Path) -> None:
-    """`environment.json`: versions and hardware of this moment."""
-    replace_file(folder / ENVIRONMENT, json.dumps(environment(), indent=2, default=str) + "\n")
+def write_environment(folder: Path, config: Config) -> None:
+    """`environment.json`: versions and hardware of this moment, and the packages that parts of the config come with."""
+    content = {**environment(), "plugins": plugins_of(config)}
+    replace_file(folder / ENVIRONMENT, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
         for file in (run / DECISION_FILE, *run.glob(f"fold_*/{DECISION_FILE}")):
             file.unlink(missing_ok=True)
     folds = keep_folds(config, run, dataset, anew=anew)
-    write_environment(run)
+    write_environment(run, config)
     for note in folds.notes:
         print(f"folds: {note}")
     return folds
