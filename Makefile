@@ -46,21 +46,11 @@ bench-2d: $(READY)  ## training steps in 2D against torchvision and segmentation
 bench-nnunet: $(READY)  ## nnU-Net and medseg on the same cases for the same minutes (3 hours)
 	@$(BIN)/python tests/bench/nnunet.py
 
-# Other networks on the brain's recipe, of about its U-Net's size (31.2 million parameters): 36.3 and 39.4 million.
-BRAIN_ENCODED := --set network.widths=null --set network.deep_supervision=null \
-	--set network.encoder=resnet18 --set network.norm=instance
-BRAIN_FPN := $(BRAIN_ENCODED) --set name=brain_fpn --set network.name=fpn \
-	--set network.pyramid_channels=128 --set network.segmentation_channels=64 --set network.segmentation_norm=instance \
-	--set description='Whole tumour, tumour core and enhancing tumour, MSD task 1 (BraTS), by semantic FPN on ResNet-18'
-BRAIN_DEEPLAB := $(BRAIN_ENCODED) --set name=brain_deeplabv3plus --set network.name=deeplabv3plus \
-	--set network.width=128 \
-	--set description='Whole tumour, tumour core and enhancing tumour, MSD task 1 (BraTS), by DeepLab v3+ on ResNet-18'
-
 bundles: $(READY)  ## compile configs into bundles/
 	@$(BIN)/medseg bundle --config hippocampus --output bundles/hippocampus_unet3d
 	@$(BIN)/medseg bundle --config brain --output bundles/brain_tumour_unet3d
-	@$(BIN)/medseg bundle --config brain --output bundles/brain_tumour_fpn3d $(BRAIN_FPN)
-	@$(BIN)/medseg bundle --config brain --output bundles/brain_tumour_deeplabv3plus3d $(BRAIN_DEEPLAB)
+	@$(BIN)/medseg bundle --config brain_fpn --output bundles/brain_tumour_fpn3d
+	@$(BIN)/medseg bundle --config brain_deeplabv3plus --output bundles/brain_tumour_deeplabv3plus3d
 
 # A bare GPU machine has Python and PyTorch; whatever else is needed comes as wheels in .whl/, without a network.
 gpu-check:  ## on a GPU machine: the tests that need one, then its speed

@@ -65,7 +65,7 @@ def test_keys_that_older_versions_did_not_look_at(tmp_path: Path) -> None:
     assert loss_of(tmp_path, **unread) == LossConfig.of(name="combined", hardest=0.2)
     with pytest.raises(ConfigError, match="combined has no option 'batch_dice'"):
         loss_of(tmp_path, name="combined", batch_dice=False)
-    with pytest.raises(ConfigError, match="unknown key 'lovasz_weight'"):
+    with pytest.raises(ConfigError, match="dice_ce has no option 'lovasz_weight'"):
         loss_of(tmp_path, "loss.lovasz_weight=1", **OLDER)
 
 
