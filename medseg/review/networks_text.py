@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,17 @@ def _facts(row: dict[str, Any], result: dict[str, Any]) -> list[str]:
         [stage["name"], str(stage["channels"]), _extent(stage["stride"]), _field(stage, causes=True)]
         for stage in row["stages"]
     ]
-    return [*(f"{key:17}{value}" for key, value in facts), "", *_aligned(table, right={1})]
+    lines = [*(f"{key:17}{value}" for key, value in facts), "", *_aligned(table, right={1})]
+    return [*lines, "", *_keys(row["keys"])] if row["keys"] else lines
+
+
+def _keys(keys: Sequence[dict[str, str]]) -> list[str]:
+    """What a config can say of the network and of its encoder, with what it means below each key."""
+    heads = _aligned([[key["key"], f"default {key['default']}", key["type"]] for key in keys], right=set())
+    found = []
+    for head, key in zip(heads, keys, strict=True):
+        found += [head, *textwrap.wrap(key["help"], 112, initial_indent="    ", subsequent_indent="    ")]
+    return found
 
 
 def _field(row: dict[str, Any], causes: bool = False) -> str:

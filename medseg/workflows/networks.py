@@ -1,10 +1,10 @@
-"""`medseg networks`: what each network costs and sees, computed without running it, or measured."""
+"""`medseg networks`: what each network costs, sees and can be told, computed without running it, or measured."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,11 +19,14 @@ from medseg.config.section import Section
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError, MedsegError, Problem
 from medseg.core.machine import machine_memory
+from medseg.core.parts import Part
+from medseg.core.spelling import spelled, written
 from medseg.engine.device import autocast, choose_device, choose_precision, memory_format, place
 from medseg.networks import NETWORKS, build_network
 from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.analysis.receptive_field import Stage, effective_field, survey
 from medseg.networks.analysis.summary import count_activation_bytes, count_gmac, count_parameters
+from medseg.networks.base import encoder_kind
 from medseg.networks.pretrained import with_pretrained
 
 SIZES = {2: (512, 512), 3: (96, 96, 96)}
@@ -53,7 +56,7 @@ def networks(
     measure: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Costs and receptive fields of one network with its stages, or of all: plain data, of which `as_text` is a table.
+    """Costs and receptive fields of one network with its stages and keys, or of all: plain data; `as_text` is a table.
 
     Args:
         size: of the image, one number for all axes or one an axis; default `SIZES`.
@@ -93,6 +96,7 @@ def networks(
                 row = {"name": each, "problem": "; ".join(problem.what for problem in error.problems)}
             if name is None:
                 row.pop("stages", None)
+                row.pop("keys", None)
             result["networks"].append(row)
             bar.update(number * (3 if measure else 1) - bar.n)
     return result
@@ -157,7 +161,27 @@ def _describe(
     if measure:
         row |= _measure(config, build, shape, needed=4 * parameters + MARGIN * kept, tick=tick)
     row["stages"] = [_stage(stage) for stage in seen.stages]
+    network, *encoders = config.used
+    row["keys"] = _keys(network, "network", {})
+    for encoder in encoders:
+        published = getattr(network.load(), "published", {}).get(encoder_kind(encoder.name), {})
+        row["keys"] += _keys(encoder, "network.encoder_options", published)
     return row
+
+
+def _keys(part: Part, section: str, defaults: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What a config can say of a network or an encoder; `defaults` go before its own."""
+    return [
+        {
+            "key": f"{section}.{name}",
+            "of": part.name,
+            "type": spelled(option.kind),
+            "default": written(defaults.get(name, option.default)),
+            "help": option.help,
+        }
+        for name, option in part.options.items()
+        if name not in NetworkConfig.not_said
+    ]
 
 
 def _field(stage: Stage) -> dict[str, Any]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+
 import pytest
 
+import medseg
 from medseg.core.errors import ConfigError
 from medseg.core.parts import (
     Part,
@@ -93,3 +99,53 @@ def test_a_class_without_a_constructor_has_no_arguments() -> None:
 def test_a_summary_ends_where_the_arguments_begin() -> None:
     assert TABLE["pspnet"].summary.endswith(".")
     assert "Args" not in TABLE["pspnet"].summary
+
+
+def tables() -> dict[str, Table]:
+    """Every table of medseg's packages."""
+    names = (one.name for one in pkgutil.walk_packages(medseg.__path__, "medseg.") if one.ispkg)
+    found = {value.group: value for name in names for value in vars(import_module(name)).values() if is_table(value)}
+    return dict(sorted(found.items()))
+
+
+def is_table(value: object) -> bool:
+    return isinstance(value, Table)
+
+
+PARTS = [part for table in tables().values() for part in table.own.values()]
+
+
+def test_there_are_tables() -> None:
+    assert {"medseg.networks", "medseg.encoders", "medseg.losses"} <= tables().keys()
+
+
+@pytest.mark.parametrize("path", sorted({part.path for part in PARTS}))
+def test_the_source_of_every_part_says_what_its_class_says(path: str) -> None:
+    assert signature_in_source(path) == signature_of(Part("x", path).load())
+
+
+def test_presets_are_arguments() -> None:
+    assert all(part.preset.keys() <= part.arguments.keys() for part in PARTS)
+
+
+def test_reading_what_all_parts_take_imports_no_torch() -> None:
+    code = """
+import sys
+from importlib import import_module
+for module, name in {tables}:
+    for part in getattr(import_module(module), name).own.values():
+        part.options
+print([name for name in ("torch", "monai", "SimpleITK") if name in sys.modules])
+"""
+    where = sorted(
+        {
+            (module.__name__, name)
+            for module in list(sys.modules.values())
+            if module.__name__.startswith("medseg.") and hasattr(module, "__path__")
+            for name, value in vars(module).items()
+            if is_table(value)
+        }
+    )
+    assert len(where) >= len(tables())
+    done = subprocess.run([sys.executable, "-c", code.replace("{tables}", repr(where))], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -109,3 +109,17 @@ def test_every_network_has_its_row(spatial_dims: int) -> None:
     local = {row["name"] for row in result["networks"] if not row["whole_image_by"]}
     chains = {"deeplabv1", "deeplabv1_msc", "deeplabv2", "fcn", "fcn16s", "fcn32s", "fcn8s", "fpn", "hrnet"}
     assert local == chains
+
+
+def test_one_network_says_what_it_can_be_told() -> None:
+    result = networks("pspnet", size=[32], encoder="resnet18", overrides=["network.encoder_options.width=0.125"])
+    keys = {key["key"]: key for key in result["networks"][0]["keys"]}
+    assert keys["network.bins"]["type"] == "list of whole number >= 1"
+    assert keys["network.width"]["help"].startswith("channels of the convolution that joins")
+    assert keys["network.encoder_options.width"]["default"] == "1.0"
+    assert keys["network.encoder_options.stem"]["default"] == "deep_wide", "what PSPNet asks of a ResNet"
+    lines = as_text(result).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("network.bins "))
+    assert lines[at].endswith("list of whole number >= 1")
+    assert "default [1, 2, 3, 6]" in lines[at]
+    assert lines[at + 1] == "    cells along each axis of the grids."
