@@ -91,7 +91,7 @@ class FCN32s(EncoderNetwork):
             padding = "published" if spatial_dims == 2 else "same"
         if padding not in PADDINGS:
             raise ValueError(f"padding {padding!r} is unknown; known: {', '.join(PADDINGS)}")
-        wide = PUBLISHED_PADDING[encoder_kind(encoder)] if padding == "published" else {}
+        wide = PUBLISHED_PADDING.get(encoder_kind(encoder), {"padding": 100}) if padding == "published" else {}
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, **wide)
         layers: str = self.encoder.classifier_norm if norm is None else norm
         channels, strides = self.encoder.channels, self.encoder.strides

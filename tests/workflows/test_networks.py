@@ -81,7 +81,7 @@ def test_a_list_goes_on_where_one_network_is_impossible(monkeypatch: pytest.Monk
     ("arguments", "message"),
     [
         ({"name": "deeplabv9"}, "did you mean 'deeplabv"),
-        ({"name": "fcn", "overrides": ["network.widths=[8, 8]"]}, "no such option"),
+        ({"name": "fcn", "overrides": ["network.widths=[8, 8]"]}, "fcn has no option 'widths'"),
         ({"name": "fcn", "overrides": ["network.encodr=resnet18"]}, "did you mean 'encoder'"),
         ({"name": "fcn", "overrides": ["training.seed=1"]}, "unknown key 'training'"),
         ({"name": "fcn", "overrides": ["network.name=unet"]}, "name or dimensions"),

@@ -1,6 +1,8 @@
 """Encoders: image -> features, the finest first, with `channels` and `strides` of each.
 
-They are imported when one is built; packages add more by entry points of the group `medseg.encoders`.
+They are imported when one is built; packages add more by entry points of the group `medseg.encoders`. A class takes
+`spatial_dims, in_channels` and its options, of which `norm` is one that every network asks for; `base.Encoder` says
+what else it tells of itself.
 """
 
 from __future__ import annotations
