@@ -86,7 +86,7 @@ def test_a_run_starts_from_the_file_once_and_then_needs_it_no_more(
     file.unlink()
     options |= {"training__max_epochs": 2}
     monkeypatch.chdir(root)  # the run knows the absolute path
-    with pytest.raises(Exception, match="pretrained weights"):
+    with pytest.raises(Exception, match=r"network\.pretrained"):
         train(tiny_config(root, **options, network__inflate="centre"), run=run)
     monkeypatch.chdir(tmp_path)
     train(tiny_config(root, **options, network__inflate="centre"), run=run)
