@@ -6,6 +6,7 @@ from medseg import __version__
 from medseg.bundle.components import network
 from medseg.bundle.facts import DataFacts
 from medseg.config.schema import Config
+from medseg.core.errors import below
 from medseg.networks import build_network
 from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.analysis.summary import count_parameters
@@ -146,9 +147,9 @@ def count_network(config: Config, facts: DataFacts) -> int:
     """
     name, options = config.network.name, config.network.options()
     inner, outer = len(facts.channels), len(facts.labels.channels)
-    return count_parameters(
-        Pretended.built(lambda: build_network(name, in_channels=inner, out_channels=outer, **options)).module
-    )
+    with below("network"):
+        built = Pretended.built(lambda: build_network(name, in_channels=inner, out_channels=outer, **options))
+    return count_parameters(built.module)
 
 
 def _references(facts: DataFacts) -> str:

@@ -21,7 +21,7 @@ from medseg.bundle.trained import Trained
 from medseg.bundle.write import KINDS, write_bundle
 from medseg.config.load import dump_config, load_config
 from medseg.config.schema import Config
-from medseg.core.errors import Problem, RunError
+from medseg.core.errors import Problem, RunError, below
 from medseg.core.files import replace_file
 from medseg.core.machine import size_text
 from medseg.data.cases.dataset import Dataset
@@ -132,8 +132,9 @@ def _try_network(config: Config, facts: DataFacts) -> int:
     options = config.network
     if options.pretrained is not None:
         channels: dict[str, Any] = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
-        network = build_network(options.name, **channels, **options.options())
-        load_pretrained(network, options.pretrained, inflate=options.inflate)
+        with below("network"):
+            network = build_network(options.name, **channels, **options.options())
+            load_pretrained(network, options.pretrained, inflate=options.inflate)
     return count_network(config, facts)
 
 

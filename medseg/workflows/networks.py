@@ -17,7 +17,7 @@ from medseg.config.document import Document
 from medseg.config.network import NetworkConfig
 from medseg.config.section import Section
 from medseg.config.validate import validated
-from medseg.core.errors import ConfigError, MedsegError, Problem
+from medseg.core.errors import ConfigError, MedsegError, Problem, below
 from medseg.core.machine import machine_memory
 from medseg.core.parts import Part
 from medseg.core.spelling import spelled, written
@@ -134,7 +134,8 @@ def _describe(
     shape = (1, given["channels"], *given["size"])
 
     def build() -> nn.Module:
-        return build_network(name, in_channels=given["channels"], out_channels=given["classes"], **options)
+        with below("network"):
+            return build_network(name, in_channels=given["channels"], out_channels=given["classes"], **options)
 
     layout = memory_format(config.spatial_dims)
     try:
@@ -213,7 +214,8 @@ def _measure(
     torch.manual_seed(0)
     network = build()
     if config.pretrained:
-        network = with_pretrained(network, config.pretrained, config.inflate)
+        with below("network"):
+            network = with_pretrained(network, config.pretrained, config.inflate)
     network = place(network.eval(), device, config.spatial_dims)
     image = torch.zeros(tuple(shape), device=device).contiguous(memory_format=memory_format(config.spatial_dims))
     try:
