@@ -22,7 +22,14 @@ PER_LEVEL = ("strides", "kernel_sizes")
 
 
 class EncoderOptions(Section):
-    """Options of the encoder; null is what the network asks of it, or else the encoder's own default."""
+    """Options of the encoder; null is what the network asks of it, or else the encoder's own default.
+
+    Attributes:
+        called, option_names: what messages call the encoder, and what it has.
+    """
+
+    called: ClassVar[str] = ""
+    option_names: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -155,7 +162,9 @@ def encoder_section(encoder: Part) -> type[EncoderOptions]:
         for name, option in encoder.options.items()
     }
     about = f"Options of {encoder.name}."
-    return create_model(EncoderOptions.__name__, __base__=EncoderOptions, __doc__=about, **fields)
+    made: Any = create_model(EncoderOptions.__name__, __base__=EncoderOptions, __doc__=about, **fields)
+    made.called, made.option_names = encoder.name, tuple(sorted(fields))
+    return made
 
 
 @cache

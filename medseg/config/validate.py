@@ -111,7 +111,7 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
         name, section = str(keys[-1]), _type_at(model, keys[:-1], data)
         remedy, nearest = _nearest_key(model, data, section, name)
         what = f"unknown key {name!r}"
-        if issubclass(section, PartSection) and section.called:
+        if getattr(section, "called", ""):
             what = f"{section.called} has no option {name!r}; it has {', '.join(section.option_names) or 'none'}"
             remedy = _other_part(section, keys) or ("" if remedy.startswith("known: ") else remedy)
         return _Fault(keys, tuple((*keys[:-1], *near) for near in nearest), what, remedy)
@@ -138,8 +138,10 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
     return _Fault(keys, (), f"{what[0].lower()}{what[1:]} (got {got})", REMEDIES.get(first["type"], ""))
 
 
-def _other_part(section: type[PartSection], keys: Keys) -> str:
+def _other_part(section: Any, keys: Keys) -> str:
     """What to do about a key that is an option of other parts than the one that its section names; "" if of none."""
+    if not issubclass(section, PartSection):
+        return ""
     named, *_ = section.called.split()
     owners = [name for name, part in section.table.own.items() if keys[-1] in part.options and name != named]
     if not owners or keys[-1] in section.not_said:

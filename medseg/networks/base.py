@@ -15,8 +15,8 @@ from medseg.networks.encoders import build_encoder, encoder_part
 class EncoderNetwork(nn.Module):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image, on any encoder.
 
-    A network of its own builds the encoder by this constructor, then its decoder, then `auxiliary_head`, and says in
-    `decode` how features become logits.
+    A network builds the encoder by this constructor, then its decoder, then `auxiliary_head`, and says in `decode` how
+    features become logits, or has a `forward` of its own that ends in `outputs`.
 
     Args:
         encoder: the name of one; its features are what is decoded.
