@@ -19,6 +19,7 @@ SMALL |= {name: {"width": 4, "stem_width": 8} for name in ENCODERS.own if name.s
 SMALL |= {"plain": {"widths": [4, 8, 8]}, "timm": {"model": "resnet18"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS.own)
 @pytest.mark.parametrize("size", [(67, 50), (33, 40, 31)])
 def test_features_are_where_it_says(name: str, size: tuple[int, ...]) -> None:
