@@ -8,7 +8,7 @@ from monai.networks import nets
 from torch import Tensor
 
 from medseg.core.types import Counts, Share, Steps
-from medseg.networks.blocks.convolution import safe_in_bfloat16
+from medseg.networks.blocks.convolution import safe_on_a_cpu
 from medseg.networks.blocks.monai import cropped, level_strides, padded, total_stride
 
 
@@ -40,7 +40,7 @@ class AttentionUNet(nets.AttentionUnet):
             spatial_dims, in_channels, out_channels, channels=list(widths), strides=strides_down, dropout=dropout
         )
         self.multiples = total_stride(steps)
-        safe_in_bfloat16(self)
+        safe_on_a_cpu(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return cropped(super().forward(padded(x, self.multiples, several=True)), x.shape[2:])

@@ -6,7 +6,7 @@ from monai.networks import nets
 from torch import Tensor
 
 from medseg.core.types import Counts, Norm, Share, Steps
-from medseg.networks.blocks.convolution import safe_in_bfloat16
+from medseg.networks.blocks.convolution import safe_on_a_cpu
 from medseg.networks.blocks.layers import per_axis
 from medseg.networks.blocks.monai import cropped, level_strides, norm_named, padded, total_stride
 
@@ -62,7 +62,7 @@ class DynUNet(nets.DynUNet):
             res_block=residual,
         )
         self.multiples = total_stride(steps)
-        safe_in_bfloat16(self)
+        safe_on_a_cpu(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         size = x.shape[2:]

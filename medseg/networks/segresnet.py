@@ -8,7 +8,7 @@ from monai.networks import nets
 from torch import Tensor
 
 from medseg.core.types import Count, Counts, Norm, Share
-from medseg.networks.blocks.convolution import safe_in_bfloat16
+from medseg.networks.blocks.convolution import safe_on_a_cpu
 from medseg.networks.blocks.monai import cropped, norm_named, padded
 
 
@@ -59,7 +59,7 @@ class SegResNet(nets.SegResNet):
             upsample_mode=modes[upsample],
         )
         self.multiples = (2 ** (len(blocks_down) - 1),) * spatial_dims
-        safe_in_bfloat16(self)
+        safe_on_a_cpu(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return cropped(super().forward(padded(x, self.multiples, several=True)), x.shape[2:])

@@ -7,25 +7,42 @@ import torch
 
 from medseg.networks.blocks.convolution import convolution
 
+SIZES = [(1, 2, 2), (2, 2, 2), (2, 4, 5), (3, 3, 3), (4, 4, 2), (5, 6, 6), (7, 6, 6), (1, 1, 1), (4, 4, 1)]
+SIZES_2D = [(1, 1), (4, 1), (1, 4), (2, 2), (2, 5), (4, 4)]
+
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-@pytest.mark.parametrize("size", [(1, 2, 2), (2, 2, 2), (2, 4, 5), (3, 3, 3), (4, 4, 2), (5, 6, 6), (7, 6, 6)])
-@pytest.mark.parametrize("width", [8, 32])
-def test_bfloat16_gradient_is_that_of_float32(kernel: int, size: tuple[int, ...], width: int) -> None:
+@pytest.mark.parametrize("size", [*SIZES, *SIZES_2D], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", ["all", "depthwise"])
+def test_gradients_are_those_of_float64(kernel: int, size: tuple[int, ...], stride: int, groups: str) -> None:
+    for width in (8, 32):
+        check_gradients(kernel, size, stride, width, width if groups == "depthwise" else 1)
+
+
+def check_gradients(kernel: int, size: tuple[int, ...], stride: int, width: int, groups: int) -> None:
     torch.manual_seed(0)
-    conv = convolution(3)(width, width, kernel, padding=kernel // 2, bias=False).to(
-        memory_format=torch.channels_last_3d
-    )
-    x = torch.randn(2, width, *size).contiguous(memory_format=torch.channels_last_3d)
-    conv(x).square().sum().backward()
-    expected = conv.weight.grad.clone()
-    for _ in range(3):  # the wrong values were those of memory used before
+    memory = torch.channels_last_3d if len(size) == 3 else torch.channels_last
+    options = {"stride": stride, "padding": kernel // 2, "groups": groups, "bias": False}
+    conv = convolution(len(size))(width, width, kernel, **options).to(memory_format=memory)
+    x = torch.randn(2, width, *size).contiguous(memory_format=memory)
+    weight = conv.weight.detach().double().requires_grad_()
+    function = torch.conv3d if len(size) == 3 else torch.conv2d
+    function(x.double(), weight, None, stride, kernel // 2, 1, groups).square().sum().backward()
+    for precision, tolerance in ((torch.bfloat16, 0.06), (torch.float32, 1e-4)):
         conv.weight.grad = None
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             y = conv(x)
-        assert y.dtype == torch.bfloat16
+        assert y.dtype == precision
+        leave_nan_behind()  # the wrong values are those of memory used before
         y.float().square().sum().backward()
-        assert (conv.weight.grad - expected).norm() < 0.05 * expected.norm()
+        assert (conv.weight.grad - weight.grad).norm() < tolerance * weight.grad.norm()
+
+
+def leave_nan_behind() -> None:
+    """Freed memory of many sizes, full of NaN."""
+    for size in range(8, 21, 2):
+        del [torch.full((1 << size,), float("nan")) for _ in range(4)][:]
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
