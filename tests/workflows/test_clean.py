@@ -100,7 +100,7 @@ def test_folds_share_a_cache_that_goes_with_the_folder_only(crossed: tuple[Path,
     write(run / ".writing-1-splits.json", 10, hours_ago=2)
     fold = clean(run / "fold_0", free=True)
     assert fold.found == ()
-    assert [str(path) for path in fold.shared] == [str(crossed[0] / "cache")], "where it was trained"
+    assert [str(path) for path in fold.shared] == [read_run(run / "fold_0").config.data.cache], "where it was trained"
     freed = clean(run, free=True)
     assert sorted(one.kind for one in freed.found) == ["cache", "temporary", "temporary"]
     assert contents(run) == {name for name in before if not name.startswith("cache/")}

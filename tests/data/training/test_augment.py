@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
-from medseg.config.load import config_schema
+from medseg.config.editor import config_schema
 from medseg.config.schema import AugmentationConfig
 from medseg.core.errors import ConfigError
 from medseg.core.parts import signature_of
