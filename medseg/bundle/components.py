@@ -89,17 +89,24 @@ def placed_network(config: Config, *, checkpoint: str | None = None) -> Componen
     return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
 
 
+def fold_rules(config: Config) -> dict[str, Any]:
+    """How folds are found: the arguments of `find_folds`."""
+    data = config.data
+    who = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
+    return {"folds": data.folds, "seed": config.seed, "folds_file": data.folds_file, **who}
+
+
 def split_rules(config: Config) -> dict[str, Any]:
-    """How a run decides its split: the arguments of `decide_split`, those at their defaults left out."""
+    """How a run decides its split: the arguments of `decide_split`, those that say nothing left out."""
     data = config.data
     rules: dict[str, Any] = {"validation": data.validation, "seed": config.seed}
     lists = {"training": data.training_split, "validation": data.validation_split}
     if lists != OFFICIAL:
         rules["official"] = lists
-    if data.fold is not None:
-        rules |= {"fold": data.fold, "folds": data.folds, "folds_file": data.folds_file}
-    rules |= {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
-    return {key: value for key, value in rules.items() if value is not None}
+    by_fold = {"fold": data.fold, **fold_rules(config)}
+    if data.fold is None:
+        by_fold = {key: value for key, value in by_fold.items() if key not in ("fold", "folds", "folds_file")}
+    return {key: value for key, value in {**rules, **by_fold}.items() if value is not None}
 
 
 def labelled(config: Config, *, keep: bool = False) -> Component:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from medseg.core.errors import Problem, RunError
 
 WRITING = ".writing-"  # how the name of a file begins that is not whole yet
 
@@ -37,3 +40,17 @@ def replace_file(path: Path, text: str) -> None:
     """Write a whole text file (UTF-8), or leave the old one."""
     with replacing(path) as writing:
         writing.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: Path, remedy: str) -> None:
+    """Make a folder to write to, before the expensive part begins.
+
+    Raises:
+        RunError: it cannot be made or written to; with the remedy.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise RunError(Problem(str(path), f"cannot be written to: {error.strerror}", remedy)) from None

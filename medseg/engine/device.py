@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -154,3 +154,17 @@ def in_first_process(work: Callable[[], Result]) -> Result | None:
     if world_size() > 1:
         distributed.barrier()
     return result
+
+
+def of_first_process(work: Callable[[], Result]) -> Result:
+    """What `work` gives in the first process, for all of them: what has to be decided alike. It can be pickled."""
+    if world_size() == 1:
+        return work()
+    results: list[Any] = [work() if rank() == 0 else None]
+    distributed.broadcast_object_list(results)
+    return cast(Result, results[0])
+
+
+def speaks() -> bool:
+    """Whether this process is the one that prints, also where the processes have not joined, or have parted again."""
+    return int(os.environ.get("RANK", 0)) == 0

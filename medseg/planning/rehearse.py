@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.bundle.components import split_rules
 from medseg.bundle.facts import describe_data
+from medseg.bundle.trained import Trained
 from medseg.config.schema import Config
 from medseg.data.cases.dataset import Dataset
-from medseg.data.splits.split import decide_split
 from medseg.planning.step import measure_step
 from medseg.runs.disk import cache_disk, run_cache
+from medseg.runs.split import run_split
 
 
 def rehearse(config: Config, dataset: Dataset, run: Path) -> None:
@@ -25,7 +25,7 @@ def rehearse(config: Config, dataset: Dataset, run: Path) -> None:
         RunError: the disk has no room for the preprocessed cases; everything else is printed first.
     """
     training, facts = config.training, describe_data(config, dataset)
-    split = decide_split(dataset, labels=facts.labels, **split_rules(config))
+    split = run_split(Trained(run, config, facts), dataset)
     cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
     disk = cache_disk(run_cache(config, facts, cases, run))
     step = measure_step(config, facts)

@@ -19,10 +19,9 @@ from medseg.config.schema import Config
 from medseg.config.section import Section
 from medseg.core.errors import Problem, RunError, did_you_mean
 from medseg.core.files import replace_file
-from medseg.engine.device import rank
-from medseg.runs.folder import read_run
+from medseg.engine.device import speaks
+from medseg.runs.folder import DECISION_FILE, read_run
 
-DECISION_FILE = "postprocessing.json"
 SCHEMA = "medseg-postprocessing/1"
 REMEDY = "run medseg postprocess again, or remove the file"
 
@@ -93,5 +92,5 @@ def read_decided(run: Path, postprocess: bool = True) -> Trained:
 
 def say_cleaning(config: Config) -> None:
     """Say in the log what is done to every mask, if anything is."""
-    if config.inference.cleaning and rank() == 0:
+    if config.inference.cleaning and speaks():
         print(f"masks are cleaned: {in_words(config.inference.cleaning)}")

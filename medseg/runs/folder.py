@@ -22,7 +22,7 @@ from medseg.bundle.write import KINDS, write_bundle
 from medseg.config.load import dump_config, load_config
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError, below
-from medseg.core.files import replace_file
+from medseg.core.files import make_folder, replace_file
 from medseg.core.machine import size_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE
@@ -38,8 +38,12 @@ from medseg.runs.split import run_split
 
 CONFIG, DATA = "config.yaml", "data.json"
 ENVIRONMENT = "environment.json"
+DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
-RESULTS = ("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json", SPLIT_FILE, FOLDS_FILE)
+RESULTS = (
+    *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
+    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE),
+)
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
 MAY_CHANGE = (
@@ -80,7 +84,7 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
             the preprocessed cases.
     """
     saved = run / CONFIG
-    if run.exists() and not saved.exists() and any(run.iterdir()):
+    if run.exists() and not saved.exists() and any(not file.name.startswith(".writing-") for file in run.iterdir()):
         raise RunError(f"{run}: this folder exists and is no run of medseg", "choose another with --run DIR")
     if saved.exists() and not restart:
         _same_experiment(load_config(saved), config, run)
@@ -89,17 +93,31 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     parameters = _try_network(config, facts) if begins else None
     trained = Trained(run, config, facts)
     split = run_split(trained, dataset, anew=restart)  # this too may be a mistake
+    if config.data.folds_file is not None and split.parts != run_split(trained, dataset, anew=True).parts:
+        what = "other folds than those that this run was begun with"
+        raise RunError(Problem(config.data.folds_file, what, "give --run DIR, or --restart to start anew"))
     _open_cache(trained, dataset, split)
+    make_folder(run, "choose another with --run DIR")
     if restart:
         for name in RESULTS:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    run.mkdir(parents=True, exist_ok=True)
-    replace_file(run / SPLIT_FILE, split.to_json())
     replace_file(saved, dump_config(config))
     replace_file(run / DATA, facts.to_json())
+    replace_file(run / SPLIT_FILE, split.to_json())
     write_environment(run, config)
     return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
+
+
+def check_beginning(config: Config, dataset: Dataset, run: Path) -> None:
+    """Raise whatever speaks against beginning anew: a mistake in the config, or a disk without room for the cases.
+
+    Args:
+        run: the folder that has, or will have, the cache.
+    """
+    facts = describe_data(config, dataset)
+    _try_network(config, facts)
+    cache_disk(run_cache(config, facts, list(dataset.cases), run)).check()
 
 
 def reopen_run(run: Path, dataset: Dataset) -> Opened:
@@ -158,9 +176,12 @@ def write_environment(folder: Path, config: Config) -> None:
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    """What `write_environment` wrote; empty where there is none."""
-    file = folder / ENVIRONMENT
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    """What `write_environment` wrote; empty where there is nothing, or something else."""
+    try:
+        content = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _same_experiment(old: Config, new: Config, run: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from medseg.bundle.components import fold_rules
 from medseg.bundle.facts import describe_data
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
@@ -19,16 +20,7 @@ from medseg.runs.folder import CONFIG
 
 def config_folds(config: Config, dataset: Dataset) -> Folds:
     """The folds that the config asks for: of `data.folds_file`, or made; raises DataError as `find_folds`."""
-    data = config.data
-    return find_folds(
-        dataset,
-        describe_data(config, dataset).labels,
-        folds=data.folds,
-        seed=config.seed,
-        folds_file=data.folds_file,
-        patient_pattern=data.patient_pattern,
-        patient_table=data.patient_table,
-    )
+    return find_folds(dataset, describe_data(config, dataset).labels, **fold_rules(config))
 
 
 def keep_folds(config: Config, folder: Path, dataset: Dataset, *, anew: bool = False) -> Folds:

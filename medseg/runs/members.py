@@ -17,6 +17,18 @@ from medseg.runs.folds import fold_runs
 from medseg.runs.split import run_split
 
 
+def as_folders(run: str | Path | Sequence[str | Path]) -> list[Path]:
+    """One folder or several, as paths.
+
+    Raises:
+        RunError: there is none.
+    """
+    folders = [Path(run)] if isinstance(run, str | Path) else [Path(one) for one in run]
+    if not folders:
+        raise RunError("no run is given", "give the folder of a `medseg train`")
+    return folders
+
+
 def read_members(runs: Sequence[Path], postprocess: bool = True) -> list[Trained]:
     """The runs in these folders; a folder of folds stands for all its folds."""
     folders = [folder for run in runs for folder in (fold_runs(run) or [run])]

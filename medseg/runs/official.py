@@ -10,6 +10,7 @@ from medseg.config.cards import Card, load_card
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.engine.device import speaks
 
 
 def read_data(config: Config) -> Dataset:
@@ -28,7 +29,7 @@ def read_data(config: Config) -> Dataset:
         if card is None or not card.obtain:
             raise
         raise DataError([*error.problems, Problem(f"how to get {card.title}", card.obtain)]) from error
-    if card is not None:
+    if card is not None and speaks():
         for problem in wrong_sizes(card, dataset, (config.data.training_split, config.data.validation_split)):
             print(f"note: {problem.where}: {problem.what}", file=sys.stderr)
     return dataset

@@ -25,7 +25,7 @@ def run_split(run: Trained, dataset: Dataset | None = None, *, anew: bool = Fals
         return read_split(run.folder / SPLIT_FILE)
     rules, data = split_rules(run.config), run.config.data
     folds = run.folder / FOLDS_FILE
-    if "fold" in rules and folds.is_file():  # once, a fold kept all folds beside its bundle
+    if not anew and "fold" in rules and folds.is_file():  # once, a fold kept all folds beside its bundle
         rules["folds_file"] = folds
     return decide_split(dataset or read_dataset(str(data.root), data.layout), labels=run.facts.labels, **rules)
 

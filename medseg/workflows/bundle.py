@@ -8,7 +8,7 @@ from medseg.bundle.facts import describe_data
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import write_bundle
 from medseg.config.schema import Config
-from medseg.core.errors import ConfigError
+from medseg.core.errors import ConfigError, Problem, RunError
 from medseg.core.files import replace_file
 from medseg.data.splits.split import SPLIT_FILE
 from medseg.runs.official import read_data
@@ -26,7 +26,11 @@ def bundle(config: Config, *, output: Path) -> None:
         raise ConfigError("data.root: folds are of a data set, whose folder is not given", "add --set data.root=DIR")
     dataset = read_data(config) if fold else None
     facts = describe_data(config, dataset)
-    split = run_split(Trained(output, config, facts), dataset) if fold else None
+    bundled = Trained(output, config, facts)
+    split = run_split(bundled, dataset, anew=not bundled.weights.exists()) if fold else None
+    if split is not None and split.parts != run_split(bundled, dataset, anew=True).parts:
+        what = f"holds weights that were trained on another split ({split.why})"
+        raise RunError(Problem(str(output), what, "give another --output DIR"))
     write_bundle(config, output=output, facts=facts)
     if split is not None:
         replace_file(output / SPLIT_FILE, split.to_json())

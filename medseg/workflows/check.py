@@ -25,7 +25,7 @@ from medseg.runs.official import wrong_sizes
 FEW_CASES = 5  # with a fifth held out, fewer than this and a class may be missing from either part
 
 
-def check(root: Path, *, layout: str = "auto", card: str | None = None, progress: bool = True) -> CheckReport:
+def check(root: str | Path, *, layout: str = "auto", card: str | None = None, progress: bool = True) -> CheckReport:
     """Read every image and label of a data set and report all that is wrong with it at once.
 
     A missing or damaged file never hides the findings in other cases.
@@ -37,6 +37,7 @@ def check(root: Path, *, layout: str = "auto", card: str | None = None, progress
         ConfigError: nothing says what the labels mean.
         DataError: the folder is missing or has no readable `dataset.json`, so there is nothing to look at.
     """
+    root = Path(root)
     start = time.monotonic()
     dataset, problems = find_dataset(root, layout)
     findings = [_of_dataset(problem, dataset) for problem in problems]

@@ -16,26 +16,28 @@ from typing import Any
 from medseg.bundle.run import run_compiled
 from medseg.bundle.trained import Trained
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError
+from medseg.core.files import make_folder
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset
-from medseg.engine.device import process_group
+from medseg.data.writers import OWN
+from medseg.engine.device import of_first_process, process_group
 from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
 from medseg.runs.decision import read_decided, say_cleaning
 from medseg.runs.folder import Opened
 from medseg.runs.folds import all_fold_runs, fold_runs
-from medseg.runs.members import held_out_by_all, read_members, score_members
+from medseg.runs.members import as_folders, held_out_by_all, read_members, score_members
 from medseg.runs.report import REPORT, Results, Review
 from medseg.runs.split import run_split, scored_cases
 
 
 def evaluate(
-    run: Path | Sequence[Path],
+    run: str | Path | Sequence[str | Path],
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     split: str | None = None,
     postprocess: bool = True,
-    output: Path | None = None,
+    output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a run, the folds of a cross-validation, or several runs together.
 
@@ -54,7 +56,10 @@ def evaluate(
         PartialFailure: some cases failed; everything about the others is written, the failed are in `failed.csv`.
         MedsegError: a folder is no run, or no case could be scored.
     """
-    runs = [run] if isinstance(run, Path) else list(run)
+    runs = as_folders(run)
+    data, output = (None if path is None else Path(path) for path in (data, output))
+    if output is not None:
+        _check_output(output)
     if len(runs) == 1 and not fold_runs(runs[0]):
         return evaluate_run(runs[0], data=data, split=split, postprocess=postprocess, output=output)
     if split is not None:
@@ -82,7 +87,7 @@ def evaluate_run(
         board: a TensorBoard log that shows the pictures too.
         opened: the run, where it is open already.
     """
-    trained = opened.run if opened else read_decided(run, postprocess)
+    trained = read_decided(run, postprocess)
     names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
     output = output or run / "-".join(names)
     dataset = opened.dataset if opened else _dataset(trained, data)
@@ -90,9 +95,11 @@ def evaluate_run(
         cases = _official(dataset, split)
     else:
         cases = scored_cases(trained, dataset) if data is None else list(dataset.cases)
-    content = opened.contents["evaluate"] if opened else trained.compiled("evaluate")
-    say_cleaning(trained.config)
+    as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
+    content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
+    make_folder(output, "give --output DIR")
     with process_group():
+        say_cleaning(trained.config)
         cohort = run_compiled(content, cases=tuple(cases), output_dir=str(output)).get_parsed_content("cohort")
         shown = {case.name: case for case in cases}
         return Review(trained, output, shown, report or output / REPORT, board).conclude(Results.of(cohort))
@@ -128,25 +135,39 @@ def evaluate_folds(
     folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
     cases = {case.name: case for case in _dataset(first, None).cases}
     failures: list[Problem] = []
-    for folder, scored in zip(runs, folders, strict=True):
-        if again or not _is_scored(folder, scored, postprocess):
-            try:
-                evaluate_run(folder, postprocess=postprocess, output=scored, report=scored / REPORT)
-            except PartialFailure as error:
-                failures += [problem for problem in error.problems if problem.where in cases]
-    tables = [MetricsTable.read(scored) for scored in folders]
-    parts = [Results(table, read_lesions(scored)) for table, scored in zip(tables, folders, strict=True)]
-    results = replace(Results.joined(parts), failures=failures)
-    output = output or run / "eval"
-    _collect_masks(folders, output / "masks")
-    said = []
-    for folder, table in zip(runs, tables, strict=True):
-        dice = table.summary()["mean_dice"]
-        said.append(
-            f"{folder.name}: {len(table.cases)} cases held out, mean Dice {'-' if dice is None else f'{dice:.4f}'}"
+    with process_group():
+        scored = of_first_process(lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)])
+        for folder, place, done in zip(runs, folders, scored, strict=True):
+            if again or not done:
+                try:
+                    evaluate_run(folder, postprocess=postprocess, output=place, report=place / REPORT)
+                except PartialFailure as error:
+                    failures += [problem for problem in error.problems if problem.where in cases]
+        review = Review(
+            replace(first, folder=run), output or run / "eval", cases, report or (output or run / "eval") / REPORT
         )
-    review = Review(replace(first, folder=run), output, cases, report or output / REPORT)
-    return review.conclude(results, joined=True, said=said, title="out-of-fold report")
+        summary = of_first_process(lambda: _conclude_folds(review, folders, failures))
+    if failures:
+        raise PartialFailure(failures, result=summary)
+    return summary
+
+
+def _conclude_folds(review: Review, folders: Sequence[Path], failures: Sequence[Problem]) -> dict[str, Any]:
+    """The table of all folds, whose results stand in these folders; its summary."""
+    tables = [MetricsTable.read(folder) for folder in folders]
+    parts = [Results(table, read_lesions(folder)) for table, folder in zip(tables, folders, strict=True)]
+    _collect_masks(folders, review.output / "masks")
+    said = []
+    for folder, table in zip(folders, tables, strict=True):
+        dice = table.summary()["mean_dice"]
+        name = folder.parent.name if folder.name == "eval" else folder.name
+        mean = "-" if dice is None else f"{dice:.4f}"
+        said.append(f"{name}: {len(table.cases)} cases held out, mean Dice {mean}")
+    results = replace(Results.joined(parts), failures=failures)
+    try:
+        return review.conclude(results, joined=True, said=said, title="out-of-fold report")
+    except PartialFailure as error:
+        return error.result
 
 
 def evaluate_together(
@@ -177,12 +198,20 @@ def evaluate_together(
         parts = _by_fold(runs, dataset, postprocess)
     else:
         parts = [(members, held_out_by_all(members, dataset))]
-    say_cleaning(members[0].config)
+    make_folder(output, "give --output DIR")
     with process_group():
+        say_cleaning(members[0].config)
         results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
         said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
         cases = {case.name: case for case in dataset.cases}
         return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[said])
+
+
+def _check_output(output: Path) -> None:
+    """Raise a RunError where masks in the folder are not medseg's: some would be replaced."""
+    masks = output / "masks"
+    if masks.is_dir() and not (masks / OWN).is_dir() and any(masks.iterdir()):
+        raise RunError(Problem(str(masks), "holds files that are not medseg's", "give another --output DIR"))
 
 
 def _dataset(run: Trained, data: Path | None) -> Dataset:

@@ -62,9 +62,9 @@ class Plan:
 
 
 def plan(
-    data: Path,
+    data: str | Path,
     *,
-    output: Path,
+    output: str | Path,
     minutes: float | None = None,
     memory_gib: float | None = None,
     overrides: Sequence[str] = (),
@@ -86,6 +86,7 @@ def plan(
         RunError: the disk has no room for the preprocessed cases.
         DataError: the data set, or some of its cases, cannot be read.
     """
+    data, output = Path(data), Path(output)
     if output.exists() and not overwrite:
         raise ConfigError(f"{output}: exists already", "choose another name, or add --overwrite")
     root = data.expanduser().resolve()

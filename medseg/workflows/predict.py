@@ -15,6 +15,7 @@ from medseg.bundle.ensemble import compile_members
 from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
+from medseg.core.files import make_folder
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.writers import AUTO, WRITERS
 from medseg.engine.cohort import FAILURES, CohortReport
@@ -22,15 +23,15 @@ from medseg.engine.device import process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, mask_paths
 from medseg.runs.decision import say_cleaning
-from medseg.runs.members import read_members
+from medseg.runs.members import as_folders, read_members
 from medseg.runs.volumes import read_volumes, volume_text, write_volumes
 
 
 def predict(
-    run: Path | Sequence[Path],
+    run: str | Path | Sequence[str | Path],
     *,
-    input: Path,
-    output: Path,
+    input: str | Path,
+    output: str | Path,
     overwrite: bool = False,
     postprocess: bool = True,
     coding: str | None = None,
@@ -63,16 +64,18 @@ def predict(
             targets do not fit the coding.
     """
     started = time.perf_counter()
-    members = read_members([run] if isinstance(run, Path) else run, postprocess)
+    source, output = Path(input), Path(output)
+    members = read_members(as_folders(run), postprocess)
     facts = members[0].facts
     wishes: dict[str, Any] = {"overwrite": overwrite, "probabilities": probabilities, "uncertainty": uncertainty}
     wishes["formats"] = [name for name in formats if name == AUTO or WRITERS.find(name, "--format")]
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
     content = compile_members("inference", members)
-    cases = tuple(list_inputs(input, len(facts.channels)))
-    say_cleaning(members[0].config)
+    cases = tuple(list_inputs(source, len(facts.channels)))
+    make_folder(output, "give another --output DIR")
     with process_group():
+        say_cleaning(members[0].config)
         if len(members) > 1 and rank() == 0:
             print(f"ensemble of {len(members)} networks")
         parser = run_compiled(content, inputs=cases, output_dir=str(output), **wishes)

@@ -18,7 +18,7 @@ from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.core.labels import Labels
 from medseg.data.files.images import Image, read_image, write_mask
 from medseg.data.training.transforms import apply
-from medseg.runs.members import read_members
+from medseg.runs.members import as_folders, read_members
 
 ONLY_FOR_FILES = ("maps", "raw", "save")  # steps of an inference that write
 
@@ -79,15 +79,14 @@ class Predictor:
         """Load the weights of a run, of a folder of folds, or of several runs.
 
         Args:
-            run: the folder (s).
+            run: the folder, or several.
             device: auto, cpu, cuda or cuda:N.
             postprocess: False leaves out what `medseg postprocess` decided.
 
         Raises:
             MedsegError: a folder is no trained run, or the runs do not predict the same.
         """
-        folders = [Path(run)] if isinstance(run, str | Path) else [Path(one) for one in run]
-        members = read_members(folders, postprocess)
+        members = read_members(as_folders(run), postprocess)
         content = compile_members("inference", members)
         steps = [f"@steps#{name}" for name in content["steps"] if name not in ONLY_FOR_FILES]
         content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
@@ -110,7 +109,7 @@ class Predictor:
             DataError: the image cannot be read, or has other channels than the run.
         """
         read = self._of_array(image, affine) if isinstance(image, np.ndarray) else read_image(image)
-        case = apply(self._prepare, {"image": read, "case": read.path.name, "image_path": str(read.path)})
+        case = apply(self._prepare, {"image": read, "case": read.path.name})
         case = self._evaluator.segmented({**case, "image_path": str(read.path), "label_path": None})
         array = np.asarray(case["pred"])[0]
         like = read if isinstance(image, np.ndarray) else read.path

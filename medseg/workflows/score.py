@@ -65,8 +65,8 @@ class ScoreReport:
 
 
 def score(
-    prediction: Path,
-    truth: Path,
+    prediction: str | Path,
+    truth: str | Path,
     *,
     dataset: str,
     convention: str | None = None,
@@ -93,6 +93,7 @@ def score(
         ConfigError: no such card, convention or metric.
         DataError: a folder is missing or empty, or not one case could be scored.
     """
+    prediction, truth = Path(prediction), Path(truth)
     card = load_card(dataset)
     chosen = convention or card.convention
     if chosen not in CONVENTIONS:

@@ -10,14 +10,14 @@ from medseg.bundle.run import run_compiled
 from medseg.config.load import load_config
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
+from medseg.core.files import make_folder
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
-from medseg.engine.device import in_first_process, process_group, rank
+from medseg.engine.device import in_first_process, of_first_process, process_group, rank, speaks
 from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
-from medseg.runs.decision import DECISION_FILE
 from medseg.runs.disk import CACHE
-from medseg.runs.folder import CONFIG, RUNS, open_run, reopen_run, write_environment
+from medseg.runs.folder import CONFIG, DECISION_FILE, RUNS, check_beginning, open_run, reopen_run, write_environment
 from medseg.runs.folds import config_folds, keep_folds
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
@@ -28,7 +28,7 @@ from medseg.workflows.postprocess import postprocess
 def train(
     config: Config | str | Path,
     *,
-    run: Path | None = None,
+    run: str | Path | None = None,
     fold: str | int | None = None,
     restart: bool = False,
     dry_run: bool = False,
@@ -54,12 +54,13 @@ def train(
         PartialFailure: some held-out cases could not be scored; everything about the others is written.
     """
     settings = with_paths(config if isinstance(config, Config) else load_config(config))
-    folder = run or RUNS / settings.name
+    folder = RUNS / settings.name if run is None else Path(run)
     if fold is not None:
         return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run)
     dataset = read_data(settings)
     if dry_run:
-        rehearse(settings, dataset, folder)
+        if speaks():
+            rehearse(settings, dataset, folder)
     else:
         train_on(settings, dataset, run=folder, restart=restart)
     return folder
@@ -72,8 +73,10 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
         raise RunError(f"{run}: this folder is a run without folds", "choose another with --run DIR")
     dataset = read_data(config)
     if dry_run:
-        count = len(config_folds(config, dataset).folds)
-        rehearse(_of_fold(config, run, 0 if fold == "all" else int(fold), count), dataset, run)
+        number = 0 if fold == "all" else int(fold)
+        if speaks():
+            count = len(config_folds(config, dataset).folds)
+            rehearse(_of_fold(config, run, number, count), dataset, run / f"fold_{number}")
         return run
     with process_group():
         folds = in_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
@@ -87,10 +90,11 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
                 train_on(settings, dataset, run=run / f"fold_{number}", restart=restart)
             except PartialFailure as error:  # the other folds are worth their training all the same
                 failures += error.problems
-        if fold == "all" and rank() == 0:
-            for last in (partial(evaluate_folds, report=run / REPORT), postprocess):
+        if fold == "all":
+            first = partial(of_first_process, partial(postprocess, run))
+            for last in (partial(evaluate_folds, run, report=run / REPORT), first):
                 try:
-                    last(run)
+                    last()
                 except PartialFailure as error:
                     failures += error.problems
     if failures:
@@ -104,7 +108,10 @@ def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
     Args:
         anew: divide the cases again; what was decided on masks of the other networks goes.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    if anew:
+        check_beginning(config, dataset, run)
+        config_folds(config, dataset)
+    make_folder(run, "choose another with --run DIR")
     if anew:
         for file in (run / DECISION_FILE, *run.glob(f"fold_*/{DECISION_FILE}")):
             file.unlink(missing_ok=True)

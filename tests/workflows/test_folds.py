@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from medseg.config.network import NetworkConfig
+from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, RunError
 from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
+from medseg.workflows.bundle import bundle
 from medseg.workflows.evaluate import evaluate_folds
 from medseg.workflows.train import train
-from tests.tiny import same_weights, tiny_config
+from tests.tiny import finish, same_weights, tiny_config, torchrun
 
 
 def test_every_case_is_scored_by_the_fold_that_held_it_out(crossed: tuple[Path, Path]) -> None:
@@ -98,3 +102,66 @@ def test_dry_run_of_a_fold_writes_nothing(tiny_msd, tmp_path: Path, capsys: pyte
     train(tiny_config(root, data__folds=4), run=tmp_path / "run", fold="all", dry_run=True)
     assert not (tmp_path / "run").exists()
     assert "3 cases to train on, 1 held out" in capsys.readouterr().out
+
+
+def test_a_fold_that_is_trained_again_keeps_the_decision(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    """What `medseg postprocess` decided cleans the masks of every later evaluation, that of a training too."""
+    run, root = tmp_path / "run", crossed[1]
+    shutil.copytree(crossed[0], run)
+    steps = {"schema": "medseg-postprocessing/1", "steps": {"keep_largest_component": ["lesion"]}}
+    (run / "fold_0" / "postprocessing.json").write_text(json.dumps(steps))
+    train(tiny_config(root, data__folds=2, training__max_epochs=1), run=run, fold=0)
+    table = json.loads((run / "fold_0" / "eval" / "metrics.json").read_text())
+    assert table["postprocessing"] == {"keep_largest_component": ["lesion"]}
+
+
+def test_restart_divides_anew_whatever_older_folds_kept(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    run, root = tmp_path / "run", crossed[1]
+    shutil.copytree(crossed[0], run, ignore=shutil.ignore_patterns("cache"))
+    for number in (0, 1):  # once, each fold had all folds beside its bundle, and no split of its own
+        shutil.copy(run / "splits.json", run / f"fold_{number}")
+        (run / f"fold_{number}" / "split.json").unlink()
+    config = tiny_config(root, data__folds=4, training__max_epochs=1, training__iterations_per_epoch=1)
+    with pytest.raises(ConfigError):  # a mistake loses nothing
+        train(config.model_copy(update={"network": wrong(config)}), run=run, fold="all", restart=True)
+    assert len(json.loads((run / "splits.json").read_text())["folds"]) == 2
+    train(config, run=run, fold="all", restart=True)
+    whys = [json.loads((run / f"fold_{n}" / "split.json").read_text())["why"] for n in range(4)]
+    assert whys == [f"fold {n} of 4" for n in range(4)]
+    assert not list(run.glob("fold_*/splits.json"))
+
+
+def wrong(config: Config) -> NetworkConfig:
+    return config.network.model_copy(update={"widths": [4, 8, 8], "strides": [1, 2]})
+
+
+def test_a_fold_of_another_file_is_refused(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=4)
+    names = [f"tiny_{number:02d}" for number in range(4)]
+    for name, held_out in (("a", names[:1]), ("b", names[1:2])):
+        fold = {"train": [case for case in names if case not in held_out], "val": held_out}
+        (tmp_path / f"{name}.json").write_text(json.dumps([fold]))
+    options = {"data__fold": 0, "training__max_epochs": 1, "training__iterations_per_epoch": 1}
+    train(tiny_config(root, data__folds_file=str(tmp_path / "a.json"), **options), run=tmp_path / "run")
+    with pytest.raises(RunError, match="other folds than those that this run was begun with"):
+        train(tiny_config(root, data__folds_file=str(tmp_path / "b.json"), **options), run=tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_score_folds_as_one_does(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    run, _ = crossed
+    finish(torchrun(2, "evaluate", "--run", run, "--output", tmp_path / "two", cwd=tmp_path))
+    evaluate_folds(run, again=True, output=tmp_path / "one")
+    one, two = (json.loads((tmp_path / name / "metrics.json").read_text())["scores"] for name in ("one", "two"))
+    assert sorted(one, key=str) == sorted(two, key=str)
+
+
+def test_the_bundle_of_another_fold_has_its_split(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=4)
+    for fold in (0, 1):
+        bundle(tiny_config(root, data__fold=fold, data__folds=2), output=tmp_path / "bundle")
+        assert json.loads((tmp_path / "bundle" / "split.json").read_text())["why"] == f"fold {fold} of 2"
+    (tmp_path / "bundle" / "models").mkdir()
+    (tmp_path / "bundle" / "models" / "model.pt").touch()
+    with pytest.raises(RunError, match=r"trained on another split \(fold 1 of 2\)"):
+        bundle(tiny_config(root, data__fold=0, data__folds=2), output=tmp_path / "bundle")

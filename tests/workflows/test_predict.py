@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.core.errors import RunError
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from tests.tiny import finish, medseg
@@ -82,3 +83,33 @@ def test_the_yaml_of_the_run_is_not_needed(trained: tuple[Path, Path], tmp_path:
     (run / "configs" / "inference.yaml").write_text("run: [$exit(3)]\n")
     masks = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
     assert len(masks) == 2
+
+
+def test_a_place_that_cannot_be_written_to_is_said_first(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Before anything is predicted, and as one message."""
+    run, root = trained
+    (tmp_path / "file").touch()
+    for call in (
+        lambda place: predict(run, input=root / "imagesTs", output=place),
+        lambda place: evaluate(run, output=place),
+    ):
+        for place in (tmp_path / "file", tmp_path / "file" / "below"):
+            with pytest.raises(RunError, match=r"cannot be written to: .*\n    -> give .*--output DIR"):
+                call(place)
+
+
+def test_masks_that_are_not_ours_are_not_replaced(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run, root = trained
+    shutil.copytree(root / "labelsTr", tmp_path / "project" / "masks")
+    before = contents(tmp_path / "project" / "masks")
+    with pytest.raises(RunError, match=r"holds files that are not medseg's"):
+        evaluate(run, output=tmp_path / "project")
+    assert contents(tmp_path / "project" / "masks") == before
+
+
+def test_a_damaged_record_of_the_machine_stops_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run, root = tmp_path / "run", trained[1]
+    shutil.copytree(trained[0], run, ignore=shutil.ignore_patterns("cache"))
+    (run / "environment.json").write_text("{")
+    assert len(predict(str(run), input=str(root / "imagesTs"), output=str(tmp_path / "masks"))) == 2
+    assert evaluate(str(run))["cases"] == 2

@@ -70,12 +70,14 @@ def find_folds(
     folds_file: str | Path | None = None,
     patient_pattern: str | None = None,
     patient_table: str | None = None,
+    noted: bool = True,
 ) -> Folds:
     """The folds of a file, or made: stratified by class presence, grouped by patient.
 
     Args:
         labels: what the values of the label files mean.
         folds, seed: how many to make.
+        noted: say which classes the folds of a file lack, for which every label is read.
 
     Raises:
         DataError: the file names unknown cases or divides a patient; labels cannot be read; too few patients.
@@ -87,7 +89,7 @@ def find_folds(
     patients = find_patients(names, patient_pattern, patient_table, dataset.patients)
     if folds_file is not None:
         read = read_folds(folds_file, names, patients)
-        if read.seed is not None:  # ours: what is to be known of its folds stands in it
+        if read.seed is not None or not noted:  # what is to be known of our folds stands in the file
             return read
     presence = class_presence(dataset.cases, labels)
     if folds_file is not None:

@@ -45,6 +45,11 @@ class Split:
     official: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """Who is on which side, whatever the reason."""
+        return self.training, self.validation, self.test
+
+    @property
     def scored(self) -> Part:
         """The part that an evaluation scores: what is held out, or everything, where nothing is."""
         return "validation" if self.validation else "training"
@@ -140,7 +145,7 @@ def decide_split(
     """
     if fold is not None:
         who = {"patient_pattern": patient_pattern, "patient_table": patient_table}
-        found = find_folds(dataset, labels, folds=folds, seed=seed, folds_file=folds_file, **who)
+        found = find_folds(dataset, labels, folds=folds, seed=seed, folds_file=folds_file, noted=False, **who)
         chosen = found.fold(fold)
         return Split(chosen.training, chosen.validation, why=f"fold {fold} of {len(found.folds)}")
     if dataset.splits:
