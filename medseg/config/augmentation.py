@@ -89,7 +89,7 @@ def _wrong(name: str, options: Mapping[str, Any]) -> Iterable[Finding]:
     try:
         allowed = having([TRANSFORMS.find(name)])(Section)
     except ConfigError as error:
-        yield (where,), "; ".join(f"{problem.what}: {problem.remedy}" for problem in error.problems)
+        yield (where,), error.line
         return
     try:
         allowed.model_validate(options, strict=True)

@@ -9,7 +9,6 @@ from typing import Any
 from medseg.config.network import EncoderOptions, NetworkConfig, encoder_section
 from medseg.config.schema import Config
 from medseg.config.section import PartSection, Section, all_sections, key_docstrings
-from medseg.networks import ON_ENCODER
 from medseg.networks.encoders import ENCODERS
 
 NULL = {"type": "null"}
@@ -49,28 +48,34 @@ def alternatives(section: type[PartSection]) -> Iterator[dict[str, Any]]:
     """The section of each part of medseg, and that of any other part."""
     default = section.model_fields["name"].default
     names = list(section.table.own)
-    for name in names:
-        for given in ({"name": name}, *([{"name": name, "encoder": "any"}] if name in ON_ENCODER else [])):
-            schema = section.section_of(given).model_json_schema(ref_template=REFERENCE)
-            schema.pop("$defs", None)
-            describe(schema, section)
-            if issubclass(section, NetworkConfig):
-                _with_encoder(schema, given)
-            nullable(schema)["properties"]["name"] = {"const": name}
-            yield {**schema, "title": name, "required": [] if name == default else ["name"]}
-    yield {"properties": {"name": {"not": {"enum": names}}}, "required": ["name"], "title": "a part of another package"}
+    for given in section.choices():
+        schema = section.section_of(given).model_json_schema(ref_template=REFERENCE)
+        schema.pop("$defs", None)
+        describe(schema, section)
+        if issubclass(section, NetworkConfig):
+            _with_encoder(schema, has_one="encoder" in section.options_of(given))
+        name = given["name"]
+        nullable(schema)["properties"]["name"] = {"const": name}
+        yield {**schema, "title": name, "required": [] if name == default else ["name"]}
+    others = {"properties": {"name": {"not": {"enum": names}}}, "required": ["name"]}
+    yield {"type": "object", **others, "title": "a part of another package"}
 
 
-def _with_encoder(schema: dict[str, Any], given: dict[str, str]) -> None:
-    """Of a network: the keys of its encoder, if it has one."""
+def _with_encoder(schema: dict[str, Any], has_one: bool) -> None:
+    """Of a network: the keys of its encoder; null where it has none."""
     keys = schema["properties"]
-    name = given["name"]
-    if "encoder" not in (ON_ENCODER[name] if "encoder" in given else NetworkConfig.table[name]).options:
-        del keys["encoder"], keys["encoder_options"]
+    if not has_one:
+        for key in ("encoder", "encoder_options"):
+            keys[key] = {"description": keys[key]["description"], "anyOf": [NULL]}
         return
-    keys["encoder"] |= {"anyOf": [{"enum": list(ENCODERS.own)}, {"type": "string"}]}
-    reference = REFERENCE.format(model=EncoderOptions.__name__)
-    keys["encoder_options"] |= {"anyOf": [{"$ref": reference}]}
+    own = {"enum": list(ENCODERS.own)}
+    keys["encoder"] |= {"anyOf": [own, {"type": "string"}]}
+    keys["encoder_options"] |= {"anyOf": [{"type": "object"}]}
+    reference = {"$ref": REFERENCE.format(model=EncoderOptions.__name__)}
+    schema["anyOf"] = [
+        {"properties": {"encoder_options": {"anyOf": [reference, NULL]}}},
+        {"properties": {"encoder": {"type": "string", "not": own}}, "required": ["encoder"], "title": "of a package"},
+    ]
 
 
 def nullable(schema: dict[str, Any]) -> dict[str, Any]:

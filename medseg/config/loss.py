@@ -18,7 +18,7 @@ class LossConfig(PartSection):
     """Which loss, its options, and what a network's further outputs weigh. Ignored voxels change nothing."""
 
     table = LOSSES
-    not_said: ClassVar[frozenset[str]] = frozenset({"regions", "labels"})  # the data say it
+    ours: ClassVar[frozenset[str]] = frozenset({"name", "auxiliary_weight", "presence_weight"})
     written: ClassVar[Mapping[str, tuple[Any, str]]] = {
         "class_weights": (
             ClassWeights,
@@ -38,7 +38,8 @@ class LossConfig(PartSection):
             return
         options = self.part().options
         terms = tuple(key for key, option in options.items() if key.endswith("_weight") and option.kind == Weight)
-        if terms and not any(getattr(self, term) for term in terms):
+        # A loss that has none of its weighted terms by default has others.
+        if any(options[term].default for term in terms) and not any(getattr(self, term) for term in terms):
             yield terms, "all weights of the loss are 0"
         for *keys, what in self.part().constants.get("ALTERNATIVES", ()):
             if all(getattr(self, key) is not None for key in keys):
@@ -57,7 +58,7 @@ class LossConfig(PartSection):
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of the loss that are the config's alone."""
-        return {key: getattr(self, key) for key in self.part().options if key not in self.not_said | set(self.written)}
+        return {key: getattr(self, key) for key in self.part().options if key not in self.written}
 
     def weights_of_classes(self) -> ClassWeights:
         """`class_weights`; None where the loss has none."""

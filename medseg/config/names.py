@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from medseg.core.parts import Table
 
 UNKNOWN_NAME = "unknown_name"
-"""Type of the error; its context has the `known` names."""
+"""Type of the error; its context has the `remedy`."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,11 @@ class NameIn:
     table: Table
     others: tuple[str, ...] = ()
 
-    @property
-    def known(self) -> tuple[str, ...]:
-        """Every text that may stand there."""
-        return (*self.others, *self.table)
-
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
     def _checked(self, name: str) -> str:
         if name not in self.others and name not in self.table:
-            raise PydanticCustomError(UNKNOWN_NAME, "unknown {kind}", {"kind": self.table.kind, "known": self.known})
+            remedy = self.table.instead(name, self.others)
+            raise PydanticCustomError(UNKNOWN_NAME, "unknown {kind}", {"kind": self.table.kind, "remedy": remedy})
         return name

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
-from medseg.config.section import Finding, PartSection, Section, as_data, plain
+from medseg.config.names import NameIn
+from medseg.config.section import Finding, PartSection, Section, fields_of, plain
+from medseg.core.errors import ConfigError
 from medseg.core.parts import Part
+from medseg.core.types import Counts, Steps
 from medseg.networks import NETWORKS, ON_ENCODER, network_part
 from medseg.networks.encoders import ENCODERS
 
@@ -44,7 +47,8 @@ class NetworkConfig(PartSection):
     """Which network, and its options; null is the network's own default."""
 
     table = NETWORKS
-    not_said: ClassVar[frozenset[str]] = frozenset({"in_channels", "out_channels"})  # the data say it
+    ours: ClassVar[frozenset[str]] = frozenset({"name", "pretrained", "inflate"})
+    choosing: ClassVar[frozenset[str]] = frozenset({"name", "encoder"})
     name: str = "unet"
     spatial_dims: Literal[2, 3] = 3
     encoder: str | None = None
@@ -59,19 +63,29 @@ class NetworkConfig(PartSection):
     @classmethod
     def parts_of(cls, given: Mapping[str, Any]) -> tuple[Part, ...] | None:
         parts = super().parts_of(given)
-        encoder = given.get("encoder")
-        return (ON_ENCODER[parts[0].name],) if parts and encoder and parts[0].name in ON_ENCODER else parts
+        return parts and (network_part(parts[0].name, given.get("encoder")),)
 
     @classmethod
     def section_of(cls, given: Mapping[str, Any]) -> type[Self]:
-        parts, encoder = cls.parts_of(given), encoder_in_use(given)
         made = super().section_of(given)
-        if parts is None:
-            return made
-        called = parts[0].name
+        called, name = made.called, given.get("encoder")
+        if called:
+            name = encoder_in_use(given)
         if called in ON_ENCODER:
             called += " on an encoder" if given.get("encoder") else " without an encoder"
-        return _on_encoder(made, called, ENCODERS[encoder] if encoder and encoder in ENCODERS else None)
+        encoder, broken = ENCODERS.get(name) if isinstance(name, str) else None, made.broken
+        try:
+            options = encoder_section(encoder) if encoder else None
+        except ConfigError as error:
+            options, broken = None, (*broken, (("encoder",), error.line))
+        return _on_encoder(made, called, options, broken)
+
+    @classmethod
+    def choices(cls) -> Iterable[dict[str, str]]:
+        for given in super().choices():
+            yield given
+            if given["name"] in ON_ENCODER:
+                yield given | {"encoder": "plain"}
 
     @property
     def part(self) -> Part:
@@ -86,17 +100,16 @@ class NetworkConfig(PartSection):
     @property
     def known(self) -> set[str]:
         """The options that the network has."""
-        return set(self.part.options) - self.not_said
+        return set(self.part.options)
 
     def given(self) -> dict[str, Any]:
         """The options that are given, without those that have the network's default."""
-        ours = {"name", "pretrained", "inflate"}
-        return self.model_dump(include=self.model_fields_set - ours, exclude_none=True)
+        return self.model_dump(include=self.model_fields_set - self.ours, exclude_none=True)
 
     def options(self) -> dict[str, Any]:
         """All arguments of the network but its channels, defaults too."""
-        given = self.model_dump(exclude={"name", "pretrained", "inflate"}, exclude_none=True)
-        return {key: plain(option.default) for key, option in self.part.options.items() if key in self.known} | given
+        given = self.model_dump(exclude=set(self.ours), exclude_none=True)
+        return {key: plain(option.default) for key, option in self.part.options.items()} | given
 
     def findings(self) -> Iterable[Finding]:
         for key in ("encoder", "encoder_options"):
@@ -110,9 +123,9 @@ class NetworkConfig(PartSection):
 
     def _levels(self) -> Iterable[Finding]:
         """What goes wrong with the resolutions of a network that names the channels of each."""
-        widths = getattr(self, "widths", None)
+        widths = self._of_kind(Counts, "widths")
         for key in PER_LEVEL:
-            entries = getattr(self, key, None) or []
+            entries = self._of_kind(Steps, key)
             if entries and widths and len(entries) != len(widths):
                 yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {len(widths)} widths"
             for entry in entries:
@@ -120,9 +133,14 @@ class NetworkConfig(PartSection):
                     yield (key, "spatial_dims"), f"{entry} must have {self.spatial_dims} numbers (spatial_dims)"
         if widths and len(widths) < 2 and "encoder" not in self.known:
             yield ("widths",), f"needs at least two levels (got {widths})"
-        for entry in getattr(self, "kernel_sizes", None) or []:
+        for entry in self._of_kind(Steps, "kernel_sizes"):
             if any(size % 2 == 0 for size in (entry if isinstance(entry, list) else [entry])):
                 yield ("kernel_sizes",), f"{entry} must be odd, so that a convolution keeps the size"
+
+    def _of_kind(self, kind: Any, key: str) -> list[Any]:
+        """What is given for an option; empty where the network has none of this name and kind."""
+        option = self.part.options.get(key)
+        return (getattr(self, key) or []) if option and option.kind in (kind, kind | None) else []
 
     def level_strides(self) -> list[list[int]] | None:
         """Down-sampling before each resolution of a U-Net without an encoder, a number an axis; of others not known."""
@@ -156,10 +174,14 @@ def encoder_in_use(given: Mapping[str, Any]) -> str | None:
 
 @cache
 def encoder_section(encoder: Part) -> type[EncoderOptions]:
-    """The section of an encoder's options: what is not given is left to the network, so all are null by default."""
+    """The section of an encoder's options: what is not given is left to the network, so all are null by default.
+
+    Raises:
+        ConfigError: the encoder is of another package and cannot be used.
+    """
     fields: dict[str, Any] = {
-        name: (as_data(option.kind) | None, Field(default=None, description=option.help or None))
-        for name, option in encoder.options.items()
+        name: (kind | None, Field(default=None, description=field.description))
+        for name, (kind, field) in fields_of(EncoderOptions, [encoder]).items()
     }
     about = f"Options of {encoder.name}."
     made: Any = create_model(EncoderOptions.__name__, __base__=EncoderOptions, __doc__=about, **fields)
@@ -168,15 +190,13 @@ def encoder_section(encoder: Part) -> type[EncoderOptions]:
 
 
 @cache
-def _on_encoder(section: Any, called: str, encoder: Part | None) -> Any:
-    """The section of a network, with the keys of the encoder that it builds on; any keys where that is not known."""
-    names = tuple(dict.fromkeys([*ENCODERS.own, *([encoder.name] if encoder else [])]))
+def _on_encoder(section: Any, called: str, options: type[EncoderOptions] | None, broken: tuple[Finding, ...]) -> Any:
+    """The section of a network, with the options of the encoder that it builds on; any where that is not known."""
     fields = NetworkConfig.model_fields
-    options: Any = encoder_section(encoder) if encoder else dict[str, Any]
     changed: dict[str, Any] = {
-        "encoder": (Literal[names] | None, fields["encoder"]),
-        "encoder_options": (options | None, fields["encoder_options"]),
+        "encoder": (Annotated[str, NameIn(ENCODERS)] | None, fields["encoder"]),
+        "encoder_options": ((options or dict[str, Any]) | None, fields["encoder_options"]),
     }
     made = create_model(section.__name__, __base__=section, __doc__=section.__doc__, **changed)
-    made.called = called  # type: ignore[attr-defined]
+    made.called, made.broken = called, broken  # type: ignore[attr-defined]
     return made

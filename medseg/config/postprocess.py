@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from medseg.config.section import Section, keyed
-from medseg.core.parts import Option
+from medseg.core.signatures import Option
 from medseg.inference.cleaning import CLEANING
 
 

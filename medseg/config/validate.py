@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
@@ -91,7 +91,8 @@ def _look(model: type[Model], data: dict[str, Any]) -> tuple[Model | None, list[
             for names, what in details["ctx"]["findings"]:
                 paths = [tuple(details["loc"]) + tuple(name.split(".")) for name in names]
                 faults.append(_Fault(paths[0], tuple(paths[1:]), what))
-        return None, faults + [_fault(model, data, keys, errors) for keys, errors in found.items()]
+        faults += [_fault(model, data, keys, errors) for keys, errors in found.items()]
+        return None, [_with_dependent(model, data, fault) for fault in faults]
 
 
 def _keys(details: ErrorDetails, data: Any) -> Keys:
@@ -120,11 +121,10 @@ def _fault(model: type[BaseModel], data: Any, keys: Keys, errors: list[ErrorDeta
     if first["type"] == "missing":
         return _Fault(keys, (), f"{str(keys[-1])!r} is missing", REMEDIES["missing"], missing=True)
     if first["type"] == UNKNOWN_NAME:
-        return _Fault(keys, (), f"unknown value {got}", did_you_mean(str(first["input"]), first["ctx"]["known"]))
+        return _Fault(keys, (), f"unknown value {got}", first["ctx"]["remedy"])
     if first["type"] == "literal_error":
         names = [str(name) for name in get_args(_type_at(model, keys, data))]
-        remedy = did_you_mean(first["input"], names)
-        return _Fault(keys, _named_after(model, data, keys), f"unknown value {got}", remedy)
+        return _Fault(keys, (), f"unknown value {got}", did_you_mean(first["input"], names))
     if first["type"] in ("too_short", "too_long"):
         fewest, most = (str(first["ctx"].get(key)) for key in ("min_length", "max_length"))
         wanted = f"at least {fewest}" if first["type"] == "too_short" else f"at most {most}"
@@ -142,23 +142,29 @@ def _other_part(section: Any, keys: Keys) -> str:
     """What to do about a key that is an option of other parts than the one that its section names; "" if of none."""
     if not issubclass(section, PartSection):
         return ""
+    *above, unknown = keys
     named, *_ = section.called.split()
-    owners = [name for name, part in section.table.own.items() if keys[-1] in part.options and name != named]
-    if not owners or keys[-1] in section.not_said:
-        return ""
-    others = ", ".join(owners[:OTHERS]) + (", ..." if len(owners) > OTHERS else "")
-    return f"set {dotted((*keys[:-1], 'name'))} to {others}"
+    owners = [given for given in section.choices() if unknown in section.options_of(given)]
+    for given in owners:
+        if given["name"] == named:  # it is there on an encoder, or without
+            more = given.keys() - {"name"}
+            path = dotted((*above, *(more or section.choosing - {"name"})))
+            return f"set {path}" if more else f"leave {path} out"
+    names = [given["name"] for given in owners]
+    others = ", ".join(names[:OTHERS]) + (", ..." if len(names) > OTHERS else "")
+    return f"set {dotted((*above, 'name'))} to {others}" if names else ""
 
 
-def _named_after(model: type[BaseModel], data: Any, keys: Keys) -> tuple[Keys, ...]:
-    """Where these keys name the part of a section: the keys that are options of one part or another."""
-    section = _type_at(model, keys[:-1], data)
-    if keys[-1] != "name" or not (isinstance(section, type) and issubclass(section, PartSection)):
-        return ()
-    for key in keys[:-1]:
-        data = _below(data, key)
-    declared = next(kind for kind in section.__mro__ if issubclass(kind, PartSection) and not kind.specialised)
-    return tuple((*keys[:-1], key) for key in data if key not in declared.model_fields)
+def _with_dependent(model: type[BaseModel], data: Any, fault: _Fault) -> _Fault:
+    """The fault; where it concerns which part a section names, it concerns the options of that too."""
+    more: list[Keys] = []
+    for *above, last in (fault.keys, *fault.concerned):
+        section, given = _type_at(model, tuple(above), data), data
+        for key in above:
+            given = _below(given, key)
+        if isinstance(section, type) and issubclass(section, PartSection) and isinstance(given, dict):
+            more += [(*above, key) for key in sorted(section.depending_on(str(last), map(str, given)))]
+    return replace(fault, concerned=tuple(dict.fromkeys([*fault.concerned, *more])))
 
 
 def _nearest_key(model: type[BaseModel], data: Any, section: Any, name: str) -> tuple[str, list[Keys]]:

@@ -37,6 +37,11 @@ class MedsegError(Exception):
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    @property
+    def line(self) -> str:
+        """What is wrong and what to do, on one line, for a message that says where."""
+        return "; ".join(f"{one.what}: {one.remedy}" if one.remedy else one.what for one in self.problems)
+
 
 class ConfigError(MedsegError):
     """The config, or a `--set`, says something impossible."""
@@ -103,7 +108,7 @@ def below(key: str) -> Iterator[None]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`"did you mean 'unet'?"` when something close exists, else the list of known names."""
+    """`"did you mean 'unet'?"` when something close exists, else the list of known names, if there are any."""
     names = sorted(known)
     close = get_close_matches(str(name), names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

@@ -1,8 +1,10 @@
 """Parts that a config names: networks, encoders, losses, layouts, writers, ...
 
 Each package has an explicit table of its parts in its `__init__`, name -> where the class stands, and installed
-packages may add to it by entry points of the same group. A part is imported when it is built, not when it is named. Its
-options are the arguments of its class that have a default: the signature is the only place where they stand.
+packages may add to it by entry points of the same group; a name of medseg's own stays medseg's. A part of medseg's own
+is imported when it is built, not when it is named. Its options are the arguments of its class that have a default: the
+signature is the only place where they stand. That of another package's part is only known once it is imported, so a
+config that names one imports it.
 
     NETWORKS = Table("network", "medseg.networks", {"pspnet": "medseg.networks.pspnet:PSPNet"})
     NETWORKS["pspnet"].options         # {"bins": Option(...), ...}, without importing torch
@@ -11,51 +13,27 @@ options are the arguments of its class that have a default: the signature is the
 
 from __future__ import annotations
 
-import ast
-import collections.abc
 import inspect
 import re
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
+from medseg.core.signatures import (
+    Option,
+    constants_in_source,
+    constants_of,
+    docstring_in_source,
+    signature_in_source,
+    signature_of,
+)
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
-
-
-@cache
-def vocabulary() -> dict[str, Any]:
-    """What an annotation of a part's signature may be written in."""
-    from medseg.core import types  # needs pydantic, which who only wants the names need not wait for
-
-    return {**vars(typing), **vars(collections.abc), **vars(types)}
-
-
-BARE = {"ABC", "object", "nn.Module"}
-"""Bases whose constructor takes nothing."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """An argument of a part.
-
-    Args:
-        kind: its annotation, as a type.
-        default: `inspect.Parameter.empty` where it must be given.
-        help: what the docstring says of it below "Args:", or that of a base.
-    """
-
-    name: str
-    kind: Any
-    default: Any
-    help: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +44,8 @@ class Part:
         path: "package.module:Name".
         preset: arguments that go with the name, as `depths=(2, 2, 2, 2)` with resnet18.
         distribution, version: of the installed package that brings it; None for medseg's own.
+        table: the one that it is of.
+        rivals: further installed packages that bring one of this name, with their versions.
     """
 
     name: str
@@ -73,11 +53,31 @@ class Part:
     preset: Mapping[str, Any] = field(default_factory=dict, hash=False)
     distribution: str | None = None
     version: str | None = None
+    table: Table | None = field(default=None, compare=False, repr=False)
+    rivals: tuple[str, ...] = ()
 
     def load(self) -> Any:
-        """The class or function itself, without its preset."""
+        """The class or function itself, without its preset.
+
+        Raises:
+            ConfigError: it is of another package, and cannot be imported, or two packages bring it.
+        """
         module, _, name = self.path.partition(":")
-        return getattr(import_module(module), name)
+        if self.distribution is None:
+            return getattr(import_module(module), name)
+        if self.rivals:
+            raise self.refused(f"comes with {', '.join(self.rivals)} too", "uninstall all but one of these packages")
+        try:
+            return attrgetter(name)(import_module(module))
+        except Exception as error:  # whatever the code of another package raises
+            raise self.refused(f"cannot be imported: {type(error).__name__}: {error}") from error
+
+    def refused(self, what: str, remedy: str = "") -> ConfigError:
+        """The error that says what is wrong with it, and whose it is."""
+        kind = "part" if self.table is None else self.table.kind
+        whose = f" of {self.distribution} {self.version}" if self.distribution else ""
+        remedy = remedy or f"correct {self.path}, or choose another {kind}"
+        return ConfigError(f"{kind} {self.name!r}{whose} {what}", remedy)
 
     def builder(self) -> Callable[..., Any]:
         """What is called to make one: the class, with its preset."""
@@ -85,17 +85,53 @@ class Part:
 
     @cached_property
     def arguments(self) -> dict[str, Option]:
-        """Every argument but `self`, positional ones too; medseg's own are read from the source, not imported."""
-        return signature_in_source(self.path) if self.distribution is None else signature_of(self.load())
+        """Every argument but `self`, positional ones too; medseg's own are read from the source, not imported.
+
+        Raises:
+            ConfigError: it is of another package, and cannot be imported, or not be called as its table's parts are.
+        """
+        if self.distribution is None:
+            return signature_in_source(self.path)
+        part = self.load()
+        if not callable(part):
+            raise self.refused("is neither a class nor a function")
+        try:
+            found = signature_of(part)
+            call = inspect.signature(part)
+        except Exception as error:  # annotations are code too
+            raise self.refused(f"has a signature that cannot be read: {error}") from error
+        told = [] if self.table is None else [*self.table.given, *self.table.asked]
+        told += [name for name in self._offered if name in found]
+        try:
+            call.bind(**dict.fromkeys(told))
+        except TypeError as error:
+            how = f"with {', '.join(told)}" if told else "without arguments"
+            raise self.refused(f"cannot be called {how}: {error}") from error
+        return found
+
+    @property
+    def _offered(self) -> tuple[str, ...]:
+        return () if self.table is None else self.table.offered
 
     @cached_property
     def options(self) -> dict[str, Option]:
-        """What a config can set: the arguments that have a default and are not preset."""
+        """What a config can set: the arguments that have a default, are not preset, and not given by medseg."""
+        ours = {*self.preset, *self._offered, *(() if self.table is None else self.table.given)}
         return {
             name: option
             for name, option in self.arguments.items()
-            if name not in self.preset and option.default is not inspect.Parameter.empty
+            if name not in ours and option.default is not inspect.Parameter.empty
         }
+
+    @cached_property
+    def fault(self) -> str:
+        """Why it cannot be used, on one line; "" where it can. Only parts of other packages are looked at."""
+        if self.distribution is not None:
+            try:
+                self.arguments  # noqa: B018
+            except ConfigError as error:
+                return error.line
+        return ""
 
     @cached_property
     def constants(self) -> dict[str, Any]:
@@ -105,10 +141,7 @@ class Part:
     @cached_property
     def summary(self) -> str:
         """Its docstring, up to the first section of it (Args, Raises, ...)."""
-        if self.distribution is None:
-            _, text = _definition(*self.path.split(":"))
-        else:
-            text = inspect.getdoc(self.load()) or ""
+        text = docstring_in_source(self.path) if self.distribution is None else inspect.getdoc(self.load()) or ""
         return " ".join(re.split(r"\n+[A-Z]\w+:\n", inspect.cleandoc(text))[0].split())
 
     @property
@@ -122,26 +155,45 @@ class Table(Mapping[str, Part]):
 
     Args:
         kind: what one of them is called in a message.
-        group: entry-point group by which packages add parts; also the package of the table.
+        group: entry-point group by which packages add parts.
         parts: name -> "package.module:Name", or a pair of that and its preset.
+        given: arguments that each of them is called with; they are no options.
+        asked: options that each of them must have, since medseg sets them.
+        offered: arguments that it is called with if it has them; they are no options.
     """
 
-    def __init__(self, kind: str, group: str, parts: Mapping[str, str | tuple[str, Mapping[str, Any]]]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        parts: Mapping[str, str | tuple[str, Mapping[str, Any]]],
+        *,
+        given: tuple[str, ...] = (),
+        asked: tuple[str, ...] = (),
+        offered: tuple[str, ...] = (),
+    ) -> None:
         self.kind, self.group = kind, group
-        self.own = {
-            name: Part(name, where) if isinstance(where, str) else Part(name, *where) for name, where in parts.items()
-        }
+        self.given, self.asked, self.offered = given, asked, offered
+        pairs = {name: (where, {}) if isinstance(where, str) else where for name, where in parts.items()}
+        self.own = {name: Part(name, path, preset, table=self) for name, (path, preset) in pairs.items()}
         self._found: dict[str, Part] = {}
 
     def __getitem__(self, name: str) -> Part:
         if name in self.own:
             return self.own[name]
         if name not in self._found:
-            for entry in self._entry_points().select(name=name):
-                dist = entry.dist
-                who = (dist.name, dist.version) if dist else ("unknown", "unknown")
-                self._found[name] = Part(name, entry.value, {}, *who)
+            entries = [entry for entry in self._entry_points() if entry.name == name]
+            who = [(entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown") for entry in entries]
+            for entry, whose in zip(entries, who, strict=True):
+                rivals = tuple(sorted({" ".join(other) for other in who if other != whose}))
+                self._found[name] = Part(name, entry.value, {}, *whose, table=self, rivals=rivals)
         return self._found[name]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self.own, *(entry.name for entry in self._entry_points())]))
@@ -171,147 +223,13 @@ class Table(Mapping[str, Part]):
             ConfigError: there is none; with the nearest name.
         """
         if name not in self:
-            remedy = f"{did_you_mean(name, self)} Others come with packages (entry points {self.group!r})"
-            raise ConfigError(Problem(where, f"unknown {self.kind} {name!r}", remedy))
+            raise ConfigError(Problem(where, f"unknown {self.kind} {name!r}", self.instead(name)))
         return self[name]
 
+    def instead(self, name: str, others: Iterable[str] = ()) -> str:
+        """What to do about a name that is not there.
 
-def signature_of(part: Callable[..., Any]) -> dict[str, Option]:
-    """The arguments of a class or function that is imported.
-
-    Raises:
-        ConfigError: an annotation cannot be understood.
-    """
-    function = part.__init__ if isinstance(part, type) else part  # type: ignore[misc]
-    package = part.__module__.partition(".")[0]
-    texts: dict[str, str] = {}
-    for one in reversed(inspect.getmro(part)) if isinstance(part, type) else [part]:
-        if one.__module__.partition(".")[0] in ("medseg", package):
-            texts |= described(one.__doc__ or "")
-    try:
-        kinds = typing.get_type_hints(function, localns=vocabulary(), include_extras=True)
-    except (NameError, TypeError) as error:
-        raise ConfigError(f"the signature of {part.__module__}.{part.__qualname__}: {error}") from error
-    return {
-        name: Option(name, kinds.get(name, Any), given.default, texts.get(name, ""))
-        for name, given in inspect.signature(function).parameters.items()
-        if name != "self" and given.kind not in (given.VAR_KEYWORD, given.VAR_POSITIONAL)
-    }
-
-
-def signature_in_source(path: str) -> dict[str, Option]:
-    """As `signature_of`, of "package.module:Name", read from its file without importing what that imports."""
-    module, _, name = path.partition(":")
-    node, _ = _definition(module, name)
-    function = node if isinstance(node, ast.FunctionDef) else _constructor(module, node)
-    if function is None:
-        return {}
-    texts = _described_in_source(module, name)
-    arguments = function.args
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
-    pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
-    return {
-        one.arg: Option(
-            one.arg,
-            Any if one.annotation is None else eval(ast.unparse(one.annotation), dict(vocabulary())),
-            inspect.Parameter.empty if default is None else ast.literal_eval(default),
-            texts.get(one.arg, ""),
-        )
-        for one, default in pairs
-        if one.arg != "self"
-    }
-
-
-def constants_of(part: Any) -> dict[str, Any]:
-    """The names in capitals of a class that is imported, its bases' too."""
-    kinds = reversed(getattr(part, "__mro__", ()))
-    return {name: value for kind in kinds for name, value in vars(kind).items() if name.isupper()}
-
-
-def constants_in_source(path: str) -> dict[str, Any]:
-    """As `constants_of`, of "package.module:Name", read from its file; literals only."""
-    module, _, name = path.partition(":")
-    node, _ = _definition(module, name)
-    found: dict[str, Any] = {}
-    for where, base in _bases(module, node) if isinstance(node, ast.ClassDef) else ():
-        found = constants_in_source(f"{where}:{base}") | found
-    for item in node.body:
-        named = (
-            item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
-        )
-        for target in named:
-            if isinstance(target, ast.Name) and target.id.isupper() and (value := getattr(item, "value", None)):
-                found[target.id] = ast.literal_eval(value)
-    return found
-
-
-def described(docstring: str) -> dict[str, str]:
-    """Argument -> what the "Args:" of a docstring says of it."""
-    found: dict[str, str] = {}
-    block = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", inspect.cleandoc(docstring), re.MULTILINE)
-    entry = re.compile(r"^ {4}(\w+(?:, \w+)*): ((?:.*\n?)(?:^ {5,}.*\n?)*)", re.MULTILINE)
-    for names, text in entry.findall(block[1] if block else ""):
-        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found
-
-
-def _described_in_source(module: str, name: str) -> dict[str, str]:
-    """Argument -> what a class, or the nearest base of it, says of it."""
-    node, text = _definition(module, name)
-    found: dict[str, str] = {}
-    for where, base in _bases(module, node) if isinstance(node, ast.ClassDef) else ():
-        found = _described_in_source(where, base) | found
-    return found | described(text)
-
-
-def _definition(module: str, name: str) -> tuple[ast.ClassDef | ast.FunctionDef, str]:
-    """A class or function of that name in the source of a module, and its docstring."""
-    for node in _tree(module).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return node, ast.get_docstring(node) or ""
-    raise LookupError(f"{module} defines no {name}")
-
-
-def _constructor(module: str, node: ast.ClassDef) -> ast.FunctionDef | None:
-    """`__init__` of a class, or of the first of its bases that has one; None where none of medseg's has.
-
-    Raises:
-        LookupError: a base that is not medseg's may have arguments of its own.
-    """
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return item
-    for where, base in _bases(module, node):
-        inherited, _ = _definition(where, base)
-        if isinstance(inherited, ast.ClassDef) and (found := _constructor(where, inherited)) is not None:
-            return found
-    known = {base for _, base in _bases(module, node)} | BARE
-    if strange := [name for base in node.bases if (name := ast.unparse(base)) not in known]:
-        raise LookupError(f"{module}: {node.name} has no __init__ of its own, and {strange[0]} is not medseg's")
-    return None
-
-
-def _bases(module: str, node: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    """The bases of a class that medseg defines: module and name."""
-    for base in node.bases:
-        if isinstance(base, ast.Name) and (where := _home(module, base.id)):
-            yield where, base.id
-
-
-def _home(module: str, name: str) -> str | None:
-    """The module of medseg that defines what a module calls by this name."""
-    for node in _tree(module).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-            return node.module if str(node.module).startswith("medseg.") else None
-    return None
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise LookupError(f"no module {module}")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        Args:
+            others: words that may stand in the place of a name.
+        """
+        return f"{did_you_mean(name, [*others, *self])} Others come with packages (entry points {self.group!r})"

@@ -16,4 +16,5 @@ LOSSES = Table(
         "dice_ce": "medseg.losses.dice_ce:DiceCrossEntropy",
         "combined": "medseg.losses.combined:CombinedLoss",
     },
+    offered=("regions", "labels"),
 )

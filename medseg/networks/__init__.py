@@ -39,9 +39,10 @@ NETWORKS = Table(
         "swinunetr": "medseg.networks.swinunetr:SwinUNETR",
         "unet": "medseg.networks.unet:UNet",
     },
+    given=("spatial_dims", "in_channels", "out_channels"),
 )
 # In the place of a network that has no encoder to choose, once one is chosen.
-ON_ENCODER = {"unet": Part("unet", "medseg.networks.encoderunet:EncoderUNet")}
+ON_ENCODER = {"unet": Part("unet", "medseg.networks.encoderunet:EncoderUNet", table=NETWORKS)}
 
 
 def network_part(name: str, encoder: str | None = None) -> Part:
@@ -75,7 +76,7 @@ def build_network(
         options["encoder"] = encoder
     if auxiliary:
         options["auxiliary"] = auxiliary
-    known = [key for key in part.arguments if key not in ("in_channels", "out_channels")]
+    known = [key for key in part.arguments if key not in NETWORKS.given]
     problems = [
         Problem(key, f"{name} has no option {key!r}", did_you_mean(key, known)) for key in options if key not in known
     ]

@@ -51,7 +51,7 @@ class DeepLabV1(EncoderNetwork):
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)
-        layers: str = self.encoder.classifier_norm if norm is None else norm
+        layers: str = getattr(self.encoder, "classifier_norm", "none") if norm is None else norm
         channels, strides = self.encoder.channels, self.encoder.strides
         conv = convolution(spatial_dims)
 

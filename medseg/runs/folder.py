@@ -33,7 +33,7 @@ from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.runs.disk import cache_disk, run_cache
-from medseg.runs.plugins import check_plugins, plugins_of
+from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.split import run_split
 
 CONFIG, DATA = "config.yaml", "data.json"
@@ -160,13 +160,17 @@ def read_run(run: Path) -> Trained:
     """A run's config and data facts, both plain data; the bundle's YAML in the folder is never executed.
 
     Raises:
-        RunError: the folder holds no run, or a part of it comes with a package that is not installed.
+        RunError: the folder holds no run, or a part of it comes with a package that is not installed, or of which
+            another now brings what has that name.
     """
     for name in (CONFIG, DATA):
         if not (run / name).is_file():
             raise RunError(f"{run}: no run of medseg ({name} is missing)", "give the folder of a `medseg train`")
-    check_plugins(run, read_environment(run).get("plugins", ()))
-    return Trained(run, load_config(run / CONFIG), DataFacts.from_json((run / DATA).read_text()))
+    plugins = read_environment(run).get("plugins", ())
+    check_installed(run, plugins)
+    config = load_config(run / CONFIG)
+    check_same(run, plugins, config)
+    return Trained(run, config, DataFacts.from_json((run / DATA).read_text()))
 
 
 def write_environment(folder: Path, config: Config) -> None:

@@ -30,7 +30,7 @@ def sections_in(value: Any) -> Iterator[Section]:
         yield from sections_in(one)
 
 
-def check_plugins(run: Path, plugins: Iterable[Mapping[str, str]]) -> None:
+def check_installed(run: Path, plugins: Iterable[Mapping[str, str]]) -> None:
     """Raise a RunError where a package is not installed that a part of the run comes with."""
     problems = [
         Problem(
@@ -40,6 +40,22 @@ def check_plugins(run: Path, plugins: Iterable[Mapping[str, str]]) -> None:
         )
         for plugin in plugins
         if not is_installed(plugin["distribution"])
+    ]
+    if problems:
+        raise RunError(problems)
+
+
+def check_same(run: Path, plugins: Iterable[Mapping[str, str]], config: Section) -> None:
+    """Raise a RunError where a name now means a part of another package than the one that the run was made with."""
+    now = {(plugin["name"], plugin["distribution"]) for plugin in plugins_of(config)}
+    problems = [
+        Problem(
+            f"{run}: {plugin['name']}",
+            f"was of the package {plugin['distribution']} {plugin['version']}, and is now of another, or medseg's own",
+            "install the versions of packages that the environment.json of the run names",
+        )
+        for plugin in plugins
+        if (plugin["name"], plugin["distribution"]) not in now
     ]
     if problems:
         raise RunError(problems)

@@ -84,7 +84,7 @@ def networks(
         "networks": [],
     }
     overrides = [*overrides, *([f"network.encoder={encoder}"] if encoder else [])]
-    names = sorted(NETWORKS) if name is None else [name]
+    names = sorted(NETWORKS.own) if name is None else [name]
     with tqdm(total=len(names) * (3 if measure else 1), disable=None if progress else True, leave=False) as bar:
         for number, each in enumerate(names, start=1):
             bar.set_description(each)
@@ -181,7 +181,6 @@ def _keys(part: Part, section: str, defaults: Mapping[str, Any]) -> list[dict[st
             "help": option.help,
         }
         for name, option in part.options.items()
-        if name not in NetworkConfig.not_said
     ]
 
 

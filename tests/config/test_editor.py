@@ -9,6 +9,8 @@ import pytest
 
 from medseg.config.document import read_document
 from medseg.config.editor import config_schema
+from medseg.config.load import load_config
+from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
 from medseg.core.resources import resource_file, resource_names
 from medseg.networks import NETWORKS, ON_ENCODER
@@ -31,7 +33,8 @@ def test_the_schema_describes_every_key() -> None:
 def test_every_network_has_its_own_keys_each_described(name: str) -> None:
     parts = [NETWORKS[name], *([ON_ENCODER[name]] if name in ON_ENCODER else [])]
     for part, schema in zip(parts, alternatives(name), strict=True):
-        assert set(schema["properties"]) == {"name", "spatial_dims", "pretrained", "inflate", *part.options}
+        ours = {"name", "spatial_dims", "encoder", "encoder_options", "pretrained", "inflate"}
+        assert set(schema["properties"]) == ours | set(part.options)
         for key, value in schema["properties"].items():
             assert key in ("name", "spatial_dims") or value["description"], key
     assert "[2, 3]" in json.dumps(alternatives("fcn")[0]["properties"]["spatial_dims"])
@@ -76,3 +79,20 @@ def test_shipped_configs_follow_the_schema(name: str) -> None:
     assert fits({**data, "network": {**encoded, "widths": None}}, SCHEMA)
     assert not fits({**data, "network": {**encoded, "residual": True}}, SCHEMA)
     assert not fits({**data, "network": {**encoded, "encoder_options": {"stems": "deep"}}}, SCHEMA)
+    assert fits({**data, "network": {"encoder": "of_a_package", "encoder_options": {"stems": "deep"}}}, SCHEMA)
+    for section in ("network", "loss"):
+        assert not fits({**data, section: None}, SCHEMA)
+        assert not fits({**data, section: []}, SCHEMA)
+
+
+@pytest.mark.parametrize("name", resource_names("configs"))
+def test_dumped_configs_follow_the_schema(name: str) -> None:
+    assert fits(load_config(name).model_dump(mode="json"), SCHEMA)
+
+
+@pytest.mark.parametrize("name", NETWORKS.own)
+def test_a_network_with_nothing_said_follows_the_schema_once_dumped(name: str) -> None:
+    reference = {"$ref": "#/$defs/NetworkConfig"}
+    dumped = NetworkConfig.of(name=name).model_dump(mode="json")
+    assert fits(dumped, reference)
+    assert fits({**dumped, "encoder": "resnet18"}, reference) == ("encoder" in NETWORKS[name].options)

@@ -68,7 +68,7 @@ def test_every_mistake_at_once_each_with_its_line_and_the_nearest_name(tmp_path:
         "c.yaml:1 name": "",
         "c.yaml:2 epochs": "did you mean 'training.max_epochs'?",
         "c.yaml:4 network.spatial_dim": "did you mean 'spatial_dims'?",
-        "c.yaml:5 network.name": "did you mean 'unet'?",
+        "c.yaml:5 network.name": "did you mean 'unet'? Others come with packages (entry points 'medseg.networks')",
         "c.yaml:6 network.strides.1": "write a whole number",
         "c.yaml:8 training.batch_size": "",
         "c.yaml:9 training.compile": "write true or false",

@@ -69,9 +69,16 @@ def test_keys_that_older_versions_did_not_look_at(tmp_path: Path) -> None:
         loss_of(tmp_path, "loss.lovasz_weight=1", **OLDER)
 
 
-def test_a_key_of_the_other_loss_at_its_default_says_nothing(tmp_path: Path) -> None:
-    assert loss_of(tmp_path, name="combined", overlap="dice", batch_dice=True) == LossConfig.of(name="combined")
-    assert loss_of(tmp_path, lovasz_weight=0) == LossConfig.of()
+@pytest.mark.parametrize("value", [0, 0.1])
+def test_only_a_file_with_the_keys_of_both_losses_is_an_older_one(value: float, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="combined has no option 'overlap'"):
+        loss_of(tmp_path, name="combined", overlap="dice", batch_dice=True)
+    with pytest.raises(ConfigError, match="dice_ce has no option 'lovasz_weight'"):
+        loss_of(tmp_path, lovasz_weight=value)
+    with pytest.raises(ConfigError, match="dice_ce has no option 'lovasz_weight'"):
+        loss_of(tmp_path, f"loss.lovasz_weight={value}")
+    with pytest.raises(ConfigError, match="dice_ce has no option 'lovasz_weight'"):
+        loss_of(tmp_path, f"loss.lovasz_weight={value}", **OLDER)
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,46 @@ def test_an_option_of_another_network_is_refused() -> None:
         ({"name": "fpn", "encoder": "timm"}, "encoder: timm has 2 dimensions only"),
         ({"name": "fpn", "encoder_options": {"width": 0}}, "encoder_options.width: must be greater than 0"),
         ({"name": "pspnet", "width": 0.5}, "width: must be a valid integer"),
+        (
+            {"encoder": "resnet18", "strides": [1, 2, 2]},
+            "strides: unet on an encoder has no option 'strides'; it has auxiliary, blocks_per_level, encoder, "
+            "encoder_options, norm, upsample, widths\n    -> leave network.encoder out",
+        ),
+        (
+            {"auxiliary": True},
+            "auxiliary: unet without an encoder has no option 'auxiliary'; it has activation, blocks_per_level, "
+            "deep_supervision, downsample, dropout, kernel_sizes, norm, residual, strides, upsample, widths\n"
+            "    -> set network.encoder",
+        ),
+        (
+            {"name": "fpn", "encoder": "zzz"},
+            "encoder: unknown value 'zzz'\n    -> known: alexnet, efficientnet_lite0, hrnet_w18, hrnet_w18s, "
+            "hrnet_w32, hrnet_w48, plain, resnet101, resnet18, resnet34, resnet50, timm, vgg16, vgg16_bn "
+            "Others come with packages (entry points 'medseg.encoders')",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(options: dict, message: str) -> None:
     assert f"network.{message}" in problems_of(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"name": "fpm", "encoder": "resnet18", "encoder_options": {"stem": "deep"}}, "name"),
+        ({"name": "fpm", "encoder_options": {"anything": 1}}, "name"),
+        ({"name": "segresnett", "blocks_down": [1, 2]}, "name"),
+        ({"name": "fpm", "encoder": "resnet18", "encoder_options": {"stems": "deep"}}, "name encoder_options.stems"),
+        ({"name": "fpm", "encoder": "resnet5"}, "name encoder"),
+        ({"name": "hrnet", "encoder": "resnet5", "encoder_options": {"stem": "deep"}}, "encoder"),
+        ({"encoder": "resnet5", "widths": [8, 16, 32, 64, 128], "upsample": "nearest"}, "encoder"),
+        ({"name": "fpn", "encoder": "timm", "encoder_options": {"model": "convnext_tiny"}}, "encoder"),
+    ],
+)
+def test_nothing_is_said_of_options_whose_part_is_in_doubt(options: dict, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(Whole, Document("c.yaml", {"network": options}))
+    assert {problem.where.split("network.")[1] for problem in caught.value.problems} == set(key.split())
 
 
 def test_a_unet_on_an_encoder_has_the_decoders_widths() -> None:

@@ -11,9 +11,8 @@ import pytest
 
 import medseg
 from medseg.core.errors import ConfigError
-from medseg.core.parts import (
-    Part,
-    Table,
+from medseg.core.parts import Part, Table
+from medseg.core.signatures import (
     constants_in_source,
     constants_of,
     described,
@@ -88,6 +87,17 @@ def test_constants_of_a_base_are_its_own() -> None:
     assert part.constants["NEEDS_VOLUME"] is True
     assert part.constants["WORDS"] == "{target} from {ml:g} ml in all"
     assert CLEANING["fill_holes"].constants["NEEDS_VOLUME"] is False
+
+
+class Listing:
+    """Its first constant is no literal."""
+
+    CHOICES = tuple(TABLE.own)
+    LEVELS = 3
+
+
+def test_constants_that_are_no_literals_are_not_read() -> None:
+    assert constants_in_source("tests.core.test_parts:Listing") == {"LEVELS": 3}
 
 
 def test_a_class_without_a_constructor_has_no_arguments() -> None:

@@ -11,7 +11,7 @@ import torch
 from medseg.config.network import NetworkConfig
 from medseg.core.errors import ConfigError, RunError
 from medseg.networks import build_network
-from medseg.runs.plugins import check_plugins, plugins_of
+from medseg.runs.plugins import check_installed, check_same, plugins_of
 
 MODULE = """
 from typing import Literal
@@ -73,9 +73,10 @@ def test_its_distribution_and_version_are_remembered() -> None:
     section = NetworkConfig.of(name="fpn", encoder="striped")
     record = {"name": "striped", "distribution": "striped-plugin", "version": "1.2"}
     assert plugins_of(section) == [record]
-    check_plugins(Path("run"), [record])
+    check_installed(Path("run"), [record])
+    check_same(Path("run"), [record], section)
     with pytest.raises(RunError, match=r"not installed\n    -> pip install gone-plugin==3\.1"):
-        check_plugins(Path("run"), [record, {**record, "distribution": "gone-plugin", "version": "3.1"}])
+        check_installed(Path("run"), [record, {**record, "distribution": "gone-plugin", "version": "3.1"}])
     assert plugins_of(NetworkConfig.of()) == []
 
 

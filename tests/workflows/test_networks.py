@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -65,10 +66,13 @@ def test_what_does_not_fit_into_memory_is_not_built(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_list_goes_on_where_one_network_is_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NETWORKS", {"fcn": None, "hrnet": None, "dynunet": None})
+    own = {name: module.NETWORKS.own[name] for name in ("fcn", "hrnet", "dynunet", "unet")}
+    monkeypatch.setattr(module.NETWORKS, "own", own)
+    entry = metadata.EntryPoint("broken", "no_such_module:Net", module.NETWORKS.group)  # what is not named is not asked
+    monkeypatch.setattr(metadata, "entry_points", lambda group: metadata.EntryPoints([entry]))
     result = networks(size=[32], encoder="vgg16_bn")
     rows = {row["name"]: row for row in result["networks"]}
-    assert list(rows) == ["dynunet", "fcn", "hrnet"]
+    assert list(rows) == ["dynunet", "fcn", "hrnet", "unet"]
     assert "no such option" in rows["dynunet"]["problem"]
     assert rows["fcn"]["parameters"] > 10**7
     assert all("stages" not in row for row in rows.values())

@@ -34,7 +34,11 @@ ENCODERS = Table(
         "vgg16": "medseg.networks.encoders.vgg:VGGEncoder",
         "vgg16_bn": ("medseg.networks.encoders.vgg:VGGEncoder", {"norm": "batch"}),
     },
+    given=("spatial_dims", "in_channels"),
+    asked=("norm",),
 )
+TOLD = ("channels", "strides", "steps")
+"""Attributes of an encoder: of each feature its channels, and its stride to the image and to the feature before it."""
 
 
 def encoder_part(name: str) -> Part:
@@ -51,15 +55,18 @@ def encoder_part(name: str) -> Part:
 def build_encoder(name: str, spatial_dims: int, in_channels: int, **options: Any) -> Any:
     """The encoder of that name; an option that is None is left to the encoder's own default.
 
-    It is a module that has, of each feature, `channels`, `strides` (to the image) and `steps` (to the one before).
+    It is a module that has the attributes `TOLD`.
 
     Raises:
-        ValueError: an unknown name or option, with the nearest one.
+        ValueError: an unknown name or option, with the nearest one, or an encoder that lacks one of the attributes.
     """
     part = encoder_part(name)
     given = {key: value for key, value in options.items() if value is not None}
-    known = [key for key in part.arguments if key not in ("spatial_dims", "in_channels")]
+    known = [key for key in part.arguments if key not in ENCODERS.given]
     for key in given:
         if key not in known:
             raise ValueError(f"encoder {name!r} has no option {key!r}; {did_you_mean(key, known)}")
-    return part.builder()(spatial_dims, in_channels, **given)
+    encoder = part.builder()(spatial_dims=spatial_dims, in_channels=in_channels, **given)
+    if missing := [name for name in TOLD if not hasattr(encoder, name)]:
+        raise ValueError(f"encoder {name!r} has no attribute {' and no '.join(missing)}, one entry a feature")
+    return encoder

@@ -12,7 +12,7 @@ from scipy import ndimage
 from medseg.config.editor import config_schema
 from medseg.config.schema import AugmentationConfig
 from medseg.core.errors import ConfigError
-from medseg.core.parts import signature_of
+from medseg.core.signatures import signature_of
 from medseg.core.types import Degrees, Deviation, Factors, Fraction, Proportions
 from medseg.data.training.augment import TRANSFORMS
 from medseg.data.training.augment.base import Spatial, Transform, Warp
