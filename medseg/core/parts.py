@@ -232,4 +232,6 @@ class Table(Mapping[str, Part]):
         Args:
             others: words that may stand in the place of a name.
         """
-        return f"{did_you_mean(name, [*others, *self])} Others come with packages (entry points {self.group!r})"
+        nearest = did_you_mean(name, [*others, *self])
+        end = "" if nearest.endswith("?") else "."
+        return f"{nearest}{end} Others come with packages (entry points {self.group!r})"

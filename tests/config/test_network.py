@@ -93,7 +93,7 @@ def test_an_option_of_another_network_is_refused() -> None:
         (
             {"name": "fpn", "encoder": "zzz"},
             "encoder: unknown value 'zzz'\n    -> known: alexnet, efficientnet_lite0, hrnet_w18, hrnet_w18s, "
-            "hrnet_w32, hrnet_w48, plain, resnet101, resnet18, resnet34, resnet50, timm, vgg16, vgg16_bn "
+            "hrnet_w32, hrnet_w48, plain, resnet101, resnet18, resnet34, resnet50, timm, vgg16, vgg16_bn. "
             "Others come with packages (entry points 'medseg.encoders')",
         ),
     ],
