@@ -11,6 +11,7 @@ import torch
 
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
+from medseg.bundle.run import checked
 from medseg.bundle.trained import Trained
 from medseg.core.errors import Problem, RunError
 from medseg.engine import device as hardware
@@ -72,7 +73,7 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
 def _network(member: Trained) -> Component:
     channels = (len(member.facts.channels), len(member.facts.labels.channels))
     dims = member.config.network.spatial_dims
-    built = parts.network(member.config, *channels)
+    built = checked(parts.network(member.config, *channels))
     return target(hardware.place, network=built, device="@device", spatial_dims=dims)
 
 

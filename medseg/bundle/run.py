@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+from functools import partial
 from typing import Any
 
 from monai.bundle import ConfigParser
+from torch import nn
 
 from medseg.bundle.components import Component
-from medseg.core.errors import unwrapped
+from medseg.core.errors import below, unwrapped
+from medseg.networks import name_of, options_of
 
 
 def run_compiled(content: Component, **objects: Any) -> ConfigParser:
@@ -25,8 +28,26 @@ def run_compiled(content: Component, **objects: Any) -> ConfigParser:
     """
     for name, level in (("ignite", logging.CRITICAL), ("monai", logging.WARNING)):  # as in a bundle's logging.conf
         logging.getLogger(name).setLevel(level)
-    parser = ConfigParser({**copy.deepcopy(content), **objects})
+    parser = parser_of({**copy.deepcopy(content), **objects})
     with unwrapped():
         for name in ("initialize", "run"):
             parser.get_parsed_content(name)
     return parser
+
+
+def parser_of(content: Component) -> ConfigParser:
+    """MONAI's parser of what was compiled; what the network says of its options is a mistake of the config."""
+    return ConfigParser({**content, "network_def": checked(content["network_def"])})
+
+
+def checked(network: Component) -> Component:
+    """The component of a network, as one that names the section of the config where its options do not fit.
+
+    It holds a function, so it is for this process and not for a file.
+    """
+    return {"_target_": _made, "network": {**network, "_mode_": "callable"}}
+
+
+def _made(network: partial[nn.Module]) -> nn.Module:
+    with below("network"), options_of(name_of(network.func)):
+        return network()

@@ -17,9 +17,10 @@ from medseg.config.names import NameIn
 from medseg.config.section import Finding, PartSection, Section, fields_of, plain
 from medseg.core.errors import ConfigError
 from medseg.core.parts import Part
-from medseg.core.types import Counts, Steps
+from medseg.core.types import Counts, Inflation, Steps
 from medseg.networks import NETWORKS, ON_ENCODER, network_part
 from medseg.networks.encoders import ENCODERS
+from medseg.networks.levels import halving, wrong_count
 
 PER_LEVEL = ("strides", "kernel_sizes")
 
@@ -57,7 +58,7 @@ class NetworkConfig(PartSection):
     """Options of the encoder; each encoder has its own."""
     pretrained: str | None = None
     """Weights to start from: a file with torchvision's names, or efficientnet_lite0 (a package of that name)."""
-    inflate: Literal["mean", "centre"] = "mean"
+    inflate: Inflation = "mean"
     """How pretrained 2D kernels become 3D: spread evenly over the depth, or on the middle slice."""
 
     @classmethod
@@ -126,8 +127,8 @@ class NetworkConfig(PartSection):
         widths = self._of_kind(Counts, "widths")
         for key in PER_LEVEL:
             entries = self._of_kind(Steps, key)
-            if entries and widths and len(entries) != len(widths):
-                yield (key, "widths"), f"needs one entry a level: got {len(entries)} for {len(widths)} widths"
+            if entries and widths and (wrong := wrong_count(entries, len(widths))):
+                yield (key, "widths"), wrong
             for entry in entries:
                 if isinstance(entry, list) and len(entry) != self.spatial_dims:
                     yield (key, "spatial_dims"), f"{entry} must have {self.spatial_dims} numbers (spatial_dims)"
@@ -147,7 +148,7 @@ class NetworkConfig(PartSection):
         if self.name != "unet" or self.encoder is not None:
             return None
         options = self.options()
-        strides = options["strides"] or [1, *[2] * (len(options["widths"]) - 1)]
+        strides = options["strides"] or halving(len(options["widths"]))
         return [stride if isinstance(stride, list) else [stride] * self.spatial_dims for stride in strides]
 
     def coarsest(self, size: list[int]) -> list[int] | None:

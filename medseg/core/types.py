@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+
+SomeValue = TypeVar("SomeValue")
 
 
 def _ordered(limits: list[float]) -> list[float]:
@@ -36,5 +38,35 @@ Steps = Sequence[Count | Sequence[Count]]
 """One entry a level or stage: a number, or one an axis."""
 
 Norm = Literal["instance", "group", "batch", "syncbatch", "none"]
+AnyNorm = Literal[Norm, "group32"]
 Activation = Literal["leakyrelu", "relu", "gelu", "silu"]
 OutputStride = Literal[8, 16, 32]
+Upsampling = Literal["linear", "transposed"]
+DecoderUpsampling = Literal["nearest", Upsampling]
+Downsampling = Literal["stride", "pool"]
+PoolKernel = Literal[2, 3]
+PoolPadding = Literal[0, 1]
+ResNetBlock = Literal["basic", "bottleneck"]
+ResNetStem = Literal["7x7", "deep", "deep_wide"]
+HRNetLayout = Literal["w18s", "w18", "w32", "w48"]
+TimmNorm = Literal["batch", "own"]
+FCNPadding = Literal["published", "same"]
+PyramidHead = Literal["sum", "mlp"]
+Overlap = Literal["dice", "generalised_dice", "tversky"]
+Inflation = Literal["mean", "centre"]
+Guide = Literal["stretched", "picture"]
+
+
+def chosen(value: SomeValue, kind: Any, what: str) -> SomeValue:
+    """The value, which is one of those that a `Literal` names.
+
+    Args:
+        what: what it is called in the message, as the option `upsample`.
+
+    Raises:
+        ValueError: it is none of them, with those that there are.
+    """
+    known = get_args(kind)
+    if value not in known:
+        raise ValueError(f"{what} {value!r} is unknown; known: {', '.join(map(str, known))}")
+    return value

@@ -7,6 +7,8 @@ may return `[logits, further ones]`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
@@ -82,7 +84,25 @@ def build_network(
     ]
     if problems:
         raise ConfigError(problems)
-    try:
+    with options_of(name):
         return part.builder()(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=out_channels, **options)
+
+
+def name_of(network: Callable[..., Any]) -> str:
+    """The name of a network's class in `NETWORKS`; what the class is called where it is not medseg's."""
+    path = f"{network.__module__}:{network.__qualname__}"
+    named = (part.name for part in (*NETWORKS.own.values(), *ON_ENCODER.values()) if part.path == path)
+    return next(named, network.__name__)
+
+
+@contextmanager
+def options_of(name: str) -> Iterator[None]:
+    """Inside it a network is made, and what it says of options that do not fit is a mistake of who gave them.
+
+    Args:
+        name: of the network, for the message.
+    """
+    try:
+        yield
     except ValueError as error:
-        raise ConfigError(f"network {name}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error

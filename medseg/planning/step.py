@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 
 import torch
-from monai.bundle import ConfigParser
 
 from medseg.bundle.compile import compile_training
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
 from medseg.core.errors import unwrapped
 from medseg.engine.device import autocast, choose_precision, memory_format
@@ -54,7 +54,7 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
     config = config.model_copy(update={"loss": config.loss.unweighted()})  # counting would read every label
-    parser = ConfigParser(compile_training(config, facts=facts, bundle_root="."))
+    parser = parser_of(compile_training(config, facts=facts, bundle_root="."))
     with unwrapped():
         network, loss, encode, device = map(
             parser.get_parsed_content, ("network", "loss", "train#trainer#encode", "device")

@@ -11,14 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.bundle.compile import compile_inference
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
-from medseg.core.errors import ConfigError, DataError, MedsegError, PartialFailure, Problem, RunError, did_you_mean
+from medseg.core.errors import (
+    ConfigError,
+    DataError,
+    MedsegError,
+    PartialFailure,
+    Problem,
+    RunError,
+    did_you_mean,
+    unwrapped,
+)
 from medseg.core.labels import Labels
 from medseg.core.machine import count_cores
 from medseg.core.parallel import in_threads
@@ -117,11 +126,11 @@ class Compositor:
         prepare(config.seed)
         once = {"whole_image": True, "scales": [1.0], "mirror_axes": []}
         config = config.model_copy(update={"inference": config.inference.model_copy(update=once)})
-        parser = ConfigParser(compile_inference(config, facts=facts, bundle_root=str(run)))
+        parser = parser_of(compile_inference(config, facts=facts, bundle_root=str(run)))
         self.device: torch.device = parser.get_parsed_content("device")
-        self.network = load_weights(
-            parser.get_parsed_content("network"), run / "models" / "model.pt", self.device
-        ).eval()
+        with unwrapped():
+            network = parser.get_parsed_content("network")
+        self.network = load_weights(network, run / "models" / "model.pt", self.device).eval()
         self.inferer = parser.get_parsed_content("inferer")
         self.precision = choose_precision(config.training.precision, self.device)
         self.regions = bool(facts.labels.regions)

@@ -13,6 +13,7 @@ from monai.transforms import Compose
 
 from medseg.bundle.components import target
 from medseg.bundle.ensemble import compile_members
+from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
 from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.core.labels import Labels
@@ -91,7 +92,7 @@ class Predictor:
         steps = [f"@steps#{name}" for name in content["steps"] if name not in ONLY_FOR_FILES]
         content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
         content["device"] = {**content["device"], "name": device}
-        parser = ConfigParser(content)
+        parser = parser_of(content)
         with unwrapped():
             predictor = cls(parser, members[0])
             parser.get_parsed_content("weights").load(predictor._evaluator)
