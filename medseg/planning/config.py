@@ -1,4 +1,4 @@
-"""Every key of a planned config, in the order in which it is written, with the reasons of `plan_rules`."""
+"""Every key of a planned config, in the order in which it is written, with the reasons of `rules`."""
 
 from __future__ import annotations
 

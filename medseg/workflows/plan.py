@@ -1,7 +1,8 @@
 """`medseg plan`: a data set to a complete, commented config, every derived number with its reason.
 
-What is derived is in `plan_rules` (from the fingerprint of the data and from the machine) and `plan_network` (patch,
-levels, strides); what is written, in `plan_write`. The memory that the rules estimate is measured by one real step.
+What is derived is in `planning.rules` (from the fingerprint of the data and from the machine) and `planning.network`
+(patch, levels, strides); what is written, in `planning.write`. The memory that the rules estimate is measured by one
+real step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from medseg.bundle.facts import describe_data
 from medseg.config.document import Document, dotted
 from medseg.config.load import load_config
+from medseg.config.network import PER_LEVEL, NetworkConfig
 from medseg.config.schema import Config
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
@@ -44,8 +46,6 @@ from medseg.runs.folder import RUNS
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 ATTEMPTS = 3
 GIVEN = "as given"
-PER_LEVEL = ("network.strides", "network.kernel_sizes")
-UNET_KEYS = (*PER_LEVEL, "network.widths", "network.deep_supervision")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def plan(
         others = [choice for choice in named if choice not in own]
         choices = _override([choices[0], *own, *choices[1:], *others], overrides)
         text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
-        config = _validated(text, output)
+        config = _validated(text, output, overrides)
         disk = planned_disk(measured, config, RUNS / config.name)
         disk.check()
         fixed = sampling.memory_gib - sampling.activations_gib
@@ -233,19 +233,27 @@ def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
 
 def _fitting(choices: list[Choice]) -> list[Choice]:
     """The choices without those of the planned U-Net that do not go with the network that was given."""
-    given = {choice.key: choice.value for choice in choices if choice.reason == GIVEN}
+    given = {_network_key(choice): choice.value for choice in choices if choice.reason == GIVEN}
+    planned = NetworkConfig.of().part
+    same = NetworkConfig.parts_of({key: value for key, value in given.items() if value is not None}) == (planned,)
+    widths = given.get("widths")
     kept = []
     for choice in choices:
-        of_unet = choice.key in UNET_KEYS and choice.key not in given
-        if of_unet and given.get("network.name", "unet") != "unet":
-            continue
-        widths = given.get("network.widths")
-        if of_unet and isinstance(widths, list) and choice.key in PER_LEVEL:
-            if len(widths) > len(choice.value):
-                continue
-            choice = replace(choice, value=choice.value[: len(widths)])
-        kept.append(choice)
+        key = _network_key(choice)
+        if choice.reason == GIVEN or key not in planned.options:
+            kept.append(choice)
+        elif same and key in PER_LEVEL and isinstance(widths, list):
+            if len(widths) <= len(choice.value):
+                kept.append(replace(choice, value=choice.value[: len(widths)]))
+        elif same:
+            kept.append(choice)
     return kept
+
+
+def _network_key(choice: Choice) -> str:
+    """`name` of `network.name`; empty for keys of other sections."""
+    section, _, key = choice.key.partition(".")
+    return key if section == "network" else ""
 
 
 def _name(name: str) -> str:
@@ -253,11 +261,11 @@ def _name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-").lower() or "plan"
 
 
-def _validated(text: str, output: Path) -> Config:
-    """The config that the text will be; a plan that does not validate is a mistake of this program."""
+def _validated(text: str, output: Path, overrides: Sequence[str]) -> Config:
+    """The config that the text will be, where what was given is wrong by itself or with what was planned."""
     draft = output.with_name(f".{output.name}.draft")
     replace_file(draft, text)
     try:
-        return load_config(draft)
+        return load_config(draft, overrides)
     finally:
         draft.unlink()

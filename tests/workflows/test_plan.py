@@ -54,6 +54,27 @@ def test_another_network_takes_the_place_of_the_planned_one(tiny_msd: Callable[.
     assert not {"widths", "strides", "kernel_sizes", "deep_supervision"} & made.given().keys()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [["network.encoder=resnet18", "network.encoder_options.width=0.125"], ["network.name=segresnet"]],
+)
+def test_of_the_planned_unet_nothing_is_left_that_another_network_lacks_or_means_otherwise(
+    given: list[str], tiny_msd: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = tiny_msd(cases=3, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    made = plan(root, output=tmp_path / "plan.yaml", minutes=1, overrides=given).config.network
+    assert made.given().keys() == {"spatial_dims", *(one.split("=")[0].split(".")[1] for one in given)} - {"name"}
+
+
+def test_what_is_wrong_with_a_given_key_is_said_of_that_key(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=3, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    for given in ("network.encoder=resnet17", "network.strides=[1, 2]", "training.bach_size=2"):
+        with pytest.raises(ConfigError) as caught:
+            plan(root, output=tmp_path / "plan.yaml", minutes=1, overrides=["network.widths=[4, 8, 16]", given])
+        assert [problem.where for problem in caught.value.problems] == [f"--set {given}"]
+    assert not list(tmp_path.glob("*plan.yaml*"))
+
+
 def test_says_which_class_a_fold_lacks(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
     root = tiny_msd(cases=10, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
     for number in range(1, 10):  # only the first case keeps its lesion
