@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-NORM = "norm statistics"  # as in medseg.networks.analysis.reach, which needs torch
+from medseg.networks.analysis import NORM
 
 LEGEND = (
     "GMAC: 10^9 multiply-accumulates of a forward pass of one image.",

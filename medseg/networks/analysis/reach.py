@@ -17,8 +17,10 @@ import numpy as np
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from medseg.networks.analysis import NORM
+
 NOTHING = 2**60  # the low end of an interval that holds nothing
-POOLING, GRID, NORM, MIXING = "global pooling", "pooling to a grid", "norm statistics", "attention or reshaping"
+POOLING, GRID, MIXING = "global pooling", "pooling to a grid", "attention or reshaping"
 
 
 @dataclass(frozen=True, eq=False)

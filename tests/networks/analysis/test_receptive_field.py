@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.networks import build_network
+from medseg.networks.analysis import NORM
 from medseg.networks.analysis.pretended import Pretended
-from medseg.networks.analysis.reach import GRID, MIXING, NORM, POOLING, Reach
+from medseg.networks.analysis.reach import GRID, MIXING, POOLING, Reach
 from medseg.networks.analysis.receptive_field import Trace, effective_field, field_of, survey
 from medseg.networks.blocks.aspp import ImagePooling
 from medseg.networks.blocks.layers import InstanceNorm
