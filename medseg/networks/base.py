@@ -30,10 +30,12 @@ class EncoderNetwork(nn.Module):
         encoder_options: further options of the encoder, as `width`.
 
     Attributes:
+        asked: options of the encoder that the network asks for where `encoder_options` says nothing.
         published: kind of encoder -> the options that the published form of this network has for it.
     """
 
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    asked: Mapping[str, Any]
     auxiliary: nn.Module | None
 
     def __init__(
@@ -45,7 +47,9 @@ class EncoderNetwork(nn.Module):
         **asked: Any,
     ) -> None:
         super().__init__()
-        options = {**asked, **self.published.get(encoder_kind(encoder), {}), **(encoder_options or {})}
+        wanted = {**asked, **self.published.get(encoder_kind(encoder), {})}
+        self.asked = {name: value for name, value in wanted.items() if value is not None}
+        options = {**self.asked, **(encoder_options or {})}
         self.encoder = build_encoder(encoder, spatial_dims, in_channels, **options)
 
     def auxiliary_head(self, spatial_dims: int, out_channels: int, wanted: bool, norm: str) -> FCNHead | None:

@@ -26,7 +26,6 @@ from medseg.networks import NETWORKS, build_network
 from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.analysis.receptive_field import Stage, effective_field, survey
 from medseg.networks.analysis.summary import count_activation_bytes, count_gmac, count_parameters
-from medseg.networks.base import encoder_kind
 from medseg.networks.pretrained import with_pretrained
 
 SIZES = {2: (512, 512), 3: (96, 96, 96)}
@@ -165,8 +164,7 @@ def _describe(
     network, *encoders = config.used
     row["keys"] = _keys(network, "network", {})
     for encoder in encoders:
-        published = getattr(network.load(), "published", {}).get(encoder_kind(encoder.name), {})
-        row["keys"] += _keys(encoder, "network.encoder_options", published)
+        row["keys"] += _keys(encoder, "network.encoder_options", getattr(pretended.module, "asked", {}))
     return row
 
 

@@ -8,8 +8,11 @@ import pytest
 
 from medseg.core.errors import ConfigError
 from medseg.core.machine import Memory
+from medseg.core.spelling import written
 from medseg.networks import NETWORKS
-from medseg.networks.analysis.reach import NORM, POOLING
+from medseg.networks.analysis import NORM
+from medseg.networks.analysis.reach import POOLING
+from medseg.networks.encoders import ENCODERS, build_encoder
 from medseg.review.networks_text import as_text
 from medseg.workflows import networks as module
 from medseg.workflows.networks import networks
@@ -127,3 +130,20 @@ def test_one_network_says_what_it_can_be_told() -> None:
     assert lines[at].endswith("list of whole number >= 1")
     assert "default [1, 2, 3, 6]" in lines[at]
     assert lines[at + 1] == "    cells along each axis of the grids."
+
+
+@pytest.mark.parametrize("name", [name for name, part in NETWORKS.own.items() if "encoder" in part.options])
+def test_the_defaults_of_an_encoder_are_those_under_its_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        given.update(options)
+        return build_encoder(*args, **options)
+
+    monkeypatch.setattr("medseg.networks.base.build_encoder", recorded)
+    (row,) = networks(name, size=[33])["networks"]
+    assert given.keys() >= {"norm"} or NETWORKS[name].options["norm"].default is None
+    encoder = NETWORKS[name].options["encoder"].default
+    own = {key: option.default for key, option in ENCODERS[encoder].options.items()}
+    said = {key["key"].split(".")[-1]: key["default"] for key in row["keys"] if "encoder_options." in key["key"]}
+    assert said == {key: written(given.get(key, value)) for key, value in own.items()}
