@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medseg.config.section import Section
-from medseg.core.types import Count, Positive
+from medseg.core.types import Count, Guide, Positive
 
 CRFName = Literal[
     "pydensecrf",
@@ -42,7 +42,7 @@ class CRFConfig(Section):
     """Its reach in the intensities of the guide, which go from 0 to 255."""
     minimum_probability: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Smaller probabilities are raised to it first, so that a certain network can be corrected."""
-    guide: Literal["auto", "stretched", "picture"] = "auto"
+    guide: Literal["auto", Guide] = "auto"
     """The image that guides: picture, the file's intensities (RGB from 0 to 255); stretched, the percentiles 0.5 and
     99.5 of each channel brought to 0 and 255; auto, picture where the channels are red, green and blue."""
     margin: Annotated[int, Field(ge=0)] | None = None

@@ -57,7 +57,7 @@ class Section(BaseModel):
 
     @model_validator(mode="after")
     def keys_go_together(self) -> Self:
-        found = list(self.broken or self.findings())
+        found = list(dict.fromkeys(self.broken or self.findings()))
         if found:
             text = "; ".join(f"{keys[0]}: {what}" for keys, what in found)
             raise PydanticCustomError("combination", "{text}", {"text": text, "findings": found})

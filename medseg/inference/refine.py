@@ -13,9 +13,9 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from medseg.core.labels import Labels
+from medseg.core.types import Guide, chosen
 from medseg.inference.crf import CRFParameters, dense_crf
 
-GUIDES = ("stretched", "picture")
 PERCENTILES = (0.005, 0.995)  # a few very bright or dark voxels must not squeeze everything else together
 SAMPLED = 2**20  # voxels of a channel from which its percentiles are taken
 SURE = 1e-6  # probabilities end so far from 0 and 1: logits that are resampled later must not be infinite
@@ -50,8 +50,7 @@ class DenseCRFd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if guide not in GUIDES:
-            raise ValueError(f"guide {guide!r} is unknown; known: {', '.join(GUIDES)}")
+        chosen(guide, Guide, "guide")
         self.labels = labels
         self.parameters = parameters
         self.guide = guide

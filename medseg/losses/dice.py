@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from medseg.core.types import Overlap
 from medseg.losses.target import IGNORED_CLASS
 
 SMOOTH = 1e-5  # keeps the Dice of an absent structure finite, as nnU-Net has it
 
-Overlap = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+Index = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """Sums over voxels, the last axis of structures: of both, of what is predicted, of what is true; the weight of missed
 voxels."""
 
@@ -36,7 +37,7 @@ def generalised_dice(both: Tensor, predicted: Tensor, true: Tensor, missed_weigh
     return (2 * (weights * both).sum(-1) + SMOOTH) / ((weights * (predicted + true)).sum(-1) + SMOOTH)
 
 
-OVERLAPS: Mapping[str, Overlap] = {"dice": soft_dice, "generalised_dice": generalised_dice, "tversky": tversky}
+OVERLAPS: Mapping[Overlap, Index] = {"dice": soft_dice, "generalised_dice": generalised_dice, "tversky": tversky}
 
 
 def dice_of_present(probability: Tensor, index: Tensor) -> Tensor:

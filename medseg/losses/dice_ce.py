@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.core.types import Fraction, Weight
+from medseg.core.types import Fraction, Overlap, Weight, chosen
 from medseg.losses.dice import OVERLAPS
 from medseg.losses.focal import focused
 from medseg.losses.target import IGNORED_CLASS, IGNORED_REGION
@@ -43,15 +41,13 @@ class DiceCrossEntropy(nn.Module):
         cross_entropy_weight: Weight = 1.0,
         batch_dice: bool = True,
         regions: bool = False,
-        overlap: Literal["dice", "generalised_dice", "tversky"] = "dice",
+        overlap: Overlap = "dice",
         missed_weight: Fraction = 0.7,
         focal_weight: Weight = 0.0,
         focal_gamma: Weight = 2.0,
     ) -> None:
         super().__init__()
-        if overlap not in OVERLAPS:
-            raise ValueError(f"overlap {overlap!r} is unknown; known: {', '.join(OVERLAPS)}")
-        self.overlap = OVERLAPS[overlap]
+        self.overlap = OVERLAPS[chosen(overlap, Overlap, "overlap")]
         self.missed_weight = missed_weight
         self.focal_weight = focal_weight
         self.focal_gamma = focal_gamma

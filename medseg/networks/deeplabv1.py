@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Norm, OutputStride, Share
+from medseg.core.types import Count, Norm, OutputStride, Share, Upsampling
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import make_norm
@@ -47,7 +47,7 @@ class DeepLabV1(EncoderNetwork):
         rate: Count = 12,
         dropout: Share = 0.5,
         branch_width: Count = 128,
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from medseg.core.types import Counts, Norm, OutputStride, Positive
+from medseg.core.types import Counts, Norm, OutputStride, Positive, Upsampling
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import resize
@@ -38,7 +38,7 @@ class DeepLabV2(EncoderNetwork):
         output_stride: OutputStride | None = 8,
         rates: Counts = (6, 12, 18, 24),
         scales: Sequence[Positive] = (),
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Counts, Norm, OutputStride, Share
+from medseg.core.types import Count, Counts, Norm, OutputStride, Share, Upsampling
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.aspp import ASPP, rates_at
 from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
@@ -41,7 +41,7 @@ class DeepLabV3(EncoderNetwork):
         width: Count = 256,
         dropout: Share = 0.5,
         align_corners: bool = False,
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         asked = {"norm": norm, "output_stride": output_stride, "multi_grid": multi_grid}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Counts, Norm, OutputStride, Share
+from medseg.core.types import Count, Counts, Norm, OutputStride, Share, Upsampling
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.aspp import ASPP, rates_at
 from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
@@ -51,7 +51,7 @@ class DeepLabV3Plus(EncoderNetwork):
         separable: bool = False,
         dropout: Share = 0.1,
         align_corners: bool = False,
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         asked = {"norm": norm, "output_stride": output_stride, "multi_grid": multi_grid}

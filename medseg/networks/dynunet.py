@@ -9,6 +9,7 @@ from medseg.core.types import Counts, Norm, Share, Steps
 from medseg.networks.blocks.convolution import safe_on_a_cpu
 from medseg.networks.blocks.layers import per_axis
 from medseg.networks.blocks.monai import cropped, level_strides, norm_named, padded, total_stride
+from medseg.networks.levels import per_level
 
 
 class DynUNet(nets.DynUNet):
@@ -44,9 +45,7 @@ class DynUNet(nets.DynUNet):
         deep_supervision: bool = True,
     ) -> None:
         steps = level_strides(strides, len(widths), spatial_dims)
-        kernels = [3] * len(widths) if kernel_sizes is None else list(kernel_sizes)
-        if len(kernels) != len(widths):
-            raise ValueError(f"kernel_sizes needs one entry a level: got {len(kernels)} for {len(widths)} widths")
+        kernels = per_level("kernel_sizes", [3] * len(widths) if kernel_sizes is None else kernel_sizes, len(widths))
         super().__init__(
             spatial_dims,
             in_channels,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.core.types import Count, Counts, Norm
+from medseg.core.types import Count, Counts, DecoderUpsampling, Norm, chosen
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import concatenate, initialise, resize
 from medseg.networks.blocks.upsampling import Upsample
+from medseg.networks.levels import per_level
 
-UPSAMPLES = ("nearest", "linear", "transposed")
 WIDEST, NARROWEST = 256, 16
 
 
@@ -92,10 +92,9 @@ class EncoderUNet(EncoderNetwork):
         encoder_options: Mapping[str, Any] | None = None,
         widths: Counts | None = None,
         blocks_per_level: Count = 2,
-        upsample: Literal["nearest", "linear", "transposed"] = "nearest",
+        upsample: DecoderUpsampling = "nearest",
     ) -> None:
-        if upsample not in UPSAMPLES:
-            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
+        chosen(upsample, DecoderUpsampling, "upsample")
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
         norm = "batch" if norm is None else norm
         channels, strides = self.encoder.channels, self.encoder.strides
@@ -108,8 +107,7 @@ class EncoderUNet(EncoderNetwork):
             skips, steps = [0, *skips], [strides[0], *steps]
         if widths is None:
             widths = [max(WIDEST >> level, NARROWEST) for level in reversed(range(len(steps)))]
-        if len(widths) != len(steps):
-            raise ValueError(f"widths needs one entry a level: got {len(widths)} for {len(steps)} on {encoder}")
+        per_level("widths", widths, len(steps), of=f"on {encoder}")
         self.climbs = nn.ModuleList(
             Climb(spatial_dims, below, skip, width, step, blocks=blocks_per_level, norm=norm, upsample=upsample)
             for below, skip, width, step in zip((*widths[1:], channels[-1]), skips, widths, steps, strict=True)

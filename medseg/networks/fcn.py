@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Norm, OutputStride, Share
+from medseg.core.types import Count, FCNPadding, Norm, OutputStride, Share, Upsampling, chosen
 from medseg.networks.base import EncoderNetwork, encoder_kind
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.heads import FCNHead
@@ -17,7 +17,6 @@ from medseg.networks.blocks.upsampling import ToImage, linear_transposed, take
 from medseg.networks.encoders import encoder_part
 from medseg.networks.encoders.chain import after
 
-PADDINGS = ("published", "same")
 # What makes the first map larger than the image, so that the map after an unpadded `fc6` is still as large.
 PUBLISHED_PADDING: dict[str, dict[str, int]] = {"vgg": {"padding": 100}, "alexnet": {"padding": 100, "pool_padding": 0}}
 
@@ -36,7 +35,7 @@ class FCN(EncoderNetwork):
         norm: Norm = "batch",
         output_stride: OutputStride | None = 8,
         dropout: Share = 0.1,
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)
@@ -78,7 +77,7 @@ class FCN32s(EncoderNetwork):
         encoder: str = "vgg16",
         auxiliary: bool = False,
         norm: Norm | None = None,
-        padding: Literal["published", "same"] | None = None,
+        padding: FCNPadding | None = None,
         fc_channels: Count = 4096,
         dropout: Share = 0.5,
         at_once: bool = False,
@@ -89,8 +88,7 @@ class FCN32s(EncoderNetwork):
             raise ValueError(f"encoder must be vgg16, vgg16_bn or alexnet, got {encoder!r}; network fcn takes any")
         if padding is None:
             padding = "published" if spatial_dims == 2 else "same"
-        if padding not in PADDINGS:
-            raise ValueError(f"padding {padding!r} is unknown; known: {', '.join(PADDINGS)}")
+        chosen(padding, FCNPadding, "padding")
         wide = PUBLISHED_PADDING.get(encoder_kind(encoder), {"padding": 100}) if padding == "published" else {}
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, **wide)
         layers: str = self.encoder.classifier_norm if norm is None else norm

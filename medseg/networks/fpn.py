@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Counts, Norm, Share
+from medseg.core.types import AnyNorm, Count, Counts, Norm, PyramidHead, Share, chosen
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.feature_pyramid import DilatedContext, FeaturePyramid
 from medseg.networks.blocks.layers import resize
-
-HEADS = ("sum", "mlp")
 
 
 class PyramidSum(nn.Module):
@@ -96,14 +94,13 @@ class FPN(EncoderNetwork):
         pyramid_channels: Count = 256,
         segmentation_channels: Count = 128,
         smoothing: bool = True,
-        head: Literal["sum", "mlp"] = "sum",
-        segmentation_norm: Norm | Literal["group32"] | None = None,
+        head: PyramidHead = "sum",
+        segmentation_norm: AnyNorm | None = None,
         align_corners: bool = False,
         dropout: Share = 0.1,
         context: Counts | None = None,
     ) -> None:
-        if head not in HEADS:
-            raise ValueError(f"head {head!r} is unknown; known: {', '.join(HEADS)}")
+        chosen(head, PyramidHead, "head")
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
         self.align_corners = align_corners
         channels = self.encoder.channels[-4:]

@@ -12,10 +12,10 @@ import torch.distributed as distributed
 from torch import Tensor, nn
 
 from medseg.core.errors import ConfigError, Problem
+from medseg.core.types import Inflation, chosen
 from medseg.networks.fcn import FCN32s
 from medseg.networks.weights import weights_file
 
-INFLATIONS = ("mean", "centre")
 # What a checkpoint may hold beyond an encoder: heads of classifiers (torchvision, HRNet, EfficientNet), of segmenters.
 HEADS = (
     "fc.",
@@ -97,8 +97,7 @@ def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "m
     Raises:
         ConfigError: a file that is missing, unreadable or does not fit, with what differs.
     """
-    if inflate not in INFLATIONS:
-        raise ValueError(f"inflate {inflate!r} is unknown; known: {', '.join(INFLATIONS)}")
+    chosen(inflate, Inflation, "inflate")
     wanted = network.state_dict()
     tensors = _renamed(_read(source), network, wanted)
     owners = dict(network.named_modules())

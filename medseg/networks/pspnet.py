@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from monai.networks.layers.factories import Dropout, Pool
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Counts, Norm, OutputStride, Share
+from medseg.core.types import Count, Counts, Norm, OutputStride, Share, Upsampling
 from medseg.networks.base import EncoderNetwork
 from medseg.networks.blocks.aspp import normalise_pooled, pooled_norm
 from medseg.networks.blocks.conv_norm_relu import conv_norm_relu
@@ -81,7 +81,7 @@ class PSPNet(EncoderNetwork):
         width: Count = 512,
         dropout: Share = 0.1,
         align_corners: bool = True,
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
         encoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm, output_stride=output_stride)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from monai.networks import nets
 from torch import Tensor
 
-from medseg.core.types import Count, Counts, Norm, Share
+from medseg.core.types import Count, Counts, Norm, Share, Upsampling, chosen
 from medseg.networks.blocks.convolution import safe_on_a_cpu
 from medseg.networks.blocks.monai import cropped, norm_named, padded
+
+# Our names of how a map is brought to a finer resolution -> MONAI's.
+MODES = {"linear": "nontrainable", "transposed": "deconv"}
 
 
 class SegResNet(nets.SegResNet):
@@ -38,11 +39,8 @@ class SegResNet(nets.SegResNet):
         blocks_up: Counts = (1, 1, 1),
         norm: Norm = "group",
         dropout: Share = 0.0,
-        upsample: Literal["linear", "transposed"] = "linear",
+        upsample: Upsampling = "linear",
     ) -> None:
-        modes = {"linear": "nontrainable", "transposed": "deconv"}
-        if upsample not in modes:
-            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(modes)}")
         if len(blocks_up) != len(blocks_down) - 1:
             raise ValueError(f"blocks_up needs {len(blocks_down) - 1} entries, one less than blocks_down")
         if norm == "group" and width % 8:
@@ -56,7 +54,7 @@ class SegResNet(nets.SegResNet):
             norm=norm_named(norm),
             blocks_down=tuple(blocks_down),
             blocks_up=tuple(blocks_up),
-            upsample_mode=modes[upsample],
+            upsample_mode=MODES[chosen(upsample, Upsampling, "upsample")],
         )
         self.multiples = (2 ** (len(blocks_down) - 1),) * spatial_dims
         safe_on_a_cpu(self)

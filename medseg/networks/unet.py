@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
-from medseg.core.types import Activation, Count, Counts, Norm, Share, Steps
+from medseg.core.types import Activation, Count, Counts, Downsampling, Norm, Share, Steps, Upsampling
 from medseg.networks.blocks.layers import ConvStack, Head, concatenate, initialise, per_axis
 from medseg.networks.blocks.upsampling import Upsample
 from medseg.networks.encoders.plain import PlainEncoder
@@ -104,11 +103,11 @@ class UNet(nn.Module):
         blocks_per_level: Count = 2,
         norm: Norm = "instance",
         activation: Activation = "leakyrelu",
-        upsample: Literal["transposed", "linear"] = "transposed",
+        upsample: Upsampling = "transposed",
         residual: bool = False,
         dropout: Share = 0.0,
         deep_supervision: bool = True,
-        downsample: Literal["stride", "pool"] = "stride",
+        downsample: Downsampling = "stride",
     ) -> None:
         super().__init__()
         if len(widths) < 2:

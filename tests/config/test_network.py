@@ -133,3 +133,7 @@ def test_what_a_unets_coarsest_voxel_spans() -> None:
     assert flat.multiple() == [4, 4, 1]
     assert flat.coarsest([40, 30, 5]) == [10, 8, 5]
     assert NetworkConfig.of(name="fpn", encoder="resnet18").multiple() is None
+
+
+def test_what_holds_of_several_levels_is_said_once() -> None:
+    assert problems_of(kernel_sizes=[2, 2, 2, 2, 2]).count("must be odd") == 1

@@ -11,6 +11,7 @@ from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.core.types import Activation, AnyNorm, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.instance_norm import instance_norm
 
@@ -21,7 +22,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
 }
-NORMS = ("instance", "group", "group32", "batch", "syncbatch", "none")
 
 
 def per_axis(value: int | Sequence[int], spatial_dims: int) -> tuple[int, ...]:
@@ -51,10 +51,11 @@ class InstanceNorm(nn.Module):
 
 
 def make_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
-    """The norm layer of that name, one of `NORMS`; groups of `group` hold at least channels / 8 channels.
+    """The norm layer of that name, one of `AnyNorm`; groups of `group` hold at least channels / 8 channels.
 
     `group32` has 32 groups, as segmentation-models-pytorch.
     """
+    chosen(norm, AnyNorm, "norm")
     if norm == "instance":
         return InstanceNorm(channels)
     if norm == "group":
@@ -65,15 +66,12 @@ def make_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
         return nn.BatchNorm2d(channels) if spatial_dims == 2 else nn.BatchNorm3d(channels)
     if norm == "syncbatch":
         return nn.SyncBatchNorm(channels)
-    if norm == "none":
-        return nn.Identity()
-    raise ValueError(f"norm {norm!r} is unknown; known: {', '.join(NORMS)}")
+    return nn.Identity()
 
 
 def make_activation(activation: str) -> nn.Module:
-    """The activation of that name, one of `ACTIVATIONS`."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation {activation!r} is unknown; known: {', '.join(ACTIVATIONS)}")
+    """The activation of that name."""
+    chosen(activation, Activation, "activation")
     if activation == "leakyrelu":
         return nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
     return ACTIVATIONS[activation]()

@@ -13,11 +13,13 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from medseg.core.types import Norm, chosen
 from medseg.networks.blocks.layers import memory_format, per_axis
 from medseg.networks.blocks.upsampling import take
+from medseg.networks.levels import halving, per_level
 
 # Our names of norm layers -> MONAI's.
-NORMS: dict[str, Any] = {
+NORMS: dict[Norm, Any] = {
     "instance": ("instance", {"affine": True}),
     "group": ("group", {"num_groups": 8}),
     "batch": "batch",
@@ -47,11 +49,9 @@ def cropped(logits: Tensor, size: Sequence[int]) -> Tensor:
     return take(logits, [0] * len(size), size)
 
 
-def norm_named(norm: str) -> Any:
+def norm_named(norm: Norm) -> Any:
     """MONAI's name and arguments of our norm layer."""
-    if norm not in NORMS:
-        raise ValueError(f"norm {norm!r} is unknown; known: {', '.join(NORMS)}")
-    return NORMS[norm]
+    return NORMS[chosen(norm, Norm, "norm")]
 
 
 def level_strides(strides: Sequence[int | Sequence[int]] | None, levels: int, spatial_dims: int) -> list[tuple]:
@@ -62,9 +62,7 @@ def level_strides(strides: Sequence[int | Sequence[int]] | None, levels: int, sp
     """
     if levels < 3:
         raise ValueError(f"needs at least three levels, got {levels} widths")
-    given = [1] + [2] * (levels - 1) if strides is None else list(strides)
-    if len(given) != levels:
-        raise ValueError(f"strides needs one entry a level: got {len(given)} for {levels} widths")
+    given = per_level("strides", halving(levels) if strides is None else strides, levels)
     result = [per_axis(stride, spatial_dims) for stride in given]
     if max(result[0]) > 1:
         raise ValueError(f"the first stride must be 1, got {given[0]}: the logits have the image's size")

@@ -9,10 +9,9 @@ from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.core.types import Upsampling, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import per_axis, resize
-
-UPSAMPLES = ("linear", "transposed")
 
 
 def linear_kernel(size: Sequence[int]) -> Tensor:
@@ -57,8 +56,7 @@ class Upsample(nn.Module):
         self, spatial_dims: int, in_channels: int, out_channels: int, step: Sequence[int], upsample: str
     ) -> None:
         super().__init__()
-        if upsample not in UPSAMPLES:
-            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
+        chosen(upsample, Upsampling, "upsample")
         self.transposed = upsample == "transposed"
         kernel = tuple(step) if self.transposed else 1
         kind = Conv[Conv.CONVTRANS, spatial_dims] if self.transposed else convolution(spatial_dims)
@@ -96,8 +94,7 @@ class ToImage(nn.Module):
         align_corners: bool = False,
     ) -> None:
         super().__init__()
-        if upsample not in UPSAMPLES:
-            raise ValueError(f"upsample {upsample!r} is unknown; known: {', '.join(UPSAMPLES)}")
+        chosen(upsample, Upsampling, "upsample")
         self.align_corners = align_corners
         self.conv = linear_transposed(spatial_dims, channels, stride) if upsample == "transposed" else None
 

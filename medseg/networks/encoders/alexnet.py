@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from monai.networks.layers.factories import Pool
 
-from medseg.core.types import Count, Norm, Positive, Steps
+from medseg.core.types import Count, Norm, PoolPadding, Positive, Steps, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import per_axis
 from medseg.networks.encoders.base import scaled
@@ -37,13 +35,14 @@ class AlexNetEncoder(Chain):
         in_channels: int,
         *,
         padding: Count = 5,
-        pool_padding: Literal[0, 1] = 1,
+        pool_padding: PoolPadding = 1,
         strides: Steps = (4, 2, 2, 2),
         width: Positive = 1.0,
         norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.classifier_norm = norm
+        chosen(pool_padding, PoolPadding, "pool_padding")
         if len(strides) != 4:
             raise ValueError(f"AlexNet needs 4 strides (first convolution, three poolings), got {list(strides)}")
         steps = [per_axis(stride, spatial_dims) for stride in strides]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.core.types import Norm, OutputStride, Positive, Steps
+from medseg.core.types import Norm, OutputStride, Positive, Steps, chosen
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import make_norm, per_axis
@@ -144,6 +144,7 @@ class EfficientNetLite0Encoder(Encoder):
     ) -> None:
         super().__init__()
         self.checkpoint = checkpoint
+        chosen(output_stride, OutputStride, "output_stride")
         if len(strides) != 5:
             raise ValueError(f"EfficientNet-Lite0 needs 5 strides (stem and four stages), got {list(strides)}")
         pending = [per_axis(stride, spatial_dims) for stride in strides]

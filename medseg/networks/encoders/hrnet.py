@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from medseg.core.types import Count, Norm, Steps
+from medseg.core.types import Count, HRNetLayout, Norm, Steps, chosen
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.conv_norm_relu import padded_conv
 from medseg.networks.blocks.layers import make_norm, per_axis, resize
@@ -30,7 +29,7 @@ class Layout:
 
 
 # The official yaml files; w18s is their "small v2".
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[HRNetLayout, Layout] = {
     "w18s": Layout(18, bottlenecks=2, modules=(1, 3, 2), blocks=2),
     "w18": Layout(18),
     "w32": Layout(32),
@@ -163,7 +162,7 @@ class HRNetEncoder(Encoder):
         spatial_dims: int,
         in_channels: int,
         *,
-        layout: Literal["w18s", "w18", "w32", "w48"] = "w18",
+        layout: HRNetLayout = "w18",
         width: Count | None = None,
         stem_width: Count = 64,
         strides: Steps = (2, 2, 2, 2, 2),
@@ -172,11 +171,9 @@ class HRNetEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.checkpoint = checkpoint
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout {layout!r} is unknown; known: {', '.join(LAYOUTS)}")
         if len(strides) != 5:
             raise ValueError(f"HRNet needs 5 strides (two of the stem, three of the branches), got {list(strides)}")
-        plan = LAYOUTS[layout]
+        plan = LAYOUTS[chosen(layout, HRNetLayout, "layout")]
         width = plan.width if width is None else width
         first, second, *branch_steps = (per_axis(stride, spatial_dims) for stride in strides)
         steps = [tuple(a * b for a, b in zip(first, second, strict=True)), *branch_steps]

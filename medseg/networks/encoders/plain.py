@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.core.types import Activation, Count, Counts, Norm, Share, Steps
+from medseg.core.types import Activation, Count, Counts, Downsampling, Norm, Share, Steps, chosen
 from medseg.networks.blocks.layers import ConvStack, per_axis
 from medseg.networks.encoders.base import Encoder
-
-DOWNSAMPLES = ("stride", "pool")
+from medseg.networks.levels import halving, per_level
 
 
 class PlainEncoder(Encoder):
@@ -41,17 +38,13 @@ class PlainEncoder(Encoder):
         activation: Activation = "leakyrelu",
         residual: bool = False,
         dropout: Share = 0.0,
-        downsample: Literal["stride", "pool"] = "stride",
+        downsample: Downsampling = "stride",
     ) -> None:
         super().__init__()
-        if downsample not in DOWNSAMPLES:
-            raise ValueError(f"downsample {downsample!r} is unknown; known: {', '.join(DOWNSAMPLES)}")
+        chosen(downsample, Downsampling, "downsample")
         levels = len(widths)
-        strides = [1] + [2] * (levels - 1) if strides is None else list(strides)
-        kernel_sizes = [3] * levels if kernel_sizes is None else list(kernel_sizes)
-        for name, entries in {"strides": strides, "kernel_sizes": kernel_sizes}.items():
-            if len(entries) != levels:
-                raise ValueError(f"{name} needs one entry a level: got {len(entries)} for {levels} widths")
+        strides = per_level("strides", halving(levels) if strides is None else strides, levels)
+        kernel_sizes = per_level("kernel_sizes", [3] * levels if kernel_sizes is None else kernel_sizes, levels)
         self.channels = tuple(widths)
         self.steps = tuple(per_axis(step, spatial_dims) for step in strides)
         self.kernel_sizes = tuple(per_axis(kernel, spatial_dims) for kernel in kernel_sizes)

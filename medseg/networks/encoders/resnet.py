@@ -6,20 +6,18 @@ Parameter names are torchvision's (`conv1`, `bn1`, `layer1.0.conv1`, ...; a deep
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.core.types import Counts, Norm, OutputStride, Positive, Steps
+from medseg.core.types import Counts, Norm, OutputStride, Positive, ResNetBlock, ResNetStem, Steps, chosen
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.conv_norm_relu import padded_conv
 from medseg.networks.blocks.layers import make_norm, per_axis
 from medseg.networks.blocks.relu import add_to, relu_after
 from medseg.networks.encoders.base import Encoder, scaled
 
-STEMS = ("7x7", "deep", "deep_wide")
 WIDTHS = (64, 128, 256, 512)
 
 
@@ -94,7 +92,7 @@ class Bottleneck(nn.Module):
         return self.relu(add_to(self.bn3, y, x if self.downsample is None else self.downsample(x)))
 
 
-BLOCKS: Mapping[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+BLOCKS: Mapping[ResNetBlock, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
 class ResNetEncoder(Encoder):
@@ -122,9 +120,9 @@ class ResNetEncoder(Encoder):
         spatial_dims: int,
         in_channels: int,
         *,
-        block: Literal["basic", "bottleneck"] = "bottleneck",
+        block: ResNetBlock = "bottleneck",
         depths: Counts = (3, 4, 6, 3),
-        stem: Literal["7x7", "deep", "deep_wide"] = "7x7",
+        stem: ResNetStem = "7x7",
         output_stride: OutputStride = 32,
         dilate_first_block: bool = False,
         multi_grid: Counts | None = None,
@@ -134,17 +132,15 @@ class ResNetEncoder(Encoder):
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        if block not in BLOCKS:
-            raise ValueError(f"block {block!r} is unknown; known: {', '.join(BLOCKS)}")
-        if stem not in STEMS:
-            raise ValueError(f"stem {stem!r} is unknown; known: {', '.join(STEMS)}")
+        chosen(stem, ResNetStem, "stem")
+        chosen(output_stride, OutputStride, "output_stride")
         if len(strides) != 5:
             raise ValueError(f"ResNet needs 5 strides (stem, its pooling, three stages), got {list(strides)}")
         grid = (1,) * depths[-1] if multi_grid is None else tuple(multi_grid)
         if len(grid) != depths[-1]:
             raise ValueError(f"multi_grid needs {depths[-1]} factors, one a block of the last stage, got {list(grid)}")
         self.checkpoint = checkpoint
-        kind = BLOCKS[block]
+        kind = BLOCKS[chosen(block, ResNetBlock, "block")]
         steps = [per_axis(stride, spatial_dims) for stride in strides]
         ones = (1,) * spatial_dims
         total = tuple(a * b for a, b in zip(steps[0], steps[1], strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
-from medseg.core.types import OutputStride
+from medseg.core.types import OutputStride, TimmNorm, chosen
 from medseg.networks.encoders.base import Encoder
 
 MODEL = "encoder_options.model"
@@ -37,7 +37,7 @@ class TimmEncoder(Encoder):
         *,
         model: str | None = None,
         output_stride: OutputStride | None = None,
-        norm: Literal["batch", "own"] = "batch",
+        norm: TimmNorm = "batch",
     ) -> None:
         super().__init__()
         if spatial_dims != 2:
@@ -45,8 +45,9 @@ class TimmEncoder(Encoder):
                 f"timm has networks for two dimensions only, got spatial_dims {spatial_dims}; "
                 "for volumes take an encoder of medseg: resnet50, efficientnet_lite0, hrnet_w18, ..."
             )
-        if norm not in ("batch", "own"):
-            raise ValueError(f"a timm model brings its own norm layers: norm {norm!r} cannot be had")
+        chosen(norm, TimmNorm, "a timm model brings its own norm layers: norm")
+        if output_stride is not None:
+            chosen(output_stride, OutputStride, "output_stride")
         if model is None:
             raise ConfigError(Problem(MODEL, "timm has many encoders", "say which, as convnext_tiny"))
         try:

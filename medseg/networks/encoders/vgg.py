@@ -6,12 +6,11 @@ Parameter names are torchvision's (`features.N`), with or without batch norm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from monai.networks.layers.factories import Pool
 from torch import nn
 
-from medseg.core.types import Count, Counts, Norm, OutputStride, Positive, Steps
+from medseg.core.types import Count, Counts, Norm, OutputStride, PoolKernel, Positive, Steps, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import per_axis
 from medseg.networks.encoders.base import scaled
@@ -48,7 +47,7 @@ class VGGEncoder(Chain):
         layers: Counts = (2, 2, 3, 3, 3),
         before_pooling: bool = False,
         padding: Count = 1,
-        pool_kernel: Literal[2, 3] = 2,
+        pool_kernel: PoolKernel = 2,
         output_stride: OutputStride = 32,
         strides: Steps = (2, 2, 2, 2, 2),
         width: Positive = 1.0,
@@ -56,6 +55,8 @@ class VGGEncoder(Chain):
     ) -> None:
         super().__init__()
         self.classifier_norm = norm
+        chosen(pool_kernel, PoolKernel, "pool_kernel")
+        chosen(output_stride, OutputStride, "output_stride")
         if len(strides) != len(layers):
             raise ValueError(f"VGG needs {len(layers)} strides, one a pooling, got {list(strides)}")
         taps: list[tuple[int, int]] = []

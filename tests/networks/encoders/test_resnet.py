@@ -137,7 +137,7 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
         ({"stem": "8x8"}, "7x7, deep"),
         ({"strides": [2, 2]}, "5 strides"),
         ({"multi_grid": [1, 2]}, "3 factors"),
-        ({"output_stride": 2}, "stem alone"),
+        ({"strides": [4, 4, 2, 2, 2], "output_stride": 8}, "stem alone"),
         ({"output_strides": 8}, "output_stride"),
     ],
 )
