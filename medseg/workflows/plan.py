@@ -165,14 +165,17 @@ def can_compile() -> bool:
 def summary(made: Plan) -> str:
     """What was planned, on one screen."""
     sampling, step, found = made.sampling, made.step, made.fingerprint
-    network = sampling.network
+    network, training = made.config.network, made.config.training
+    called = f"{network.name} on {network.encoder}" if network.encoder else network.name
+    if network.part == NetworkConfig.of().part:
+        called = f"U-Net {'-'.join(map(str, network.options()['widths']))}"
     lines = [
         f"data      {found.name}: {len(found.cases)} labelled cases, {', '.join(found.channels)} ({found.modality})",
         f"targets   {', '.join(found.targets)}",
         f"grid      {'as the files are' if sampling.target_mm is None else sampling.target_mm}"
         + (", cropped to what is not background" if sampling.crop else ""),
-        f"network   {found.spatial_dims}D U-Net {'-'.join(map(str, network.widths))}, {step.parameters / 1e6:.2f} M"
-        f" parameters, patch {' x '.join(map(str, network.patch_size))}, batch {sampling.batch_size}",
+        f"network   {network.spatial_dims}D {called}, {step.parameters / 1e6:.2f} M"
+        f" parameters, patch {' x '.join(map(str, training.patch_size))}, batch {training.batch_size}",
         f"one step  {step.seconds:.2f} s measured, {sampling.step_seconds:.2f} s estimated; {step.precision} on"
         f" {step.device}",
         f"disk      {made.disk.text()}",

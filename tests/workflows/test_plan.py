@@ -19,7 +19,7 @@ from medseg.core.errors import ConfigError
 from medseg.engine.memory import OutOfMemory
 from medseg.planning.step import measure_step
 from medseg.workflows import plan as planning
-from medseg.workflows.plan import plan
+from medseg.workflows.plan import plan, summary
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 
@@ -31,6 +31,7 @@ def test_a_plan_validates_says_why_and_is_the_same_again(tiny_msd: Callable[...,
     assert made.config == load_config(tmp_path / "one.yaml")
     assert made.config.data.root == str(root)
     assert made.config.network.widths == [4, 8]
+    assert "network   3D U-Net 4-8, " in summary(made)
     assert made.config.seed == 3
     assert "widths: [4, 8]" in text
     assert text.count("#") > 25
@@ -49,8 +50,10 @@ def test_another_network_takes_the_place_of_the_planned_one(tiny_msd: Callable[.
         "network.encoder_options.width=0.125",
         "network.norm=instance",
     ]
-    made = plan(root, output=tmp_path / "plan.yaml", minutes=1, overrides=given).config.network
+    whole = plan(root, output=tmp_path / "plan.yaml", minutes=1, overrides=given)
+    made = whole.config.network
     assert (made.name, made.encoder) == ("fpn", "resnet18")
+    assert "network   3D fpn on resnet18, " in summary(whole)
     assert not {"widths", "strides", "kernel_sizes", "deep_supervision"} & made.given().keys()
 
 
