@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,39 @@ def test_what_is_promised_is_there_and_typed() -> None:
         assert name in dir(medseg)
     with pytest.raises(AttributeError, match="has no attribute 'trian'"):
         medseg.trian  # noqa: B018
+
+
+SCORES = """
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import medseg
+from medseg.core.parallel import FEW
+
+folder = Path(__file__).parent
+with (folder / "starts.txt").open("a") as file:
+    file.write("started\\n")
+for kind in ("truth", "masks"):
+    (folder / kind).mkdir(exist_ok=True)
+    for number in range(2 * FEW):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(folder / kind / f"2007_{number:06}.png")
+report = medseg.score(folder / "masks", folder / "truth", dataset="voc2012", workers=2, progress=False)
+print(__spec__, Path(__file__).name, report.table.summary()["cases"])
+"""
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_a_script_without_a_guard_is_not_run_again_by_the_processes_that_it_starts(
+    module: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "scores.py").write_text(SCORES)
+    command = [sys.executable, *(["-m", "scores"] if module else [str(tmp_path / "scores.py")])]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "starts.txt").read_text() == "started\n"
+    assert done.stdout.endswith(" scores.py 16\n")
+    assert done.stdout.startswith("ModuleSpec" if module else "None"), "as it was before"

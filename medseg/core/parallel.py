@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext, SpawnProcess
+from threading import Lock
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -17,6 +19,33 @@ Result = TypeVar("Result")
 
 MOST_THREADS = 8  # each holds a case or two in memory, and a disk serves no more at once
 FEW = 8  # items a process: for fewer it is not worth starting one
+HIDDEN = {"__spec__": None, "__file__": None}  # by what of `__main__` multiprocessing finds the program to import
+_starting = Lock()
+
+
+class _WithoutMain(SpawnProcess):
+    """A fresh process that does not import the program that starts it.
+
+    A user's script without `if __name__ == "__main__"` would run once more in it. (joblib's loky hides it as well.)
+    """
+
+    def start(self) -> None:
+        with _starting:
+            main = vars(sys.modules["__main__"])
+            known = {name: main[name] for name in HIDDEN if name in main}
+            main.update(HIDDEN)
+            try:
+                super().start()
+            finally:
+                for name in HIDDEN:
+                    del main[name]
+                main.update(known)
+
+
+class _Fresh(SpawnContext):
+    """Fresh processes: a copy of this one would copy its threads' locks as well."""
+
+    Process = _WithoutMain
 
 
 def in_threads(
@@ -38,6 +67,8 @@ def in_threads(
 def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None) -> Iterator[Result]:
     """The results in the order of the items: for work in Python itself; work, items and results must be picklable.
 
+    What they are made of must be of modules: a process does not know what the program itself (`__main__`) defines.
+
     Args:
         workers: processes, at most; default: one a core.
     """
@@ -45,8 +76,7 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers:
     if workers == 1:
         yield from map(work, items)
         return
-    # Fresh processes: a copy of this one would copy its threads' locks as well.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=_Fresh()) as pool:
         yield from pool.map(work, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
 
 
