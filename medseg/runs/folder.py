@@ -27,7 +27,7 @@ from medseg.core.machine import size_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split
-from medseg.data.training.entries import KEPT_DAYS, remove_unused
+from medseg.data.training.entries import KEPT_DAYS
 from medseg.engine.machine import environment
 from medseg.engine.resume import CHECKPOINT
 from medseg.networks import build_network
@@ -130,8 +130,7 @@ def _open_cache(run: Trained, dataset: Dataset, split: Split) -> None:
     """Say what the cache needs, refuse what does not fit the disk, and remove what nobody has used for long."""
     cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
     cache = run_cache(run.config, run.facts, cases, run.folder)
-    cache.mark_used()
-    if unused := remove_unused(cache.folder):
+    if unused := cache.tidy():
         size = size_text(sum(entry.size for entry in unused))
         print(f"cache: removed {len(unused)} cases that nobody has used for {KEPT_DAYS} days ({size})")
     disk = cache_disk(cache)

@@ -28,7 +28,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case, as_cases
-from medseg.data.training.entries import mark_used
+from medseg.data.training.entries import Stored, mark_used, remove_unused
 from medseg.data.training.size import VOXELS_A_VALUE
 from medseg.data.training.transforms import apply
 
@@ -131,10 +131,16 @@ class CachedDataset(Dataset):
         """
         return [case for case, stem in zip(self.data, self._stems(), strict=True) if not Path(f"{stem}.json").is_file()]
 
-    def mark_used(self) -> None:
-        """Note that the entries that are there are used now, so that they are kept; raises as `missing`."""
-        for stem in self._stems():
+    def tidy(self) -> list[Stored]:
+        """Note that its entries are used now, and delete those in the folder that nobody has used for long.
+
+        Returns:
+            The entries that went; raises as `missing`.
+        """
+        stems = self._stems()
+        for stem in stems:
             mark_used(stem)
+        return remove_unused(self.folder, frozenset(stems))
 
     def _stems(self) -> list[Path]:
         return every_result(self._stem, self.data)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.entries import KEPT_DAYS, remove_unused, stored_entries
@@ -61,8 +63,7 @@ def test_what_nobody_has_used_for_long_goes_and_what_is_used_stays(tmp_path: Pat
     age(folder, KEPT_DAYS - 1)
     assert remove_unused(folder) == [], "another run may come back to it"
     age(folder, KEPT_DAYS + 1)
-    now.mark_used()
-    removed = remove_unused(folder)
+    removed = now.tidy()
     assert len(removed) == 2
     assert not any(file.exists() for entry in removed for file in entry.files)
     assert now.missing() == []
@@ -73,6 +74,42 @@ def test_what_nobody_has_used_for_long_goes_and_what_is_used_stays(tmp_path: Pat
 
 def test_marking_makes_no_entry_and_a_missing_folder_holds_none(tmp_path: Path) -> None:
     dataset = cached(write_msd(tmp_path / "data", cases=1), tmp_path / "cache")
-    dataset.mark_used()
+    assert dataset.tidy() == []
     assert not (tmp_path / "cache").exists()
     assert stored_entries(tmp_path / "cache") == remove_unused(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("removable", [False, True])
+def test_in_another_users_cache_nothing_of_the_run_goes_and_nothing_stops_it(
+    number: int, removable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files may not be touched, and be removed only where the folder may be written."""
+    root, folder = write_msd(tmp_path / "data", cases=2), tmp_path / "cache"
+    now, earlier = cached(root, folder), cached(root, folder, spacing_mm=(2, 2, 2))
+    for dataset in (now, earlier):
+        dataset.fill()
+    age(folder, KEPT_DAYS + 1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    if not removable:
+        monkeypatch.setattr(Path, "unlink", refuse)
+    assert len(now.tidy()) == (2 if removable else 0)
+    assert now.missing() == []
+    assert len(earlier.missing()) == (2 if removable else 0)
+
+
+def test_a_disk_that_fails_is_no_other_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache"
+    cached(write_msd(tmp_path / "data", cases=1), folder).fill()
+    age(folder, KEPT_DAYS + 1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        remove_unused(folder)
