@@ -116,6 +116,11 @@ def by_name(cases: Iterable[Case]) -> list[Case]:
     return sorted(cases, key=lambda case: case.name)
 
 
+def name_in_split(name: str, split: str) -> str:
+    """What a case is called where its name stands in another split too, for another image."""
+    return f"{split}_{name}"
+
+
 def is_name(text: str) -> bool:
     """Whether a case can be called so: a file of this name lies in the folder that it is written to."""
     return bool(text) and "/" not in text and "\\" not in text and text not in (".", "..")

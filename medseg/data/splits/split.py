@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from medseg.core.errors import DataError, Problem, RunError, listed
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
-from medseg.data.cases.case import Case, by_name
+from medseg.data.cases.case import Case, by_name, name_in_split
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import find_folds
 from medseg.data.splits.patients import find_patients
@@ -57,6 +57,9 @@ class Split:
     def cases(self, dataset: Dataset, part: Part) -> list[Case]:
         """The cases of a part, in the order of their official list, else of their names.
 
+        They are called, and ordered, as they were when the split was decided, though a case of an official list has got
+        the list's name before its own since (another list has a case of that name now), or has lost it.
+
         Raises:
             DataError: the data set lacks some of them.
         """
@@ -69,7 +72,13 @@ class Split:
         return found
 
     def _listed(self, dataset: Dataset, part: Part) -> Sequence[Case]:
-        return dataset.splits.get(self.official.get(part, "")) or by_name(dataset.cases)
+        official = self.official.get(part, "")
+        if not dataset.splits.get(official):
+            return by_name(dataset.cases)
+        places = {name: place for place, name in enumerate(getattr(self, part))}
+        lost = places.keys() - {case.name for case in dataset.splits[official]}
+        cases = [_called(case, official, places, lost) for case in dataset.splits[official]]
+        return sorted(cases, key=lambda case: places.get(case.name, len(places)))
 
     def to_json(self) -> str:
         """As `split.json` keeps it."""
@@ -77,6 +86,14 @@ class Split:
         return (
             json.dumps({"schema": SCHEMA, "why": self.why, "official": dict(self.official), **parts}, indent=1) + "\n"
         )
+
+
+def _called(case: Case, official: str, known: Collection[str], lost: Collection[str]) -> Case:
+    """The case by its name with its list's before it, or without, where that is a known one that no case has now."""
+    if case.name in known:
+        return case
+    others = (name_in_split(case.name, official), case.name.removeprefix(name_in_split("", official)))
+    return replace(case, name=next((name for name in others if name in lost), case.name))
 
 
 def read_split(file: str | Path) -> Split:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.core.errors import DataError, RunError
 from medseg.core.labels import Labels
@@ -95,3 +98,39 @@ def test_written_as_json(tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(split.to_json())
     assert read_split(tmp_path / "split.json") == split
     assert json.loads(split.to_json())["schema"] == "medseg-split/1"
+
+
+def write_lists(root: Path, **lists: str) -> Dataset:
+    """Pictures in folders of lists, each named by a letter."""
+    for name, letters in lists.items():
+        for letter in letters:
+            for kind in ("images", "masks"):
+                file = root / kind / name / f"{letter}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.zeros((4, 4), np.uint8)).save(file)
+    return read_dataset(root)
+
+
+def test_a_namesake_in_another_list_changes_nothing_for_a_run_that_is_there(tmp_path: Path) -> None:
+    before = write_lists(tmp_path, train="acz", val="bx")
+    split = decide_split(before, labels=LABELS)
+    assert (split.training, split.validation) == (("a", "c", "z"), ("b", "x"))
+    after = write_lists(tmp_path, val="ac", train="b")
+    assert {"train_a", "train_b", "val_a", "val_b"} <= {case.name for case in after.cases}
+    for part in ("training", "validation"):
+        assert split.cases(after, part) == split.cases(before, part), "the same pictures, under the same names"
+    later = decide_split(after, labels=LABELS)
+    (tmp_path / "images" / "val" / "c.png").unlink()
+    (tmp_path / "masks" / "val" / "c.png").unlink()
+    again = read_dataset(tmp_path)
+    assert "c" in {case.name for case in again.cases}
+    assert later.cases(again, "training") == later.cases(after, "training")
+    with pytest.raises(DataError, match="lacks 1 of the 4 cases of the run's validation: val_c"):
+        later.cases(again, "validation")
+
+
+def test_a_picture_that_is_named_as_another_would_be_is_another(tmp_path: Path) -> None:
+    split = decide_split(write_lists(tmp_path, train="a", val="b"), labels=LABELS)
+    for kind in ("images", "masks"):
+        shutil.copy(tmp_path / kind / "train" / "a.png", tmp_path / kind / "train" / "train_a.png")
+    assert [case.name for case in split.cases(read_dataset(tmp_path), "training")] == ["a"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.core.errors import Problem
-from medseg.data.cases.case import Case, by_name
+from medseg.data.cases.case import Case, by_name, name_in_split
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.pictures import PICTURES
 
@@ -76,7 +76,8 @@ def _tell_splits_apart(pairs: Pairs) -> None:
             images.setdefault(case.name, set()).add(case.first)
     for split, cases in pairs.splits.items():
         pairs.splits[split] = [
-            replace(case, name=f"{split}_{case.name}") if len(images[case.name]) > 1 else case for case in cases
+            replace(case, name=name_in_split(case.name, split)) if len(images[case.name]) > 1 else case
+            for case in cases
         ]
 
 
