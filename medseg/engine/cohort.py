@@ -27,7 +27,7 @@ from medseg.data.files.pictures import is_picture
 from medseg.data.writers.base import writers_of
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
-from medseg.engine.outputs import FORMATS, sidecar_path
+from medseg.engine.outputs import FORMATS, remove_older_sidecar, remove_older_table, sidecar_path
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
@@ -38,17 +38,19 @@ from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
 
 FAILURES = "failed.csv"
+HEADER = ("case", "reason")
 
 
 def write_failures(folder: Path, failures: Sequence[Problem]) -> None:
     """`failed.csv`: a row for each case that failed (`where` is the case); no file where none did."""
     file = folder / FAILURES
+    remove_older_table(folder, FAILURES, ",".join(HEADER))
     if not failures:
         file.unlink(missing_ok=True)
         return
     with replacing(file) as path, path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["case", "reason"])
+        writer.writerow(HEADER)
         writer.writerows([problem.where, problem.what] for problem in failures)
 
 
@@ -107,6 +109,7 @@ class SaveMaskd(MapTransform):
         amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
         sidecar = {"case": name, "model": self.model, **steps, **amounts}
         replace_file(sidecar_path(self.output_dir, name), json.dumps(sidecar, indent=2) + "\n")
+        remove_older_sidecar(self.output_dir, name)
         return dict(data)
 
     def _amounts(self, mask: np.ndarray, affine: np.ndarray | None) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 
 from medseg.core.labels import Labels
 from medseg.data.writers.base import own_writer
-from medseg.engine.outputs import map_path
+from medseg.engine.outputs import map_path, remove_older_map
 from medseg.inference.maps import LEVELS, GridLogits, native_maps
 
 
@@ -81,6 +81,7 @@ class SaveMapsd(MapTransform):
         for name, values in zip(self.names, maps, strict=True):
             path = map_path(self.output_dir, case["case"], image, name)
             own_writer(image).write_map(path, values, LEVELS, like=image)
+            remove_older_map(self.output_dir, case["case"], image, name)
         return case
 
 

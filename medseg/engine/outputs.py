@@ -2,6 +2,8 @@
 
 Beside masks stand masks only (and `volumes.csv`), so that other programs' evaluators and converters read the folder: a
 sidecar `case.json` there would be taken for dcm2niix's or nnU-Net's own.
+
+Once everything stood beside the masks. Such outputs are read as before, and each goes when it is written anew.
 """
 
 from __future__ import annotations
@@ -41,15 +43,51 @@ def sidecar_path(folder: str | Path, name: str) -> Path:
 
 def read_sidecar(folder: str | Path, name: str) -> dict[str, Any]:
     """The sidecar of a case; empty where there is none, or a damaged one."""
-    older = Path(folder) / f"{name}.json"  # once it stood beside the mask
-    for path in (sidecar_path(folder, name), older):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict):
-            return content
-    return {}
+    return _sidecar(sidecar_path(folder, name)) or _sidecar(_older_sidecar(folder, name))
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    """Its content; empty where the file is missing, damaged, or another program's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and {"case", "model"} <= content.keys() else {}
+
+
+def _older_sidecar(folder: str | Path, name: str) -> Path:
+    return Path(folder) / f"{name}.json"
+
+
+def remove_older_sidecar(folder: str | Path, name: str) -> None:
+    """Delete the sidecar that an older version wrote beside the mask, if there is one; no other program's."""
+    older = _older_sidecar(folder, name)
+    if _sidecar(older):
+        older.unlink()
+
+
+def remove_older_map(folder: str | Path, name: str, image: str | Path, which: str) -> None:
+    """Delete the map that an older version wrote beside the mask.
+
+    It is one where the case still has its older sidecar, and no case of the map's name has a mask there.
+    """
+    if _sidecar(_older_sidecar(folder, name)) and not read_sidecar(folder, f"{name}_{which}"):
+        own_writer(Path(image)).file(Path(folder), f"{name}_{which}").unlink(missing_ok=True)
+
+
+def remove_older_table(folder: Path, name: str, header: str) -> None:
+    """Delete the table that an older version wrote beside the masks, by its name and its first line.
+
+    Args:
+        folder: of what is medseg's own; any other has no older one.
+    """
+    older = folder.parent / name
+    if folder.name != OWN or not older.is_file():
+        return
+    with older.open(encoding="utf-8", errors="replace") as file:
+        ours = file.readline().strip() == header
+    if ours:
+        older.unlink()
 
 
 def pending_cases(
@@ -59,7 +97,9 @@ def pending_cases(
     maps: Sequence[str] = (),
     formats: Sequence[str] = FORMATS,
 ) -> list[Case]:
-    """The cases without a mask, or one of the maps, in `output_dir` yet (all of them if `overwrite`).
+    """The cases without a mask, its sidecar or one of the maps in `output_dir` yet (all of them if `overwrite`).
+
+    The sidecar is written last: a case without it was interrupted.
 
     Raises:
         DataError: the maps of two cases would have one name.
@@ -72,4 +112,7 @@ def pending_cases(
         own = [map_path(output_dir, case.name, case.first, one) for one in maps]
         return [*mask_paths(output_dir, case.name, case.first, formats), *own]
 
-    return [case for case in cases if overwrite or not all(file.exists() for file in files(case))]
+    def done(case: Case) -> bool:
+        return all(file.exists() for file in files(case)) and bool(read_sidecar(output_dir, case.name))
+
+    return [case for case in cases if overwrite or not done(case)]

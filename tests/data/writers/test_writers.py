@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medseg.core.errors import ConfigError, DataError
+from medseg.core.files import replace_file
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.files.images import label_values, read_image
@@ -92,15 +94,16 @@ def test_a_case_is_pending_until_every_format_is_there(images: dict[str, Path], 
     cases, out = [Case("scan", (str(images["volume"]),))], tmp_path / "out"
     out.mkdir()
     (out / "scan.nii.gz").touch()
+    replace_file(sidecar_path(out, "scan"), '{"case": "scan", "model": {}}')
     assert pending_cases(cases, str(out)) == []
     assert pending_cases(cases, str(out), formats=["nifti", "nrrd"]) == cases
 
 
 def test_an_older_sidecar_stands_beside_the_mask(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"volume_ml": {"tumour": 1}}')
-    assert read_sidecar(tmp_path, "a") == {"volume_ml": {"tumour": 1}}
-    sidecar_path(tmp_path, "a").parent.mkdir()
-    sidecar_path(tmp_path, "a").write_text('{"volume_ml": {"tumour": 2}}')
-    assert read_sidecar(tmp_path, "a") == {"volume_ml": {"tumour": 2}}
+    older, newer = ({"case": "a", "model": {}, "volume_ml": {"tumour": ml}} for ml in (1, 2))
+    (tmp_path / "a.json").write_text(json.dumps(older))
+    assert read_sidecar(tmp_path, "a") == older
+    replace_file(sidecar_path(tmp_path, "a"), json.dumps(newer))
+    assert read_sidecar(tmp_path, "a") == newer
     sidecar_path(tmp_path, "b").write_text("{")
     assert read_sidecar(tmp_path, "b") == {}
