@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.training.entries import stored_entries
 from medseg.runs.disk import CACHE, cache_folder
 from medseg.runs.folder import CONFIG, read_run
+from medseg.runs.folds import fold_folders
 from medseg.runs.report import REPORT
 
 CRF_TRIAL = "eval-crf"  # of a fold: masks that `medseg postprocess --crf` predicted and scored
@@ -66,27 +67,34 @@ def disposable(folder: Path) -> list[Disposable]:
         RunError: the folder is neither.
     """
     runs = _runs(folder)
-    found = [] if runs == [folder] else [*_cache(folder / CACHE), *_temporary(folder)]
+    inside = [cache for cache in _caches(folder, runs) if cache.resolve().is_relative_to(folder.resolve())]
+    found = [one for cache in inside for one in _cache(cache)]
+    if runs != [folder]:
+        found += _temporary(folder)
     return [*found, *(one for run in runs for one in _of_run(run))]
 
 
 def shared_caches(folder: Path) -> list[Path]:
     """The caches that a run, or a folder of folds, uses outside its folder, where other runs may share them."""
-    caches = {cache_folder(read_run(run).config, run) for run in _runs(folder)}
-    return sorted(cache for cache in caches if not cache.resolve().is_relative_to(folder.resolve()))
+    caches = _caches(folder, _runs(folder))
+    return [cache for cache in caches if not cache.resolve().is_relative_to(folder.resolve())]
+
+
+def _caches(folder: Path, runs: Sequence[Path]) -> list[Path]:
+    """Those that the runs use, wherever they lie, each once; of a folder of folds, the one that is its own too."""
+    used = {run: cache_folder(read_run(run).config, run) for run in runs}
+    own = [] if folder in used else [folder / CACHE]
+    return sorted({cache.resolve(): cache for cache in (*own, *used.values())}.values())
 
 
 def _runs(folder: Path) -> list[Path]:
     """The run itself, or the folds of a folder of folds, trained or not."""
     if (folder / FOLDS_FILE).is_file() and not (folder / CONFIG).exists():
-        return sorted(fold for fold in folder.glob("fold_*") if (fold / CONFIG).is_file() and not fold.is_symlink())
+        return [fold for fold in fold_folders(folder) if (fold / CONFIG).is_file() and not fold.is_symlink()]
     return [folder]
 
 
 def _of_run(run: Path) -> Iterator[Disposable]:
-    cache = cache_folder(read_run(run).config, run)
-    if cache.resolve().is_relative_to(run.resolve()):
-        yield from _cache(cache)
     if (run / WEIGHTS).is_file():  # else nothing can predict them again
         for evaluation in sorted(run.glob("eval*")):
             if not evaluation.is_symlink():

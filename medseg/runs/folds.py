@@ -6,6 +6,7 @@ runs/brain/  splits.json  fold_0/ ... fold_4/  cache/  eval/  report.html  postp
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from medseg.bundle.components import fold_rules
@@ -16,6 +17,8 @@ from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds, find_folds, read_folds
 from medseg.runs.folder import CONFIG
+
+FOLD = re.compile(r"fold_(0|[1-9][0-9]*)")
 
 
 def config_folds(config: Config, dataset: Dataset) -> Folds:
@@ -51,8 +54,13 @@ def fold_runs(run: Path) -> list[Path]:
     """The runs of the folds in a folder, in their order; none if it is no folder of folds."""
     if not (run / FOLDS_FILE).is_file() or (run / CONFIG).exists():
         return []
-    found = [folder for folder in run.glob("fold_*") if (folder / "models" / "model.pt").is_file()]
-    return sorted(found, key=lambda folder: int(folder.name.removeprefix("fold_")))
+    return [folder for folder in fold_folders(run) if (folder / "models" / "model.pt").is_file()]
+
+
+def fold_folders(run: Path) -> list[Path]:
+    """The folders of the folds, trained or not, in their order; no copy such as `fold_0_backup`."""
+    found = {int(match[1]): folder for folder in run.glob("fold_*") if (match := FOLD.fullmatch(folder.name))}
+    return [found[number] for number in sorted(found)]
 
 
 def all_fold_runs(run: Path) -> list[Path]:

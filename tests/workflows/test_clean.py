@@ -12,6 +12,7 @@ import pytest
 from medseg.core.errors import RunError
 from medseg.runs.disk import run_cache
 from medseg.runs.folder import read_run
+from medseg.runs.folds import all_fold_runs, fold_folders, fold_runs
 from medseg.workflows.clean import clean
 from medseg.workflows.evaluate import evaluate
 
@@ -140,3 +141,31 @@ def test_only_a_run_is_cleaned(trained: tuple[Path, Path], name: str, tmp_path: 
     folder = tmp_path if not name else trained[0] / name
     with pytest.raises(RunError, match="no run of medseg"):
         clean(folder, free=True)
+
+
+@pytest.mark.parametrize("place", ["mine", "fold_0/mine"])
+def test_a_cache_of_a_name_of_its_own_in_the_folder_of_folds(
+    place: str, crossed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = copied(crossed[0], tmp_path / "run")
+    before = contents(run)
+    (run / "cache").rename(run / place)
+    for fold in ("fold_0", "fold_1"):
+        text = (run / fold / "config.yaml").read_text()
+        (run / fold / "config.yaml").write_text(text.replace(read_run(run / fold).config.data.cache, str(run / place)))
+    assert (clean(run).shared, clean(run / "fold_1").shared) == ((), (run / place,))
+    freed = clean(run, free=True)
+    assert [(one.kind, one.place) for one in freed.found] == [("cache", run / place)]
+    assert contents(run) == {name for name in before if not name.startswith("cache/")}
+
+
+def test_a_copy_of_a_fold_is_no_fold(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    run = copied(crossed[0], tmp_path / "run")
+    folds = [run / "fold_0", run / "fold_1"]
+    for name in ("fold_0_backup", "fold_", "fold_x", "fold_-1", "fold_00"):
+        shutil.copytree(run / "fold_1", run / name)
+    write(run / "fold_0_backup" / "eval" / "masks_raw" / "a.nii.gz", 10)
+    (run / "fold_10" / "models").mkdir(parents=True)
+    assert fold_folders(run) == [*folds, run / "fold_10"]
+    assert fold_runs(run) == all_fold_runs(run) == folds
+    assert "raw masks" not in {one.kind for one in clean(run).found}
