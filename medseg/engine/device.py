@@ -72,6 +72,11 @@ def prepare(seed: int, deterministic: bool = False) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+    set_up(deterministic)
+
+
+def set_up(deterministic: bool = False) -> None:
+    """cuDNN, TF32 and the allocator as `prepare` sets them; no generator is touched."""
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if torch.cuda.is_available():

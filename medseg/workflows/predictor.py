@@ -17,10 +17,12 @@ from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
 from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.core.labels import Labels
-from medseg.data.files.images import Image, read_image, write_mask
+from medseg.data.files.images import Image, read_image, voxel_ml, write_mask
 from medseg.data.training.transforms import apply
+from medseg.engine.device import set_up
 from medseg.runs.members import as_folders, read_members
 
+AFFINE_OF_FILE = "leave it out, or give the array: medseg.Predictor(...)(array, affine=affine)"
 ONLY_FOR_FILES = ("maps", "raw", "save")  # steps of an inference that write
 
 
@@ -43,15 +45,17 @@ class Mask:
     @property
     def volume_ml(self) -> dict[str, float]:
         """Target (a class or a region) -> millilitres; empty of a picture, which has no volume."""
-        if self.array.ndim < 3:
+        ml = voxel_ml(self.affine, self.array.ndim)
+        if ml is None:
             return {}
-        voxel_ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
-        return {
-            name: float(np.isin(self.array, values).sum()) * voxel_ml for name, values in self.labels.targets.items()
-        }
+        return {name: float(np.isin(self.array, values).sum()) * ml for name, values in self.labels.targets.items()}
 
     def save(self, path: str | Path) -> Path:
-        """Write it as a file, by its ending: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, of a picture `.png`."""
+        """Write it as a file, by its ending: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, of a picture `.png`.
+
+        Raises:
+            DataError: another ending, or a volume as a picture.
+        """
         write_mask(path, self.array, like=self.like, labels=self.labels)
         return Path(path)
 
@@ -63,7 +67,8 @@ class Predictor:
         mask = predictor("scan.nii.gz")          # a file, a DICOM folder, or one file a channel
         mask = predictor(array, affine=affine)   # (C, *spatial) or (*spatial), RAS+ millimetres
 
-    The masks are those of `medseg predict`.
+    The masks are those of `medseg predict`: PyTorch's global settings (cuDNN, TF32) become its own, but no generator is
+    seeded.
     """
 
     def __init__(self, parser: ConfigParser, first: Trained) -> None:
@@ -93,6 +98,7 @@ class Predictor:
         content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
         content["device"] = {**content["device"], "name": device}
         parser = parser_of(content)
+        set_up()
         with unwrapped():
             predictor = cls(parser, members[0])
             parser.get_parsed_content("weights").load(predictor._evaluator)
@@ -104,11 +110,14 @@ class Predictor:
         Args:
             image: a file, the folder of a DICOM series, one file a channel; or an array `(C, *spatial)`, where there is
                 one channel also `(*spatial)`, which needs the `affine`.
-            affine: 4x4, voxel index of the array -> RAS+ millimetres; of a picture none.
+            affine: 4x4, voxel index of the array -> RAS+ millimetres; of a picture none, a file has its own.
 
         Raises:
-            DataError: the image cannot be read, or has other channels than the run.
+            DataError: the image cannot be read, has other channels than the run, or no affine where it needs one, or
+                one where it has its own.
         """
+        if affine is not None and not isinstance(image, np.ndarray):
+            raise DataError(Problem("affine", "is given beside a file, which has its own", AFFINE_OF_FILE))
         read = self._of_array(image, affine) if isinstance(image, np.ndarray) else read_image(image)
         case = apply(self._prepare, {"image": read, "case": read.path.name})
         case = self._evaluator.segmented({**case, "image_path": str(read.path), "label_path": None})
@@ -125,4 +134,19 @@ class Predictor:
             raise DataError(Problem("the array", f"{what} and {spatial_dims} spatial axes", "give (C, *spatial)"))
         if affine is None and spatial_dims == 3:
             raise DataError(Problem("the array", "has no place in a patient", "give affine=, 4x4, in RAS+ millimetres"))
-        return Image(array, np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64), Path("array"))
+        return Image(array, np.eye(4) if affine is None else _checked(affine), Path("array"))
+
+
+def _checked(affine: np.ndarray) -> np.ndarray:
+    """The affine as float64; raises DataError where it places no voxel."""
+    try:
+        numbers = np.asarray(affine, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != (4, 4):
+        what = f"has the shape {np.shape(affine)}" if numbers.size else "holds no numbers"
+        raise DataError(Problem("affine", what, "give 4x4 numbers: voxel index -> RAS+ millimetres"))
+    if not np.isfinite(numbers).all() or not np.linalg.det(numbers[:3, :3]) or numbers[3].tolist() != [0, 0, 0, 1]:
+        what = f"is no map from voxels to millimetres: {numbers.tolist()}"
+        raise DataError(Problem("affine", what, "finite, invertible, its last row 0 0 0 1"))
+    return numbers

@@ -18,7 +18,7 @@ from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
 from medseg.runs.disk import CACHE
 from medseg.runs.folder import CONFIG, DECISION_FILE, RUNS, check_beginning, open_run, reopen_run, write_environment
-from medseg.runs.folds import config_folds, keep_folds
+from medseg.runs.folds import config_folds, fold_folders, keep_folds
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
 from medseg.workflows.evaluate import evaluate_folds, evaluate_run
@@ -113,7 +113,7 @@ def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
         config_folds(config, dataset)
     make_folder(run, "choose another with --run DIR")
     if anew:
-        for file in (run / DECISION_FILE, *run.glob(f"fold_*/{DECISION_FILE}")):
+        for file in (folder / DECISION_FILE for folder in (run, *fold_folders(run))):
             file.unlink(missing_ok=True)
     folds = keep_folds(config, run, dataset, anew=anew)
     write_environment(run, config)

@@ -192,6 +192,9 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path | Image, 
     The smallest unsigned type is used; a NIfTI mask has the label intent and, with `labels`, a table of their names
     (Caret XML, as TotalSegmentator writes); a PNG has the labels' colours as its palette. Free text of `like`
     (description, names, extensions) is never copied, as it may name the patient. The file appears whole or not at all.
+
+    Raises:
+        DataError: no format of this ending is written, or none of a picture for what is no picture.
     """
     path, like = Path(path), Path(like) if isinstance(like, str) else like
     mask = np.asarray(mask)
@@ -200,7 +203,11 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path | Image, 
     mask = mask.astype(np.uint8 if mask.dtype == bool else np.min_scalar_type(int(mask.max(initial=0))))
     ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None or ending == ".mhd" or (ending in PICTURES and ending != ".png"):  # .mhd is two files
-        raise ValueError(f"a mask is written as {', '.join((*NIFTI, *ITK[:2], '.png'))}, not {path.name}")
+        what = "has an ending by which no mask is written"
+        raise DataError(Problem(path.name, what, f"give {', '.join((*NIFTI, *ITK[:2]))}, of a picture .png"))
+    if ending in PICTURES and (mask.ndim != 2 or (isinstance(like, Path) and not is_picture(like))):
+        what = "is a picture, but the mask is of a volume" if mask.ndim != 2 else f"is a picture, but {like} is none"
+        raise DataError(Problem(path.name, what, f"give {', '.join((*NIFTI, *ITK[:2]))}"))
     with replacing(path) as writing:
         if ending in PICTURES:
             write_picture(writing, mask, like, labels)

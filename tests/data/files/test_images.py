@@ -9,7 +9,7 @@ import SimpleITK
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
-from medseg.data.files.images import case_name, grid_difference, label_values, read_image, write_mask
+from medseg.data.files.images import Image, case_name, grid_difference, label_values, read_image, write_mask
 
 RANDOM = np.random.default_rng(0)
 
@@ -185,3 +185,18 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
 
 def test_case_names() -> None:
     assert [case_name(f"/a/b.c{end}") for end in (".nii.gz", ".nii", ".nrrd", ".mha")] == ["b.c"] * 4
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5)])
+@pytest.mark.parametrize("of_file", [False, True])
+def test_what_is_no_picture_is_not_written_as_one(shape: tuple[int, ...], of_file: bool, tmp_path: Path) -> None:
+    file = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.float32), np.eye(4)), file)
+    mask, like = np.zeros(shape, np.uint8), file if of_file else Image(np.zeros((1, *shape)), np.eye(4), Path("array"))
+    if of_file or len(shape) == 3:
+        with pytest.raises(DataError, match=r"mask\.png: is a picture, but [\s\S]*give \.nii\.gz"):
+            write_mask(tmp_path / "mask.png", mask, like=like)
+    for name in ("mask.jpg", "mask.mhd", "mask", "mask.txt"):
+        with pytest.raises(DataError, match=r"no mask is written\s.*of a picture \.png"):
+            write_mask(tmp_path / name, mask, like=like)
+    assert [one.name for one in tmp_path.iterdir()] == [file.name]
