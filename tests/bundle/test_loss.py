@@ -58,6 +58,8 @@ def test_weights_of_classes_stand_in_the_order_of_the_classes_or_are_counted() -
 
 
 def test_a_loss_from_elsewhere_gets_what_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOSSES._found, "asking", Part("asking", f"{__name__}:Asking", {}, "asking", "1.0"))
+    monkeypatch.setitem(
+        LOSSES._found, "asking", Part("asking", f"{__name__}:Asking", {}, "asking", "1.0", table=LOSSES)
+    )
     loss = loss_of("hippocampus", "loss.name=asking", "loss.sharpness=3")
     assert loss == {"_target_": f"{__name__}.Asking", "labels": "@labels", "sharpness": 3.0}

@@ -42,6 +42,25 @@ class Conv3d(nn.Conv3d):
         return F.conv3d(padded(self, x), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d`, except that maps of one voxel along an axis are trained in float32 on a CPU.
+
+    PyTorch 2.13's (oneDNN's) bfloat16 gradient of kernels of 4 and more over them is wrong.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        apart = 1 in x.shape[2:] and self.training and autocasts(x)
+        return in_float32(super().forward, x) if apart else super().forward(x, output_size)
+
+
+class ConvTranspose3d(nn.ConvTranspose3d):
+    """As `ConvTranspose2d`, in three dimensions."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        apart = 1 in x.shape[2:] and self.training and autocasts(x)
+        return in_float32(super().forward, x) if apart else super().forward(x, output_size)
+
+
 def too_small(convolution: nn.Conv2d | nn.Conv3d, x: Tensor) -> bool:
     """Whether oneDNN's gradient over this map `(B, C, *spatial)` cannot be trusted."""
     smaller = any(n < k for n, k in zip(x.shape[2:], convolution.kernel_size, strict=True))
@@ -67,6 +86,11 @@ def in_float32(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def convolution(spatial_dims: int) -> Any:
     """The class of a convolution over that many spatial dimensions."""
     return Conv3d if spatial_dims == 3 else Conv2d
+
+
+def transposed_convolution(spatial_dims: int) -> Any:
+    """The class of a transposed convolution over that many spatial dimensions."""
+    return ConvTranspose3d if spatial_dims == 3 else ConvTranspose2d
 
 
 def safe_on_a_cpu(network: nn.Module) -> None:

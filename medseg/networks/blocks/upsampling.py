@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.core.types import Upsampling, chosen
-from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.convolution import convolution, transposed_convolution
 from medseg.networks.blocks.layers import per_axis, resize
 
 
@@ -39,7 +38,7 @@ def linear_transposed(
     stride = per_axis(stride, spatial_dims)
     kernel = tuple(s * 2 - s % 2 for s in stride) if kernel_size is None else per_axis(kernel_size, spatial_dims)
     pad = tuple(s // 2 for s in stride) if padding is None else per_axis(padding, spatial_dims)
-    conv = Conv[Conv.CONVTRANS, spatial_dims](
+    conv = transposed_convolution(spatial_dims)(
         channels, channels, kernel_size=kernel, stride=stride, padding=pad, bias=False
     )
     with torch.no_grad():
@@ -59,7 +58,7 @@ class Upsample(nn.Module):
         chosen(upsample, Upsampling, "upsample")
         self.transposed = upsample == "transposed"
         kernel = tuple(step) if self.transposed else 1
-        kind = Conv[Conv.CONVTRANS, spatial_dims] if self.transposed else convolution(spatial_dims)
+        kind = transposed_convolution(spatial_dims) if self.transposed else convolution(spatial_dims)
         self.conv = kind(in_channels, out_channels, kernel_size=kernel, stride=kernel)
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:

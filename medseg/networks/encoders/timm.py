@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 from medseg.core.types import OutputStride, TimmNorm, chosen
+from medseg.networks.blocks.convolution import safe_on_a_cpu
 from medseg.networks.encoders.base import Encoder
 
 MODEL = "encoder_options.model"
@@ -65,6 +66,7 @@ class TimmEncoder(Encoder):
         except (RuntimeError, NotImplementedError, AssertionError, TypeError) as error:
             problem = f"timm's {model} cannot be an encoder with {options or 'features'}: {error}"
             raise ConfigError(Problem(MODEL, problem)) from error
+        safe_on_a_cpu(self.model)
         self.channels = tuple(self.model.feature_info.channels())
         reductions = [int(stride) for stride in self.model.feature_info.reduction()]
         self.strides = tuple((stride, stride) for stride in reductions)

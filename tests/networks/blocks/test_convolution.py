@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medseg.networks.blocks.convolution import convolution
+from medseg.networks.blocks.convolution import convolution, transposed_convolution
 
 SIZES = [(1, 2, 2), (2, 2, 2), (2, 4, 5), (3, 3, 3), (4, 4, 2), (5, 6, 6), (7, 6, 6), (1, 1, 1), (4, 4, 1)]
 SIZES_2D = [(1, 1), (4, 1), (1, 4), (2, 2), (2, 5), (4, 4)]
@@ -70,3 +70,20 @@ def test_depthwise_kernels_train_alike_in_every_precision(kernel: int, stride: i
     assert (conv.weight.grad - expected).norm() < 0.02 * expected.norm()
     with torch.autocast("cpu", torch.bfloat16):
         assert conv.eval()(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 1, 1), (2, 2, 2)], ids=str)
+@pytest.mark.parametrize("stride", [2, 4])
+def test_gradients_of_transposed_convolutions(size: tuple[int, ...], stride: int) -> None:
+    torch.manual_seed(0)
+    conv = transposed_convolution(len(size))(16, 16, stride, stride=stride, bias=False)
+    x = torch.randn(2, 16, *size)
+    weight = conv.weight.detach().double().requires_grad_()
+    function = torch.conv_transpose3d if len(size) == 3 else torch.conv_transpose2d
+    function(x.double(), weight, None, stride).square().sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+    assert y.dtype == torch.bfloat16
+    leave_nan_behind()
+    y.float().square().sum().backward()
+    assert (conv.weight.grad - weight.grad).norm() < 0.06 * weight.grad.norm()
