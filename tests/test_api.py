@@ -107,6 +107,7 @@ print(__spec__, Path(__file__).name, report.table.summary()["cases"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [False, True])
 def test_a_script_without_a_guard_is_not_run_again_by_the_processes_that_it_starts(
     module: bool, tmp_path: Path

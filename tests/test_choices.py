@@ -49,6 +49,7 @@ def test_they_are_found_in_several_tables() -> None:
     assert {"norm", "upsample", "stem", "output_stride", "overlap"} <= {name for _, name, _ in CHOICES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "name", "words"), CHOICES, ids=lambda value: getattr(value, "name", str(value)))
 def test_a_class_takes_the_words_that_its_signature_names_and_no_other(
     part: Part, name: str, words: tuple[Any, ...]

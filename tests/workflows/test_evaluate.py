@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from medseg.workflows.evaluate import evaluate
 from tests.workflows.test_ensemble import changed
 
 
+@pytest.mark.slow
 def test_another_data_set_may_have_another_layout(trained: tuple[Path, Path], tmp_path: Path) -> None:
     """The layout that the config names is that of its own data."""
     run, root = trained

@@ -115,6 +115,7 @@ def test_a_fold_that_is_trained_again_keeps_the_decision(crossed: tuple[Path, Pa
     assert table["postprocessing"] == {"keep_largest_component": ["lesion"]}
 
 
+@pytest.mark.slow
 def test_restart_divides_anew_whatever_older_folds_kept(crossed: tuple[Path, Path], tmp_path: Path) -> None:
     run, root = tmp_path / "run", crossed[1]
     shutil.copytree(crossed[0], run, ignore=shutil.ignore_patterns("cache"))

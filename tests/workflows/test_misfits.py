@@ -19,6 +19,7 @@ from tests.tiny import finish, medseg, tiny_config, train_arguments
 DEEPLAB = {"network__name": "deeplabv3", "network__widths": None}
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_the_command_line(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
     arguments = train_arguments(tiny_msd(cases=4), tmp_path / "run", network__encoder="resnet18")
     out, err = finish(medseg(*arguments, "--dry-run", cwd=tmp_path), expect=2)

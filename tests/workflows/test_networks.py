@@ -132,6 +132,7 @@ def test_one_network_says_what_it_can_be_told() -> None:
     assert lines[at + 1] == "    cells along each axis of the grids."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, part in NETWORKS.own.items() if "encoder" in part.options])
 def test_the_defaults_of_an_encoder_are_those_under_its_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}

@@ -24,6 +24,7 @@ AFFINE = np.diag([2.0, -3.0, 5.0, 1.0])
 LABELS = Labels({"background": 0, "tumour": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resampled", "turned and cropped", "two grids"])
 def test_masks_are_those_of_predict(kind: str, crossed: tuple[Path, Path], tmp_path: Path) -> None:
     folds, root = crossed
