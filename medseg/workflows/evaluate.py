@@ -143,9 +143,8 @@ def evaluate_folds(
                     evaluate_run(folder, postprocess=postprocess, output=place, report=place / REPORT)
                 except PartialFailure as error:
                     failures += [problem for problem in error.problems if problem.where in cases]
-        review = Review(
-            replace(first, folder=run), output or run / "eval", cases, report or (output or run / "eval") / REPORT
-        )
+        together = output or run / "eval"
+        review = Review(replace(first, folder=run), together, cases, report or together / REPORT)
         summary = of_first_process(lambda: _conclude_folds(review, folders, failures))
     if failures:
         raise PartialFailure(failures, result=summary)
@@ -254,10 +253,10 @@ def _collect_masks(folders: Sequence[Path], together: Path) -> None:
 
 def _by_fold(runs: Sequence[Path], dataset: Dataset, postprocess: bool) -> list[tuple[list[Trained], list[Case]]]:
     """For each fold: that fold of all the folders, and the cases that all of them hold out."""
-    found = [[run_split(member).validation for member in read_members([run], postprocess)] for run in runs]
+    members = [read_members([run], postprocess) for run in runs]
+    found = [[run_split(member).validation for member in folds] for folds in members]
     for run, held_out in zip(runs[1:], found[1:], strict=True):
         if held_out != found[0]:
             remedy = "train both with the same --set data.folds_file=splits.json"
             raise RunError(Problem(str(run), f"has other folds than {runs[0]}", remedy))
-    groups = zip(*(read_members([run], postprocess) for run in runs), strict=True)
-    return [(list(group), held_out_by_all(group, dataset)) for group in groups]
+    return [(list(group), held_out_by_all(group, dataset)) for group in zip(*members, strict=True)]

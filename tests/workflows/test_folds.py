@@ -166,3 +166,18 @@ def test_the_bundle_of_another_fold_has_its_split(tiny_msd: Callable[..., Path],
     (tmp_path / "bundle" / "models" / "model.pt").touch()
     with pytest.raises(RunError, match=r"trained on another split \(fold 1 of 2\)"):
         bundle(tiny_config(root, data__fold=0, data__folds=2), output=tmp_path / "bundle")
+
+
+@pytest.mark.slow
+def test_two_processes_end_alike_when_a_case_fails(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    """A damaged scan: the others are scored, and nobody waits for the first process, which has written all of it."""
+    run, root = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(crossed[0], run, ignore=shutil.ignore_patterns("cache"))
+    shutil.copytree(crossed[1], root)
+    for config in run.glob("fold_*/config.yaml"):
+        config.write_text(config.read_text().replace(str(crossed[1]), str(root)))
+    (root / "imagesTr" / "tiny_00.nii.gz").write_bytes(b"damaged")
+    _, errors = finish(torchrun(2, "evaluate", "--run", run, "--output", tmp_path / "two", cwd=tmp_path), expect=1)
+    assert "tiny_00" in errors
+    assert "Connection" not in errors
+    assert json.loads((tmp_path / "two" / "metrics.json").read_text())["cases"] == 3

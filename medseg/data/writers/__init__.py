@@ -8,10 +8,10 @@ WRITERS = Table(
     "format",
     "medseg.writers",
     {
-        "nifti": "medseg.data.writers.nifti:NiftiWriter",
-        "png": "medseg.data.writers.png:PngWriter",
-        "nrrd": ("medseg.data.writers.itk:ItkWriter", {"ending": ".nrrd"}),
-        "mha": ("medseg.data.writers.itk:ItkWriter", {"ending": ".mha"}),
+        "nifti": ("medseg.data.writers.single:FileWriter", {"ending": ".nii.gz", "maps": True}),
+        "png": ("medseg.data.writers.single:FileWriter", {"ending": ".png", "pictures": True, "maps": True}),
+        "nrrd": ("medseg.data.writers.single:FileWriter", {"ending": ".nrrd"}),
+        "mha": ("medseg.data.writers.single:FileWriter", {"ending": ".mha"}),
     },
 )
 AUTO = "auto"
