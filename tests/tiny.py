@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 from pathlib import Path
 from typing import Any
@@ -59,9 +61,12 @@ def torchrun(processes: int, *arguments: str | Path, cwd: Path) -> Module:
 
 
 def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """One below those that the system hands out (from 32768), so that nobody is given it before it is opened."""
+    while True:
+        with socket.socket() as free, contextlib.suppress(OSError):
+            port = 20_000 + secrets.randbelow(10_000)  # not `random`, which trainings seed alike in every process
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def train_arguments(root: Path, run: Path, **changes: Any) -> list[str]:

@@ -31,6 +31,7 @@ from medseg.engine.outputs import FORMATS, remove_older_sidecar, remove_older_ta
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
+from medseg.metrics.confusion import target_voxels
 from medseg.metrics.lesions import LesionScore, score_lesions, write_lesions
 from medseg.metrics.metric import load_metrics
 from medseg.metrics.score import score_case
@@ -114,7 +115,7 @@ class SaveMaskd(MapTransform):
 
     def _amounts(self, mask: np.ndarray, affine: np.ndarray | None) -> dict[str, dict[str, float]]:
         """How much of each target there is: `volume_ml`, or `share` of the pixels where there is no volume."""
-        counts = {name: float(np.isin(mask, values).sum()) for name, values in self.labels.targets.items()}
+        counts = target_voxels(mask, self.labels)
         ml = None if affine is None else voxel_ml(affine, mask.ndim)
         if ml is None:
             return {"share": {name: round(count / max(mask.size, 1), 6) for name, count in counts.items() if count}}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medseg.core.labels import Labels
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -70,6 +72,11 @@ def where_values(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
     for value in values:
         found |= label == value
     return found
+
+
+def target_voxels(label: np.ndarray, labels: Labels) -> dict[str, int]:
+    """Target (a class or a region) -> how many voxels of a label map it has."""
+    return {name: int(where_values(label, values).sum()) for name, values in labels.targets.items()}
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:

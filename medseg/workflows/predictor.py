@@ -20,6 +20,7 @@ from medseg.core.labels import Labels
 from medseg.data.files.images import Image, read_image, voxel_ml, write_mask
 from medseg.data.training.transforms import apply
 from medseg.engine.device import set_up
+from medseg.metrics.confusion import target_voxels
 from medseg.runs.members import as_folders, read_members
 
 AFFINE_OF_FILE = "leave it out, or give the array: medseg.Predictor(...)(array, affine=affine)"
@@ -48,7 +49,7 @@ class Mask:
         ml = voxel_ml(self.affine, self.array.ndim)
         if ml is None:
             return {}
-        return {name: float(np.isin(self.array, values).sum()) * ml for name, values in self.labels.targets.items()}
+        return {name: count * ml for name, count in target_voxels(self.array, self.labels).items()}
 
     def save(self, path: str | Path) -> Path:
         """Write it as a file, by its ending: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, of a picture `.png`.

@@ -79,8 +79,7 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
             rehearse(_of_fold(config, run, number, count), dataset, run / f"fold_{number}")
         return run
     with process_group():
-        folds = in_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
-        folds = folds or keep_folds(config, run, dataset)
+        folds = of_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
         numbers = range(len(folds.folds)) if fold == "all" else [int(fold)]
         failures: list[Problem] = []
         for number in numbers:
@@ -110,12 +109,11 @@ def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
     """
     if anew:
         check_beginning(config, dataset, run)
-        config_folds(config, dataset)
     make_folder(run, "choose another with --run DIR")
-    if anew:
+    folds = keep_folds(config, run, dataset, anew=anew)
+    if anew:  # nothing is removed before the new folds are there
         for file in (folder / DECISION_FILE for folder in (run, *fold_folders(run))):
             file.unlink(missing_ok=True)
-    folds = keep_folds(config, run, dataset, anew=anew)
     write_environment(run, config)
     for note in folds.notes:
         print(f"folds: {note}")
