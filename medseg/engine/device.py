@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 
-from medseg.core.errors import ConfigError, MedsegError, Problem
+from medseg.core.errors import ConfigError, Problem
 from medseg.engine.memory import keep_freed_memory
 
 Result = TypeVar("Result")
@@ -154,32 +154,20 @@ def first_process_first(work: Callable[[], object]) -> None:
 
 
 def in_first_process(work: Callable[[], Result]) -> Result | None:
-    """What `work` gives in the first process, while the others wait and get None: for what only one may write.
-
-    A mistake of the user is raised in all of them.
-    """
-    results: list[Result] = []
-    of_first_process(lambda: results.append(work()))
-    return results[0] if results else None
+    """What `work` gives in the first process, while the others wait and get None: for what only one may write."""
+    result = work() if rank() == 0 else None
+    if world_size() > 1:
+        distributed.barrier()
+    return result
 
 
 def of_first_process(work: Callable[[], Result]) -> Result:
-    """What `work` gives in the first process, for all of them: what has to be decided alike. It can be pickled.
-
-    A mistake of the user is raised in all of them: nobody waits for a process that has left.
-    """
+    """What `work` gives in the first process, for all of them: what has to be decided alike. It can be pickled."""
     if world_size() == 1:
         return work()
-    outcome: list[Any] = [None, None]
-    if rank() == 0:
-        try:
-            outcome[0] = work()
-        except MedsegError as error:
-            outcome[1] = error
-    distributed.broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return cast(Result, outcome[0])
+    results: list[Any] = [work() if rank() == 0 else None]
+    distributed.broadcast_object_list(results)
+    return cast(Result, results[0])
 
 
 def speaks() -> bool:

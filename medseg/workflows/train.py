@@ -79,7 +79,8 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
             rehearse(_of_fold(config, run, number, count), dataset, run / f"fold_{number}")
         return run
     with process_group():
-        folds = of_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
+        folds = in_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
+        folds = folds or keep_folds(config, run, dataset)
         numbers = range(len(folds.folds)) if fold == "all" else [int(fold)]
         failures: list[Problem] = []
         for number in numbers:
