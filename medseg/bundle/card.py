@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medseg import __version__
 from medseg.bundle.components import network
-from medseg.bundle.facts import DataFacts
+from medseg.bundle.facts import DataFacts, network_channels
 from medseg.config.schema import Config
 from medseg.core.errors import below
 from medseg.networks import build_network
@@ -90,7 +90,7 @@ def model_card(config: Config, facts: DataFacts, root: str, parameters: int | No
     masks = {value: name for name, value in labels.mask_values.items()}
     if labels.background is not None:
         masks = {labels.background: "background"} | masks
-    component = network(config, len(facts.channels), len(labels.channels))
+    component = network(config, network_channels(config, facts), len(labels.channels))
     options = {key: value for key, value in component.items() if key != "_target_"}
     return CARD.format(
         name=config.name,
@@ -136,6 +136,8 @@ def _outputs(facts: DataFacts) -> str:
 def _preparation(config: Config) -> str:
     spacing = config.preprocessing.spacing_mm
     voxels = "voxels of about the same size" if spacing is None else f"resampled to {spacing} mm"
+    if config.data.context is not None:
+        voxels += ", slice by slice along the same axis"
     return f"{voxels}" + (", skull-stripped or padded alike" if config.preprocessing.crop_to_foreground else "")
 
 
@@ -146,7 +148,7 @@ def count_network(config: Config, facts: DataFacts) -> int:
         ConfigError: its options do not fit together.
     """
     name, options = config.network.name, config.network.options()
-    inner, outer = len(facts.channels), len(facts.labels.channels)
+    inner, outer = network_channels(config, facts), len(facts.labels.channels)
     with below("network"):
         built = Pretended.built(lambda: build_network(name, in_channels=inner, out_channels=outer, **options))
     return count_parameters(built.module)

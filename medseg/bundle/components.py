@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from monai.transforms import Compose
 
-from medseg.bundle.facts import DataFacts
+from medseg.bundle.facts import DataFacts, network_channels
 from medseg.config.cards import load_card
 from medseg.config.schema import Config
 from medseg.core.labels import Labels
@@ -29,6 +29,7 @@ from medseg.data.training.crops import CropDataset
 from medseg.data.training.frequency import class_weights
 from medseg.data.training.patches import PatchDataset
 from medseg.data.training.photometric import Photometric
+from medseg.data.training.slices import SliceDataset
 from medseg.data.training.transforms import preprocessing_steps
 from medseg.engine import device as hardware
 from medseg.engine.groups import parameter_groups
@@ -36,6 +37,7 @@ from medseg.inference.colour import COLOUR_SCALES, ColourInferer
 from medseg.inference.crf import CRFParameters, published_parameters
 from medseg.inference.refine import DenseCRFd
 from medseg.inference.scales import ScaledInferer
+from medseg.inference.slices import SliceInferer
 from medseg.inference.sliding import WindowInferer
 from medseg.inference.tta import MirroredInferer
 from medseg.inference.whole import WholeImageInferer
@@ -69,7 +71,7 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
         "seed": config.seed,
         "device": target(hardware.choose_device, name=config.training.device),
         "labels": target(Labels, **{key: value for key, value in labels.to_plain().items() if key not in left_out}),
-        "network_def": network(config, len(facts.channels), len(labels.channels)),
+        "network_def": network(config, network_channels(config, facts), len(labels.channels)),
     }
 
 
@@ -135,7 +137,8 @@ def preprocessing(config: Config, facts: DataFacts) -> Component:
     labels = facts.labels
     steps = preprocessing_steps(
         keys=["image", "label"],
-        spatial_dims=config.network.spatial_dims,
+        spatial_dims=config.image_dims,
+        slices_first=config.data.context is not None,
         channels=len(facts.channels),
         values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
         counts_as=labels.counts_as or None,
@@ -149,8 +152,9 @@ def patches(config: Config, facts: DataFacts) -> Component:
     training, options, labels = config.training, config.augmentation, facts.labels
     if not options.crops:
         changes = [TRANSFORMS[name].builder()(**given) for name, given in options.transforms.items()]
+        slices = {} if config.data.context is None else {"context": config.data.context}
         return target(
-            PatchDataset,
+            SliceDataset if slices else PatchDataset,
             cases="@train#cases",
             patch_size=training.patch_size,
             targets="$@labels.targets",
@@ -158,6 +162,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
             samples_per_epoch="@samples_per_epoch",
             seed=config.seed,
             margin=margin(training.patch_size, changes if options.enabled else []),
+            **slices,
         )
     mean, _ = COLOUR_SCALES.get(config.preprocessing.colours, ((0.0,), (1.0,)))
     return target(
@@ -181,10 +186,14 @@ def augment(config: Config) -> Component | None:
         return None
     if options.crops and options.photometric is not None:
         return target(Photometric, seed=config.seed, **options.photometric.model_dump())
+    spacing = config.preprocessing.spacing_mm
+    context = config.data.context
+    slices = {} if context is None else {"context": context}
     return target(
         Augment,
         seed=config.seed,
-        spacing_mm=config.preprocessing.spacing_mm,
+        spacing_mm=None if spacing is None else [side or 1.0 for side in spacing[: config.network.spatial_dims]],
+        **slices,
         patch_size="$@train#dataset.patch_size",
         transforms={name: target(TRANSFORMS[name].load(), **given) for name, given in options.transforms.items()},
     )
@@ -271,6 +280,8 @@ def _augmented(config: Config, inferer: Component) -> Component:
         inferer = target(ScaledInferer, inferer=inferer, scales=options.scales)
     if options.mirror_axes:
         inferer = target(MirroredInferer, inferer=inferer, axes=options.mirror_axes)
+    if (context := config.data.context) is not None:
+        inferer = target(SliceInferer, inferer=inferer, context=context, at_once=options.window_batch)
     return coloured(config, inferer)
 
 
@@ -281,7 +292,7 @@ def refinement(config: Config, channels: Sequence[str]) -> Component | None:
         return None
     given = options.model_dump(exclude={"parameters", "guide", "margin"}, exclude_none=True)
     parameters = replace(published_parameters(options.parameters), **given)
-    flat = config.network.spatial_dims == 2
+    flat = config.image_dims == 2
     guide = options.guide
     if guide == "auto":
         guide = "picture" if [name.lower() for name in channels] == ["red", "green", "blue"] else "stretched"

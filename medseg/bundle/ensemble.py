@@ -11,6 +11,7 @@ import torch
 
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
+from medseg.bundle.facts import network_channels
 from medseg.bundle.run import checked
 from medseg.bundle.trained import Trained
 from medseg.core.errors import Problem, RunError
@@ -71,7 +72,7 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
 
 
 def _network(member: Trained) -> Component:
-    channels = (len(member.facts.channels), len(member.facts.labels.channels))
+    channels = (network_channels(member.config, member.facts), len(member.facts.labels.channels))
     dims = member.config.network.spatial_dims
     built = checked(parts.network(member.config, *channels))
     return target(hardware.place, network=built, device="@device", spatial_dims=dims)
@@ -83,6 +84,7 @@ def _groups(members: Sequence[Trained]) -> list[list[Trained]]:
     for member in members:
         grid: dict[str, Any] = member.config.preprocessing.model_dump(mode="json")
         grid["spatial_dims"] = member.config.network.spatial_dims
+        grid["slices"] = member.config.data.context is not None
         found.setdefault(json.dumps(grid), []).append(member)
     return list(found.values())
 
@@ -93,7 +95,7 @@ def _check(members: Sequence[Trained]) -> None:
         for what, one, other in (
             ("channels", first.facts.channels, member.facts.channels),
             ("labels", _meaning(first), _meaning(member)),
-            ("spatial_dims", first.config.network.spatial_dims, member.config.network.spatial_dims),
+            ("dimensions of the images", first.config.image_dims, member.config.image_dims),
         ):
             if one != other:
                 remedy = "the members of an ensemble predict the same targets from the same channels"

@@ -49,6 +49,11 @@ class DataFacts:
         return cls(labels=labels, **content)
 
 
+def network_channels(config: Config, facts: DataFacts) -> int:
+    """Input channels of the network: those of the images, each with its neighbouring slices."""
+    return len(facts.channels) * (config.data.context or 1)
+
+
 def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
     """The facts of the config's data, its own `merge`, `regions` and `ignore_index` applied.
 
@@ -121,6 +126,9 @@ def _described(config: Config, dataset: Dataset) -> Dataset:
 def _check_pictures(config: Config, facts: DataFacts) -> None:
     """Raise a ConfigError for what fits pictures only, or exclusive classes only, and is asked of others."""
     problems = []
+    if config.data.context is not None and config.preprocessing.colours in COLOUR_SCALES:
+        what = "scales the colours of pictures, and data.context is for volumes"
+        problems.append(Problem("preprocessing.normalization", what, "set it to zscore"))
     if len(facts.channels) != 3:
         colours = f"is for red, green and blue, but the images have {len(facts.channels)} channel(s)"
         if config.preprocessing.colours in COLOUR_SCALES:

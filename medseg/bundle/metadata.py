@@ -20,7 +20,7 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
         facts: channels and labels of its data.
     """
     patch = list(config.inference.patch_size or config.training.patch_size)
-    outputs = facts.labels.channels
+    outputs, channels = facts.labels.channels, _channels(config, facts)
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -34,7 +34,7 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
         },
         "supported_apps": {},
         "name": config.name,
-        "task": f"{config.network.spatial_dims}D segmentation of {', '.join(facts.labels.targets)}",
+        "task": f"{config.image_dims}D segmentation of {', '.join(facts.labels.targets)}",
         "description": config.description or f"{config.network.name} trained on {facts.name}",
         "authors": "the medseg developers",
         "copyright": "Copyright (c) the medseg developers",
@@ -52,12 +52,12 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
                     "type": "image",
                     "format": _format(facts),
                     "modality": facts.modality,
-                    "num_channels": len(facts.channels),
+                    "num_channels": len(channels),
                     "spatial_shape": patch,
                     "dtype": "float32",
                     "value_range": [],
                     "is_patch_data": True,
-                    "channel_def": {str(k): name for k, name in enumerate(facts.channels)},
+                    "channel_def": {str(k): name for k, name in enumerate(channels)},
                 }
             },
             "outputs": {
@@ -74,6 +74,14 @@ def compile_metadata(config: Config, facts: DataFacts) -> dict[str, Any]:
             },
         },
     }
+
+
+def _channels(config: Config, facts: DataFacts) -> list[str]:
+    """What the network's input channels are: those of an image, or of each the slice and its neighbours."""
+    context = config.data.context
+    if context is None:
+        return list(facts.channels)
+    return [f"{name}, slice {n - context // 2:+d}" for name in facts.channels for n in range(context)]
 
 
 def _format(facts: DataFacts) -> str:

@@ -62,6 +62,10 @@ class DataConfig(Section):
     """The value that each region writes into a mask, in the order of `regions`; later ones overwrite earlier ones."""
     ignore_index: int | None = None
     """Label value that counts neither in the loss nor in a metric."""
+    context: Count | None = None
+    """Volumes for a network of two dimensions, slice by slice: so many neighbouring slices are its channels, an odd
+    number (1: the slice alone). Slices lie along the last axis of preprocessing.orientation. Null: of two dimensions
+    are pictures."""
     cache: str | None = None
     """Folder for preprocessed cases. Default: `cache` inside the run folder."""
 
@@ -78,6 +82,8 @@ class DataConfig(Section):
                 yield (f"regions.{name}",), f"{members} must be different positive label values"
             if self.ignore_index in members:
                 yield (f"regions.{name}", "ignore_index"), f"holds the ignore_index {self.ignore_index}"
+        if self.context is not None and self.context % 2 == 0:
+            yield ("context",), f"{self.context} must be odd: a slice and as many before as behind it"
         if self.fold is not None and self.folds_file is None and self.fold >= self.folds:
             yield ("fold", "folds"), f"{self.fold} is not one of the {self.folds} folds, which count from 0"
         if self.patient_pattern is not None and self.patient_table is not None:
@@ -98,16 +104,17 @@ class PreprocessingConfig(Section):
 
     orientation: Annotated[str, Field(pattern="^[RLAPSI]{2,3}$")] = "RAS"
     """Axis codes that every image is flipped and transposed to."""
-    spacing_mm: Annotated[list[Positive], Field(min_length=2, max_length=3)] | None = None
-    """Voxel size to resample to; null keeps each case's own."""
+    spacing_mm: Annotated[list[Positive | None], Field(min_length=2, max_length=3)] | None = None
+    """Voxel size to resample to; null keeps each case's own, of all axes or of one."""
     crop_to_foreground: bool = False
     """Crop to the box of voxels above the image's background (skull-stripped or padded images)."""
     normalization: (
-        Literal["zscore", "zscore_nonzero", "ct", "imagenet", "inception", "none"]
-        | list[Literal["zscore", "zscore_nonzero", "ct", "none"]]
+        Literal["zscore", "zscore_nonzero", "zscore_bright", "ct", "imagenet", "inception", "none"]
+        | list[Literal["zscore", "zscore_nonzero", "zscore_bright", "ct", "none"]]
     ) = "zscore"
-    """zscore over all voxels; over non-background voxels; CT window then z-score; or nothing. For RGB of 8 bits: by
-    ImageNet's mean and deviation, or (value - 127) / 128 as EfficientNet-Lite expects; it stays bytes until then.
+    """zscore over all voxels; over non-background voxels; over those brighter than their mean; CT window then z-score;
+    or nothing. For RGB of 8 bits: by ImageNet's mean and deviation, or (value - 127) / 128 as EfficientNet-Lite
+    expects; it stays bytes until then.
     A list says it of each channel: [ct, zscore] for CT beside PET."""
     window_hu: Range = [-160.0, 240.0]
     """Hounsfield units that `normalization: ct` clips to."""
@@ -238,13 +245,20 @@ class Config(Section):
         for key, size in {
             "training.patch_size": self.training.patch_size,
             "inference.patch_size": self.inference.patch_size,
-            "preprocessing.spacing_mm": self.preprocessing.spacing_mm,
         }.items():
             if size is not None and len(size) != dims:
                 yield (
                     (key, "network.spatial_dims"),
                     f"{size} has {len(size)} numbers, but network.spatial_dims is {dims}",
                 )
+        spacing = self.preprocessing.spacing_mm
+        if spacing is not None and len(spacing) != self.image_dims:
+            yield (
+                ("preprocessing.spacing_mm", "network.spatial_dims", "data.context"),
+                f"{spacing} has {len(spacing)} numbers, but the images have {self.image_dims} dimensions",
+            )
+        if self.data.context is not None:
+            yield from self._slice_findings()
         for key, axes in {
             **{f"augmentation.{name}": axes for name, axes in self.augmentation.axes.items()},
             "inference.mirror_axes": self.inference.mirror_axes,
@@ -253,8 +267,8 @@ class Config(Section):
                 yield (key, "network.spatial_dims"), f"{axes} names an axis that spatial_dims {dims} does not have"
             if len(set(axes)) != len(axes):
                 yield (key,), f"{axes} names an axis twice"
-        if dims == 3 and len(self.preprocessing.orientation) != 3:
-            yield ("preprocessing.orientation", "network.spatial_dims"), "needs three letters when spatial_dims is 3"
+        if self.image_dims == 3 and len(self.preprocessing.orientation) != 3:
+            yield ("preprocessing.orientation", "network.spatial_dims"), "needs three letters where images are volumes"
         if len(self.training.patch_size) == dims:
             coarsest = self.network.coarsest(self.training.patch_size)
             if coarsest and math.prod(coarsest) == 1 and self.network.options()["norm"] == "instance":
@@ -274,5 +288,20 @@ class Config(Section):
         for keys, name in self.inference.named():
             if self.data.regions and name not in self.data.regions:
                 yield (".".join(("inference", *keys)), "data.regions"), f"{name!r} is not one of data.regions"
-        for key in self.inference.of_volumes if dims == 2 else ():
-            yield (f"inference.{key}", "network.spatial_dims"), "a picture has no volume: needs spatial_dims 3"
+        for key in self.inference.of_volumes if self.image_dims == 2 else ():
+            what = "a picture has no volume: needs spatial_dims 3, or data.context"
+            yield (f"inference.{key}", "network.spatial_dims"), what
+
+    def _slice_findings(self) -> Iterable[Finding]:
+        """What does not go with a network that sees volumes slice by slice."""
+        if self.network.spatial_dims != 2:
+            what = "slices are for a network of two dimensions; one of three sees the volume"
+            yield ("data.context", "network.spatial_dims"), what
+        if self.augmentation.crop_scale is not None:
+            what = "crops at a random scale are of pictures; slices are turned and scaled by the other keys"
+            yield ("augmentation.crop_scale", "data.context"), what
+
+    @property
+    def image_dims(self) -> int:
+        """Dimensions of the images: those of the network, or 3 where it sees volumes slice by slice."""
+        return self.network.spatial_dims if self.data.context is None else 3

@@ -73,6 +73,8 @@ class EncoderUNet(EncoderNetwork):
             half at each, at least 16.
         blocks_per_level: convolutions at each level.
         upsample: `nearest` or `linear` resize, or `transposed` convolution to the width of the level.
+        climb_to_image: where the encoder's finest feature is coarser than the image, one more level without anything to
+            join. Without it the logits are resized from that feature, which saves about half of the decoder's time.
 
     Raises:
         ValueError: an unknown upsample, another number of widths, or an encoder with features of one stride only.
@@ -93,6 +95,7 @@ class EncoderUNet(EncoderNetwork):
         widths: Counts | None = None,
         blocks_per_level: Count = 2,
         upsample: DecoderUpsampling = "nearest",
+        climb_to_image: bool = True,
     ) -> None:
         chosen(upsample, DecoderUpsampling, "upsample")
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
@@ -103,7 +106,7 @@ class EncoderUNet(EncoderNetwork):
             raise ValueError(f"encoder {encoder!r} has features of stride {given}: a U-Net needs finer ones to join")
 
         skips, steps = list(channels[:-1]), list(self.encoder.steps[1:])
-        if max(strides[0]) > 1:  # the last climb, to the image, has nothing to join
+        if max(strides[0]) > 1 and climb_to_image:  # the last climb, to the image, has nothing to join
             skips, steps = [0, *skips], [strides[0], *steps]
         if widths is None:
             widths = [max(WIDEST >> level, NARROWEST) for level in reversed(range(len(steps)))]
@@ -123,4 +126,4 @@ class EncoderUNet(EncoderNetwork):
         y = features[-1]
         for climb, skip in zip(reversed(self.climbs), reversed(skips), strict=True):
             y = climb(y, x.shape[2:] if skip is None else skip.shape[2:], skip)
-        return self.head(y)
+        return resize(self.head(y), x.shape[2:])

@@ -23,7 +23,8 @@ def planned_disk(measured: Fingerprint, config: Config, run: Path) -> Disk:
 def _case_bytes(case: CasePrint, channels: int, config: Config) -> int:
     options = config.preprocessing
     target = options.spacing_mm
-    finer = 1.0 if target is None else math.prod(case.spacing_mm) / math.prod(target)
+    sides = zip(case.spacing_mm, target or [None] * len(case.spacing_mm), strict=True)
+    finer = math.prod(own / side if side else 1.0 for own, side in sides)
     shape = case.cropped_shape if options.crop_to_foreground else case.shape
     width = 1 if options.colours in COLOUR_SCALES else 4
     counts = [finer * count for count in case.voxels.values()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from medseg.bundle.compile import compile_training
-from medseg.bundle.facts import DataFacts
+from medseg.bundle.facts import DataFacts, network_channels
 from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
 from medseg.core.errors import unwrapped
@@ -60,7 +60,7 @@ def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
             parser.get_parsed_content, ("network", "loss", "train#trainer#encode", "device")
         )
     precision = choose_precision(training.precision, device)
-    shape = (training.batch_size, len(facts.channels), *training.patch_size)
+    shape = (training.batch_size, network_channels(config, facts), *training.patch_size)
     image = torch.randn(shape, device=device).contiguous(memory_format=memory_format(config.network.spatial_dims))
     label = torch.zeros(shape[0], 1, *shape[2:], dtype=torch.uint8, device=device)
     kept: dict[int, int] = {}

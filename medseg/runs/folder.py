@@ -16,7 +16,7 @@ from typing import Any
 from medseg.bundle.card import count_network
 from medseg.bundle.compile import Kind
 from medseg.bundle.components import Component
-from medseg.bundle.facts import DataFacts, describe_data
+from medseg.bundle.facts import DataFacts, describe_data, network_channels
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import KINDS, write_bundle
 from medseg.config.load import dump_config, load_config
@@ -148,7 +148,10 @@ def _try_network(config: Config, facts: DataFacts) -> int:
     """
     options = config.network
     if options.pretrained is not None:
-        channels: dict[str, Any] = {"in_channels": len(facts.channels), "out_channels": len(facts.labels.channels)}
+        channels: dict[str, Any] = {
+            "in_channels": network_channels(config, facts),
+            "out_channels": len(facts.labels.channels),
+        }
         with below("network"):
             network = build_network(options.name, **channels, **options.options())
             load_pretrained(network, options.pretrained, inflate=options.inflate)

@@ -74,7 +74,7 @@ class Predictor:
 
     def __init__(self, parser: ConfigParser, first: Trained) -> None:
         self.labels, self.channels = first.facts.labels, first.facts.channels
-        self._dims = first.config.network.spatial_dims
+        self._dims = first.config.image_dims
         self._prepare: Any = parser.get_parsed_content("preprocessing")
         self._evaluator: Any = parser.get_parsed_content("evaluator")
         self._evaluator.network.eval()

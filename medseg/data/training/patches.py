@@ -75,8 +75,8 @@ class PatchDataset(Dataset):
             raise DataError(Problem(entry.case, f"image of shape {shape}, but a patch of size {self.patch_size}"))
         start = self._start(entry, shape, np.random.default_rng([self.seed, PATCH, sample]))
         return {
-            "image": _crop(entry.image, start, self.patch_size, self.margin),
-            "label": _crop(entry.label, start, self.patch_size, self.margin),
+            "image": cut(entry.image, start, self.patch_size, self.margin),
+            "label": cut(entry.label, start, self.patch_size, self.margin),
             "sample": sample,
             "case": entry.case,
         }
@@ -89,8 +89,13 @@ class PatchDataset(Dataset):
 
     def _start(self, entry: Entry, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
         wanted = random.random() < self.foreground_probability
+        return self._start_around(self._target_voxel(entry, shape, random) if wanted else None, shape, random)
+
+    def _start_around(
+        self, centre: tuple[int, ...] | None, shape: Sequence[int], random: np.random.Generator
+    ) -> list[int]:
+        """Where a patch around a voxel begins, or one anywhere."""
         room = [size - patch for size, patch in zip(shape, self.patch_size, strict=True)]
-        centre = self._target_voxel(entry, shape, random) if wanted else None
         if centre is None:
             start = [int(random.integers(0, max(0, free) + 1)) for free in room]
         else:  # as near to the middle of the patch as the border of the volume allows
@@ -149,7 +154,7 @@ class SampleSequence(Sampler[int]):
             yield from range(batch, batch + self.batch_size)
 
 
-def _crop(volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin: Sequence[int]) -> torch.Tensor:
+def cut(volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin: Sequence[int]) -> torch.Tensor:
     """A copy of the box from `start` on (below 0: outside, filled with 0) with its margin, the border repeated."""
     inside, pads, indices = [slice(None)], [], []
     for first, patch, extra, length in zip(start, size, margin, volume.shape[1:], strict=True):

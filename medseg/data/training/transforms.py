@@ -19,6 +19,7 @@ from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference
 from medseg.inference.colour import COLOUR_SCALES
 
 Step = tuple[type, dict[str, Any]]
+MODES = ("zscore", "zscore_nonzero", "zscore_bright", "ct", "none")
 AXES = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's names of the ends of each axis, said aloud: its default changes
 
 
@@ -26,17 +27,23 @@ def preprocessing(
     *,
     keys: Sequence[str] = ("image", "label"),
     orientation: str = "RAS",
-    spacing_mm: Sequence[float] | None = None,
+    spacing_mm: Sequence[float | None] | None = None,
     crop_to_foreground: bool = False,
     normalization: str | Sequence[str] = "zscore",
     window_hu: Sequence[float] = (-160.0, 240.0),
     ct_mean_std: Sequence[float] | None = None,
     spatial_dims: int = 3,
+    slices_first: bool = False,
     channels: int | None = None,
     values: Sequence[int] | None = None,
     counts_as: Mapping[int, int] | None = None,
 ) -> Compose:
-    """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine."""
+    """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine.
+
+    Args:
+        spatial_dims: of the images.
+        slices_first: the last axis becomes the first one, for a network that sees a volume slice by slice.
+    """
     arguments = dict(locals())
     return Compose([step(**options) for step, options in preprocessing_steps(**arguments)])
 
@@ -45,12 +52,13 @@ def preprocessing_steps(
     *,
     keys: Sequence[str],
     orientation: str,
-    spacing_mm: Sequence[float] | None,
+    spacing_mm: Sequence[float | None] | None,
     crop_to_foreground: bool,
     normalization: str | Sequence[str],
     window_hu: Sequence[float],
     ct_mean_std: Sequence[float] | None = None,
     spatial_dims: int,
+    slices_first: bool = False,
     channels: int | None = None,
     values: Sequence[int] | None = None,
     counts_as: Mapping[int, int] | None = None,
@@ -83,8 +91,11 @@ def preprocessing_steps(
     steps.append((Normalized, scaling))
     if spacing_mm is not None:
         modes = ["nearest" if key == "label" else "bilinear" for key in keys]
-        options = {"keys": keys, "pixdim": list(spacing_mm), "mode": modes, "padding_mode": "border"}
+        pixdim = [side or 0.0 for side in spacing_mm]  # MONAI's 0 keeps an axis as it is
+        options = {"keys": keys, "pixdim": pixdim, "mode": modes, "padding_mode": "border"}
         steps.append((Spacingd, options | {"dtype": "float32", "allow_missing_keys": True}))
+    if slices_first:
+        steps.append((SlicesFirstd, {"keys": keys}))
     dtypes = ["uint8" if key == "label" else "float32" for key in keys]
     steps.append((EnsureTyped, {"keys": keys, "dtype": dtypes, "allow_missing_keys": True}))
     return steps
@@ -204,13 +215,30 @@ class CropToForegroundd(MapTransform):
         return case | {key: crop(case[key]) for key in self.key_iterator(case)}
 
 
+class SlicesFirstd(MapTransform):
+    """`(C, X, Y, slices)` -> `(C, slices, X, Y)`, so that a slice lies in one piece in memory and in the cache."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        for key in self.key_iterator(case):
+            volume = case[key]
+            meta = {name: value for name, value in volume.meta.items() if name != "affine"}
+            moved = _plain(volume).movedim(-1, 1).contiguous()
+            case[key] = MetaTensor(moved, affine=volume.affine[:, [2, 0, 1, 3]], meta=meta)
+        return case
+
+
 class Normalized(MapTransform):
     """Scale intensities, each channel alone.
 
     Args:
         mode: "zscore" (mean 0, standard deviation 1 of all voxels); "zscore_nonzero" (of the voxels that are not
-            background, see `CropToForegroundd`; the background becomes 0); "ct" (clip to `window_hu`, then z-score);
-            "none". Or a list, one of these for each channel.
+            background, see `CropToForegroundd`; the background becomes 0); "zscore_bright" (of the voxels above the
+            mean of all: the tissue, whatever lies around it; as TorchIO's masking by the mean); "ct" (clip to
+            `window_hu`, then z-score); "none". Or a list, one of these for each channel.
         window_hu: lowest and highest Hounsfield unit that is kept.
         ct_mean_std: what "ct" takes out after clipping; None: the mean and deviation of the case.
 
@@ -226,8 +254,8 @@ class Normalized(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         for one in [mode] if isinstance(mode, str) else mode:
-            if one not in ("zscore", "zscore_nonzero", "ct", "none"):
-                raise ValueError(f"normalization {one!r}: expected zscore, zscore_nonzero, ct or none")
+            if one not in MODES:
+                raise ValueError(f"normalization {one!r}: expected {', '.join(MODES[:-1])} or {MODES[-1]}")
         self.mode = mode if isinstance(mode, str) else tuple(mode)
         self.window_hu = tuple(window_hu)
         self.ct_mean_std = None if ct_mean_std is None else tuple(ct_mean_std)
@@ -248,6 +276,7 @@ class Normalized(MapTransform):
     def _normalise(self, channel: torch.Tensor, mode: str) -> tuple[float, float]:
         """In place; the mean and standard deviation that were taken out."""
         foreground = None
+        counted = channel
         if mode == "none":
             return 0.0, 1.0
         if mode == "ct":
@@ -258,7 +287,10 @@ class Normalized(MapTransform):
                 return mean, std
         elif mode == "zscore_nonzero" and (background := background_value(channel)) is not None:
             foreground = channel != background
-        voxels = (channel if foreground is None else channel[foreground]).numpy()
+            counted = channel[foreground]
+        elif mode == "zscore_bright":
+            counted = channel[channel > channel.mean(dtype=torch.float64)]
+        voxels = counted.numpy()
         if not voxels.size:
             voxels = np.zeros(1, np.float32)
         # sums in float64: scanners' units reach millions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -48,7 +48,14 @@ class Spatial(Transform, ABC):
 
 
 class Intensity(Transform, ABC):
-    """A change of the values of voxels."""
+    """A change of the values of voxels.
+
+    Attributes:
+        whole_channels: what happens is drawn for each channel, so neighbouring slices of one are changed alike, as if
+            they were one more spatial axis.
+    """
+
+    whole_channels: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, random: np.random.Generator, channels: int) -> Any:
@@ -61,6 +68,8 @@ class Intensity(Transform, ABC):
 
 class ChannelFactor(Intensity):
     """A change by a factor for each channel, drawn evenly on a logarithmic scale."""
+
+    whole_channels = True
 
     def __init__(self, factors: Sequence[float], probability: float) -> None:
         super().__init__(probability)

@@ -26,6 +26,7 @@ class Augment:
         transforms: name -> transform; the name is that of its stream of random numbers.
         spacing_mm: size of the voxels; default: cubes.
         patch_size: what is returned, the middle of images that came with a margin; default: as large as they come.
+        context: neighbouring slices that each channel of the scan comes with, as so many channels of the image.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Augment:
         transforms: Mapping[str, Transform],
         spacing_mm: Sequence[float] | None = None,
         patch_size: Sequence[int] | None = None,
+        context: int = 1,
     ) -> None:
         for name, transform in transforms.items():
             if not isinstance(transform, Spatial | Intensity):
@@ -44,6 +46,7 @@ class Augment:
         self.intensity = {name: one for name, one in transforms.items() if isinstance(one, Intensity)}
         self.spacing_mm = None if spacing_mm is None else tuple(spacing_mm)
         self.patch_size = None if patch_size is None else tuple(patch_size)
+        self.context = context
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         image, label = batch["image"].contiguous(), batch["label"].contiguous()
@@ -64,7 +67,7 @@ class Augment:
                 drawn[name] = warping.draw(random, spacing)
         for name, changing in self.intensity.items():
             if random := self._happens(sample, name, changing):
-                drawn[name] = changing.draw(random, channels)
+                drawn[name] = changing.draw(random, channels // self.context if changing.whole_channels else channels)
         return drawn
 
     def _happens(self, sample: int, name: str, transform: Transform) -> np.random.Generator | None:
@@ -81,7 +84,10 @@ class Augment:
         warps = [combined([drawn[name] for name in self.spatial if name in drawn]) for drawn in draws]
         image, label = resampled(image, label, warps, self.patch_size)
         for name, transform in self.intensity.items():
-            image = _where_drawn(image, name, transform, draws)
+            together = transform.whole_channels and self.context > 1
+            seen = image.unflatten(1, (-1, self.context)) if together else image
+            seen = _where_drawn(seen, name, transform, draws)
+            image = seen.flatten(1, 2) if together else seen
         return image, label
 
 
