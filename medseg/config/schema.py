@@ -106,6 +106,8 @@ class PreprocessingConfig(Section):
     """Axis codes that every image is flipped and transposed to."""
     spacing_mm: Annotated[list[Positive | None], Field(min_length=2, max_length=3)] | None = None
     """Voxel size to resample to; null keeps each case's own, of all axes or of one."""
+    longest_side: Count | None = None
+    """Pictures, whose pixels have no size in mm: resize each to so many pixels along its longer side."""
     crop_to_foreground: bool = False
     """Crop to the box of voxels above the image's background (skull-stripped or padded images)."""
     normalization: (
@@ -125,6 +127,8 @@ class PreprocessingConfig(Section):
         axes = [("RL", "AP", "SI")[0 if code in "RL" else 1 if code in "AP" else 2] for code in self.orientation]
         if len(set(axes)) != len(axes):
             yield ("orientation",), f"{self.orientation!r} must name each axis (R or L, A or P, S or I) once"
+        if self.longest_side is not None and self.spacing_mm is not None:
+            yield ("longest_side", "spacing_mm"), "both say how large a pixel becomes: give one"
         if self.ct_mean_std is not None and self.ct_mean_std[1] <= 0:
             yield ("ct_mean_std",), f"{self.ct_mean_std}: the deviation must be above 0"
 
@@ -257,6 +261,9 @@ class Config(Section):
                 ("preprocessing.spacing_mm", "network.spatial_dims", "data.context"),
                 f"{spacing} has {len(spacing)} numbers, but the images have {self.image_dims} dimensions",
             )
+        if self.preprocessing.longest_side is not None and self.image_dims == 3:
+            what = "is of pictures; volumes are resampled to a size of their voxels (preprocessing.spacing_mm)"
+            yield ("preprocessing.longest_side", "network.spatial_dims", "data.context"), what
         if self.data.context is not None:
             yield from self._slice_findings()
         for key, axes in {

@@ -25,6 +25,8 @@ def _case_bytes(case: CasePrint, channels: int, config: Config) -> int:
     target = options.spacing_mm
     sides = zip(case.spacing_mm, target or [None] * len(case.spacing_mm), strict=True)
     finer = math.prod(own / side if side else 1.0 for own, side in sides)
+    if options.longest_side is not None:
+        finer = (options.longest_side / max(case.shape)) ** 2
     shape = case.cropped_shape if options.crop_to_foreground else case.shape
     width = 1 if options.colours in COLOUR_SCALES else 4
     counts = [finer * count for count in case.voxels.values()]

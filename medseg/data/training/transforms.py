@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
+from torch.nn import functional as F
 
 from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
@@ -28,6 +29,7 @@ def preprocessing(
     keys: Sequence[str] = ("image", "label"),
     orientation: str = "RAS",
     spacing_mm: Sequence[float | None] | None = None,
+    longest_side: int | None = None,
     crop_to_foreground: bool = False,
     normalization: str | Sequence[str] = "zscore",
     window_hu: Sequence[float] = (-160.0, 240.0),
@@ -53,6 +55,7 @@ def preprocessing_steps(
     keys: Sequence[str],
     orientation: str,
     spacing_mm: Sequence[float | None] | None,
+    longest_side: int | None = None,
     crop_to_foreground: bool,
     normalization: str | Sequence[str],
     window_hu: Sequence[float],
@@ -72,8 +75,9 @@ def preprocessing_steps(
     if counts_as:
         loading["counts_as"] = dict(counts_as)
     # bytes stay bytes, in the cache and on the way to the device
+    sized: list[Step] = [] if longest_side is None else [(LongestSided, {"keys": keys, "longest_side": longest_side})]
     if isinstance(normalization, str) and normalization in COLOUR_SCALES:
-        return [(LoadCased, loading | {"keep_bytes": True})]
+        return [(LoadCased, loading | {"keep_bytes": True}), *sized]
     steps: list[Step] = [
         (LoadCased, loading),
         (
@@ -94,6 +98,7 @@ def preprocessing_steps(
         pixdim = [side or 0.0 for side in spacing_mm]  # MONAI's 0 keeps an axis as it is
         options = {"keys": keys, "pixdim": pixdim, "mode": modes, "padding_mode": "border"}
         steps.append((Spacingd, options | {"dtype": "float32", "allow_missing_keys": True}))
+    steps += sized
     if slices_first:
         steps.append((SlicesFirstd, {"keys": keys}))
     dtypes = ["uint8" if key == "label" else "float32" for key in keys]
@@ -213,6 +218,37 @@ class CropToForegroundd(MapTransform):
             end.append(int(used[-1]) + 1)
         crop = SpatialCrop(roi_start=start, roi_end=end)
         return case | {key: crop(case[key]) for key in self.key_iterator(case)}
+
+
+class LongestSided(MapTransform):
+    """Resize pictures `(C, X, Y)` to so many pixels along the longer side; their shape stays.
+
+    Images linearly, with a low-pass before they become coarser (speckle would alias otherwise); labels by the pixel at
+    the centre. The affine follows, so that a mask finds its way back.
+    """
+
+    def __init__(self, keys: Sequence[str], longest_side: int) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.longest_side = longest_side
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = dict(data)
+        for key in self.key_iterator(case):
+            picture = case[key]
+            old = picture.shape[1:]
+            size = [max(1, round(length * self.longest_side / max(old))) for length in old]
+            batch = _plain(picture)[None]
+            if key == "label":
+                resized = F.interpolate(batch, size, mode="nearest-exact")
+            else:
+                resized = F.interpolate(batch, size, mode="bilinear", antialias=True)
+            to_old = torch.eye(len(picture.affine), dtype=picture.affine.dtype)
+            for axis, (before, after) in enumerate(zip(old, size, strict=True)):
+                to_old[axis, axis] = before / after
+                to_old[axis, -1] = before / after / 2 - 0.5  # both grids begin at the same edge
+            meta = {name: value for name, value in picture.meta.items() if name != "affine"}
+            case[key] = MetaTensor(resized[0], affine=picture.affine @ to_old, meta=meta)
+        return case
 
 
 class SlicesFirstd(MapTransform):

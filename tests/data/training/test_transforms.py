@@ -9,6 +9,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
+from PIL import Image as Pillow
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
@@ -244,3 +245,24 @@ def test_real_volumes_of_four_channels(test_data: Path) -> None:
     assert done["image"].shape[1:] == done["label"].shape[1:]
     original = nibabel.load(case["label"]).get_fdata()
     assert int((done["label"] > 0).sum()) == int((original > 0).sum()), "the crop must not cut the tumour"
+
+
+@pytest.mark.parametrize(("shape", "size"), [((40, 100), (20, 50)), ((90, 60), (50, 33)), ((20, 25), (40, 50))])
+def test_a_picture_is_resized_by_its_longer_side_and_its_mask_finds_back(
+    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    rows, columns = np.indices(shape)
+    label = ((rows // 10 + columns // 10) % 2).astype(np.uint8)
+    image = label * 100 + 20
+    for key, values in {"image": image, "label": label}.items():
+        Pillow.fromarray(values).save(tmp_path / f"{key}.png")
+    case = {key: str(tmp_path / f"{key}.png") for key in ("image", "label")}
+    prepare = preprocessing(orientation="LP", spatial_dims=2, normalization="none", longest_side=50)
+    found = apply(prepare, case)
+    assert tuple(found["image"].shape[1:]) == tuple(found["label"].shape[1:]) == size
+    torch.testing.assert_close(found["image"].affine, found["label"].affine)
+    logits = torch.stack([60 - found["image"][0], found["image"][0] - 60]).as_tensor()
+    labels = Labels({"background": 0, "square": 1})
+    back = to_native(logits, found["image"].affine, found["native_affine"], found["native_shape"], labels)
+    assert back.shape == shape
+    assert float((back.numpy() == label).mean()) > (0.98 if max(shape) <= 50 else 0.93)
