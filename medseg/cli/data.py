@@ -35,8 +35,10 @@ def check(
 
 @app.command()
 def plan(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", metavar="CONFIG", help="The config to write.")],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="Folder of a data set.", show_default=False)
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="N", min=0.1, help="Of training, on this machine.")
     ] = None,
@@ -44,6 +46,10 @@ def plan(
         float | None, typer.Option("--memory-gib", metavar="N", min=0.1, help="That training may use.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006
+    again: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="JSON", help="Write the same config again, by what an earlier plan measured."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="Replace a config that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +58,13 @@ def plan(
 
     with json_result(as_json) as result:
         made = plan(
-            data, output=output, minutes=minutes, memory_gib=memory_gib, overrides=overrides, overwrite=overwrite
+            data,
+            output=output,
+            minutes=minutes,
+            memory_gib=memory_gib,
+            overrides=overrides,
+            again=again,
+            overwrite=overwrite,
         )
         typer.echo(summary(made))
         result.update(config=str(made.path), fingerprint=made.fingerprint.as_dict())

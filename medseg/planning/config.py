@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medseg.data.splits.folds import Folds
 from medseg.planning.fingerprint import Fingerprint
+from medseg.planning.planes import (
+    CONTEXT,
+    PlaneSampling,
+    plane_flips,
+    plane_network,
+    plane_normalization,
+    plane_orientation,
+)
 from medseg.planning.rules import (
     FEW_CASES,
     GPU_EPOCH,
@@ -44,6 +54,22 @@ STRONG = {
     "low_resolution_probability": 0.2,
 }
 
+PLANE_AUGMENTATION = {
+    **STRONG,
+    "rotation_degrees": 25.0,
+    "scale": [0.75, 1.35],
+    "bend_probability": 0.3,
+    "bend_voxels": 4.0,
+    "brightness_probability": 0.5,
+    "contrast": [0.65, 1.5],
+    "contrast_probability": 0.5,
+    "gamma_probability": 0.5,
+}
+SLICES_WITH_TARGET = 0.6
+
+KEEP_ALL = Choice("inference.keep_largest_component", [], "name a target only where held-out cases show that it helps")
+BATCH_OF_ONE = Choice("inference.window_batch", 1)
+
 
 def patient_pattern(cases: Sequence[str]) -> str | None:
     """A known pattern that finds a patient in every case's name, and several cases of some patient."""
@@ -58,20 +84,27 @@ def patient_pattern(cases: Sequence[str]) -> str | None:
 def choose_all(
     found: Fingerprint,
     machine: Machine,
-    sampling: Sampling,
+    sampling: Sampling | PlaneSampling,
     minutes: float | None,
     folds: Folds | None,
     pattern: str | None,
     root: Path,
 ) -> list[Choice]:
     """The whole config as choices, `section.key` each."""
-    held_out = max(1, round(len(found.cases) * VALIDATION)) if len(found.cases) > 1 else 0
+    data = _data(found, folds, pattern, root)
+    if isinstance(sampling, PlaneSampling):
+        return [*data, *_plane_recipe(found, machine, sampling, minutes)]
+    return [*data, *_unet_recipe(found, machine, sampling, minutes)]
+
+
+def _unet_recipe(found: Fingerprint, machine: Machine, sampling: Sampling, minutes: float | None) -> list[Choice]:
+    """A U-Net from random weights on patches."""
+    held_out = held_out_cases(found)
     flips, why_flips = choose_flips(found)
     mirrors = [] if machine.device == "cpu" else flips
     epoch = epoch_steps(sampling, machine, len(found.cases) - held_out)
     interval = validation_interval(sampling, epoch, held_out, len(mirrors))
     return [
-        *_data(found, folds, pattern, root),
         choose_orientation(found),
         Choice("preprocessing.spacing_mm", _listed(sampling.target_mm), sampling.reasons["spacing"]),
         Choice("preprocessing.crop_to_foreground", sampling.crop, sampling.reasons["crop"]),
@@ -88,8 +121,36 @@ def choose_all(
             if machine.device == "cpu"
             else "as in training",
         ),
-        Choice("inference.keep_largest_component", [], "name a target only where held-out cases show that it helps"),
-        Choice("evaluation.tolerance_mm", _tolerance(sampling), "about the longest side of a voxel"),
+        KEEP_ALL,
+        Choice("evaluation.tolerance_mm", _tolerance(sampling.spacing_mm), "about the longest side of a voxel"),
+    ]
+
+
+def _plane_recipe(found: Fingerprint, machine: Machine, sampling: PlaneSampling, minutes: float | None) -> list[Choice]:
+    """A U-Net on a pretrained encoder, on whole pictures or slices."""
+    flips, why_flips = choose_flips(found)
+    flips = plane_flips(flips, sampling)
+    of_slices = sampling.slices_along is not None
+    grid = [Choice("preprocessing.longest_side", sampling.longest_side, sampling.reasons["grid"])]
+    if of_slices:
+        grid = [Choice("preprocessing.spacing_mm", _listed(sampling.target_mm), sampling.reasons["grid"])]
+        grid.append(Choice("preprocessing.crop_to_foreground", sampling.crop, "where a quarter is background"))
+    spacing = np.median(found.spacings_mm(), axis=0)
+    return [
+        *([Choice("data.context", CONTEXT, "a slice and its two neighbours, as red, green and blue")] * of_slices),
+        plane_orientation(found, sampling) if of_slices else choose_orientation(found),
+        *grid,
+        *plane_normalization(found, sampling),
+        *plane_network(sampling),
+        *_values("augmentation", PLANE_AUGMENTATION, "strong: intensities differ by scanner, shapes by patient"),
+        Choice("augmentation.flip_axes", flips, why_flips),
+        *_budget(machine, sampling.steps, minutes),
+        *_plane_training(found, machine, sampling),
+        Choice("inference.whole_image", True, "as training saw them"),
+        Choice("inference.window_batch", sampling.batch_size, "slices at once") if of_slices else BATCH_OF_ONE,
+        Choice("inference.mirror_axes", flips[:1], "the mirror image along the first axis costs as much again"),
+        KEEP_ALL,
+        Choice("evaluation.tolerance_mm", _tolerance(spacing.tolist()), "about the longest side of a voxel"),
     ]
 
 
@@ -136,10 +197,38 @@ def _augmentation(found: Fingerprint, flips: list[int], why_flips: str) -> list[
     strong = len(found.cases) < FEW_CASES
     why = f"strong: {len(found.cases)} cases are soon learnt by heart (below {FEW_CASES})"
     values = STRONG if strong else {}
-    choices = [
-        Choice(f"augmentation.{key}", value, why if not n else "") for n, (key, value) in enumerate(values.items())
+    return [*_values("augmentation", values, why), Choice("augmentation.flip_axes", flips, why_flips)]
+
+
+def _budget(machine: Machine, steps: int | None, minutes: float | None) -> list[Choice]:
+    cpu = machine.device == "cpu"
+    if minutes is not None:
+        why = f"about {steps} steps and their validation, by measured steps"
+        budget = [Choice("training.max_minutes", minutes, why)]
+    else:
+        budget = [Choice("training.max_epochs", 100 if cpu else 300, "no time budget was given (--minutes)")]
+    if machine.compiles and (minutes is None or minutes >= COMPILED_MINUTES):
+        why = "the first step takes half a minute, the others two fifths to three quarters of their time (on an H100)"
+        budget.append(Choice("training.compile", True, why))
+    return budget
+
+
+def _plane_training(found: Fingerprint, machine: Machine, sampling: PlaneSampling) -> list[Choice]:
+    epoch = max(-(-len(found.cases) // sampling.batch_size), 20)
+    interval = 5 if sampling.steps is None else max(1, sampling.steps // epoch // 10)
+    share = Choice("training.foreground_probability", SLICES_WITH_TARGET, "slices with a target are the fewest")
+    return [
+        Choice("training.validation_interval", interval, "about ten times"),
+        Choice("training.batch_size", sampling.batch_size, sampling.reasons["batch"] + "; {measured} GiB measured"),
+        Choice("training.patch_size", list(sampling.patch_size), sampling.reasons["patch"]),
+        *([share] if sampling.slices_along is not None else []),
+        Choice("training.weight_average", 0.99, "steadier weights after few steps"),
+        _workers(machine),
+        Choice("training.gradient_clip", 1.0),
+        Choice("training.optimizer.name", "adamw", "few steps: it learns faster than SGD"),
+        Choice("training.optimizer.learning_rate", 1e-3),
+        Choice("training.optimizer.encoder_factor", 0.5, "the encoder has learnt much already"),
     ]
-    return [*choices, Choice("augmentation.flip_axes", flips, why_flips)]
 
 
 def _training(
@@ -152,17 +241,10 @@ def _training(
 ) -> list[Choice]:
     cpu = machine.device == "cpu"
     short = minutes is not None or cpu
-    if minutes is not None:
-        speed = "this machine" if cpu else "a GPU as fast as an A100"
-        budget = [Choice("training.max_minutes", minutes, f"about {sampling.steps} steps, by the speed of {speed}")]
-    else:
-        budget = [Choice("training.max_epochs", 100 if cpu else 300, "no time budget was given (--minutes)")]
+    budget = _budget(machine, sampling.steps, minutes)
     if not cpu:
         why = "as nnU-Net" if epoch == GPU_EPOCH else "a twentieth of the training, at least 20"
-        budget.append(Choice("training.iterations_per_epoch", epoch, why))
-    if machine.compiles and (minutes is None or minutes >= COMPILED_MINUTES):
-        why = "the first step takes half a minute, the others two fifths to three quarters of their time (on an H100)"
-        budget.append(Choice("training.compile", True, why))
+        budget.insert(1, Choice("training.iterations_per_epoch", epoch, why))
     if short:
         optimizer: list[tuple[str, Any, str]] = [
             ("name", "adamw", "few steps: it learns faster than SGD"),
@@ -184,18 +266,32 @@ def _training(
         Choice(
             "training.weight_average", average if short else 0.0, "steadier weights after few steps" if short else ""
         ),
-        Choice(
-            "training.workers", 0 if machine.device == "cpu" else min(8, machine.cores), "processes that cut patches"
-        ),
+        _workers(machine),
         *(Choice(f"training.optimizer.{key}", value, why) for key, value, why in optimizer),
     ]
 
 
-def _tolerance(sampling: Sampling) -> float:
-    return float(f"{max(sampling.spacing_mm):.2g}")
+def held_out_cases(found: Fingerprint) -> int:
+    """How many are not trained on where no fold is asked for."""
+    return max(1, round(len(found.cases) * VALIDATION)) if len(found.cases) > 1 else 0
 
 
-def _listed(values: Sequence[float] | None) -> list[float] | None:
+def _workers(machine: Machine) -> Choice:
+    return Choice(
+        "training.workers", 0 if machine.device == "cpu" else min(8, machine.cores), "processes that cut patches"
+    )
+
+
+def _values(section: str, values: Mapping[str, Any], why: str) -> list[Choice]:
+    """The reason stands beside the first of them."""
+    return [Choice(f"{section}.{key}", value, why if not n else "") for n, (key, value) in enumerate(values.items())]
+
+
+def _tolerance(spacing_mm: Sequence[float]) -> float:
+    return float(f"{max(spacing_mm):.2g}")
+
+
+def _listed(values: Sequence[float | None] | None) -> list[float | None] | None:
     return None if values is None else list(values)
 
 

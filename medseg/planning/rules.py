@@ -81,7 +81,12 @@ class Sampling:
 
 
 def choose_sampling(
-    found: Fingerprint, machine: Machine, minutes: float | None, outputs: int, memory_factor: float = 1.0
+    found: Fingerprint,
+    machine: Machine,
+    minutes: float | None,
+    outputs: int,
+    memory_factor: float = 1.0,
+    time_factor: float = 1.0,
 ) -> Sampling | None:
     """The largest patch that memory and time allow, with its network; None if not even the smallest fits the memory.
 
@@ -89,6 +94,7 @@ def choose_sampling(
         minutes: of training, or None for no limit.
         outputs: channels of the logits.
         memory_factor: measured over estimated memory of the activations, once it has been measured.
+        time_factor: the same of the seconds of a step.
     """
     target, spacing, why_spacing = _spacing(found)
     share = found.cropped_share()
@@ -108,7 +114,7 @@ def choose_sampling(
         return activations + values * 20 / 2**30 + (0.7 if cpu else 1.0)  # two moments, an average; the libraries
 
     def seconds(topology: Topology, batch: int) -> float:
-        return 3 * batch * topology.gmac(len(found.channels)) / machine.gmac_a_second
+        return 3 * batch * topology.gmac(len(found.channels)) / machine.gmac_a_second * time_factor
 
     batch = 1 if len(found.cases) == 1 else 2
     while memory(network, batch) > room:

@@ -1,21 +1,30 @@
-"""One real training step of a config on random voxels: what it takes of time and of memory."""
+"""Some real training steps of a config on made-up cases: what they take of time and of memory."""
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from ignite.engine import Engine, Events
 
 from medseg.bundle.compile import compile_training
 from medseg.bundle.facts import DataFacts, network_channels
 from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
 from medseg.core.errors import unwrapped
-from medseg.engine.device import autocast, choose_precision, memory_format
+from medseg.data.training.cache import Entry
 from medseg.engine.memory import enough_memory, peak_memory_mib
 from medseg.engine.trainer import SMALLER_STEPS
+from medseg.inference.colour import COLOUR_SCALES
 from medseg.networks.analysis.summary import count_gmac, count_parameters
+
+SLICES = 8  # of a made-up volume for a network of two dimensions
+LEAST_STEPS, MOST_STEPS, ENOUGH_SECONDS = 3, 12, 4.0  # that are timed, after one that is not
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,7 @@ class Step:
     """Costs of a step.
 
     Args:
+        seconds: from one step to the next: reading, augmentation, both passes and the optimizer; the median of a few.
         kept_gib: what the step keeps for the backward pass, and its two largest maps once more; on a CPU counted map
             by map, so that it is the same every time; on a GPU the allocator's peak, without weights and gradients.
         peak_gib: the most that was allocated: of the process on a CPU, by PyTorch on a GPU.
@@ -39,7 +49,7 @@ class Step:
 
 
 def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Step:
-    """Forward, loss and backward of one batch; the second one is timed, since the first allocates and picks algorithms.
+    """What the trainer of the config takes for a step; the first, which allocates and picks algorithms, is left out.
 
     Args:
         count: count the multiply-accumulates too (one more forward pass).
@@ -53,18 +63,24 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 
 def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
-    config = config.model_copy(update={"loss": config.loss.unweighted()})  # counting would read every label
-    parser = parser_of(compile_training(config, facts=facts, bundle_root="."))
+    budget = {"max_iterations": 1 + MOST_STEPS, "max_minutes": None, "iterations_per_epoch": 1 + MOST_STEPS}
+    budget |= {"workers": 0, "compile": False}
+    changed = {
+        "loss": config.loss.unweighted(),  # counting would read every label
+        "network": config.network.model_copy(update={"pretrained": None}),
+        "training": training.model_copy(update=budget),
+        "data": config.data.model_copy(update={"fold": None, "validation": 0.0}),
+    }
+    content = compile_training(config.model_copy(update=changed), facts=facts, bundle_root=".")
+    content["train"] |= {"cases": MadeUpCases(config, facts), "handlers": ()}
+    parser = parser_of(content)
     with unwrapped():
-        network, loss, encode, device = map(
-            parser.get_parsed_content, ("network", "loss", "train#trainer#encode", "device")
-        )
-    precision = choose_precision(training.precision, device)
-    shape = (training.batch_size, network_channels(config, facts), *training.patch_size)
-    image = torch.randn(shape, device=device).contiguous(memory_format=memory_format(config.network.spatial_dims))
-    label = torch.zeros(shape[0], 1, *shape[2:], dtype=torch.uint8, device=device)
-    kept: dict[int, int] = {}
+        network, trainer = map(parser.get_parsed_content, ("network", "train#trainer"))
+    device: torch.device = trainer.state.device
     weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    kept: dict[int, int] = {}
+    largest: dict[int, int] = {}
+    ends: list[float] = []
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -72,25 +88,66 @@ def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    def step() -> float:
+    def begin(engine: Engine) -> None:
         kept.clear()
-        started = time.perf_counter()
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            with autocast(device, precision):
-                logits = network(image)
-            loss(logits, encode(label)).backward()
+
+    def end(engine: Engine) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - started
+        if sum(kept.values()) > sum(largest.values()):
+            largest.clear()
+            largest.update(kept)
+        ends.append(time.perf_counter())
+        if len(ends) == 1 and device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        if len(ends) > LEAST_STEPS and ends[-1] - ends[0] > ENOUGH_SECONDS:
+            engine.terminate()
 
-    network.train()
-    step()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds = step()
+    trainer.add_event_handler(Events.ITERATION_STARTED, begin)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, end)
+    with unwrapped(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        trainer.run()
+    seconds = statistics.median(np.diff(ends).tolist())
     parameters = count_parameters(network)
     peak = peak_memory_mib().get("gpu" if device.type == "cuda" else "process", 0.0) * 2**20
-    used = peak - 8 * parameters if device.type == "cuda" else sum(kept.values()) + 2 * max(kept.values(), default=0)
-    gmac = count_gmac(network, image[:1]) if count else 0.0
-    name = str(precision).removeprefix("torch.")
+    used = peak - 8 * parameters if device.type == "cuda" else sum(largest.values()) + 2 * max(largest.values())
+    shape = (1, network_channels(config, facts), *training.patch_size)
+    gmac = count_gmac(network, torch.zeros(shape, device=device)) if count else 0.0
+    name = str(trainer.precision).removeprefix("torch.")
     return Step(seconds, used / 2**30, peak / 2**30, parameters, gmac, name, str(device))
+
+
+class MadeUpCases:
+    """Cases in memory as `CachedDataset` gives them: noise, and a box of each label value in the middle.
+
+    Each is somewhat larger than a patch, as most are, so that a patch is cut out and not padded.
+    """
+
+    data: Sequence[Any] = ()
+
+    def __init__(self, config: Config, facts: DataFacts) -> None:
+        shape = [size + size // 2 for size in config.training.patch_size]
+        if config.data.context is not None:
+            shape = [SLICES, *shape]
+        random = torch.Generator().manual_seed(0)
+        self.image = torch.randn(len(facts.channels), *shape, generator=random)
+        if config.preprocessing.colours in COLOUR_SCALES:
+            self.image = self.image.mul_(50).add_(127).clamp_(0, 255).to(torch.uint8)
+        self.label = torch.zeros(1, *shape, dtype=torch.uint8)
+        self.voxels = {}
+        for number, value in enumerate(value for value in facts.labels.classes.values() if value != 0):
+            box = self.label[0]
+            for axis, size in enumerate(shape):
+                box = box.narrow(axis, size // 3 + number % 3 if size > 8 else 0, max(1, size // 3))
+            box.fill_(value)
+        for value in self.label.unique().tolist():
+            where = (self.label.flatten() == value).nonzero()[:, 0].int()
+            self.voxels[value] = (len(where), where)
+
+    def __len__(self) -> int:
+        return 1
+
+    def entry(self, index: int) -> Entry:
+        """As `CachedDataset.entry`."""
+        affine = torch.eye(4, dtype=torch.float64)
+        return Entry("made up", self.image, self.label, affine, affine, tuple(self.image.shape[1:]), self.voxels)

@@ -16,9 +16,19 @@ WIDTH = 118
 
 
 def config_text(
-    found: Fingerprint, machine: Machine, choices: Sequence[Choice], name: str, minutes: float | None, output: Path
+    found: Fingerprint,
+    machine: Machine,
+    choices: Sequence[Choice],
+    name: str,
+    minutes: float | None,
+    output: Path,
+    notes: Sequence[str] = (),
 ) -> str:
-    """The whole file; a reason that does not fit beside its value stands above it."""
+    """The whole file; a reason that does not fit beside its value stands above it.
+
+    Args:
+        notes: further lines of its head.
+    """
     shapes, spacings = found.shapes(cropped=False), found.spacings_mm()
     limit = f", for {minutes:g} minutes of training" if minutes is not None else ""
     head = [
@@ -27,6 +37,7 @@ def config_text(
         f"Command:   medseg train --config {output}        (--fold all for a cross-validation)",
         f"Shapes:    {_range(shapes)} voxels; spacing {_range(spacings)} mm",
         *(f"Class:     {line}" for line in _classes(found)),
+        *notes,
         f"Expected:  not measured yet; a proposal{limit}, of which every line may be changed",
     ]
     lines = [f"# {line}".rstrip() for line in head]

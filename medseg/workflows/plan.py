@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sysconfig
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +21,9 @@ from typing import Any
 import torch
 
 from medseg.bundle.facts import describe_data
-from medseg.config.document import Document, dotted
+from medseg.config.document import Document
 from medseg.config.load import load_config
-from medseg.config.network import PER_LEVEL, NetworkConfig
+from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
@@ -33,45 +34,61 @@ from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients
 from medseg.engine.device import choose_device, choose_precision
-from medseg.engine.memory import OutOfMemory
-from medseg.planning.config import choose_all, patient_pattern
+from medseg.networks.weights import how_to_install, is_installed
+from medseg.planning.candidates import Kind, decide, shortlist
+from medseg.planning.config import patient_pattern
 from medseg.planning.disk import planned_disk
 from medseg.planning.fingerprint import Fingerprint, fingerprint
-from medseg.planning.rules import Choice, Machine, Sampling, choose_sampling
+from medseg.planning.fitting import Fitter, Proposal
+from medseg.planning.overrides import kinds_that_fit
+from medseg.planning.planes import ENCODER
+from medseg.planning.record import Record, Trial, read_record
+from medseg.planning.rules import Choice, Machine
 from medseg.planning.step import Step, measure_step
 from medseg.planning.write import config_text
 from medseg.runs.disk import Disk
 from medseg.runs.folder import RUNS
+from medseg.workflows.try_out import trial_fold, try_out
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
-ATTEMPTS = 3
-GIVEN = "as given"
+TRIAL_SHARE = 0.15  # of the minutes, for all trials together
+TRIAL_STEPS = 200  # fewer say nothing
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A written plan and what it was made from."""
+    """A written plan and what it was made from.
+
+    Args:
+        record: the JSON file with all that was measured.
+    """
 
     path: Path
+    record: Path
     config: Config
     fingerprint: Fingerprint
-    sampling: Sampling
-    step: Step
+    proposal: Proposal
     folds: Folds | None
     disk: Disk
+    why: str
+    missing: str = ""
 
 
 def plan(
-    data: str | Path,
+    data: str | Path | None = None,
     *,
     output: str | Path,
     minutes: float | None = None,
     memory_gib: float | None = None,
     overrides: Sequence[str] = (),
+    again: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Plan:
-    """Measure a data set and write a config for it and for this machine.
+    """Measure a data set and write a config for it and for this machine, and beside it (.json) what was measured.
+
+    Kinds of network that are worth it are fitted to the minutes by measured steps; where each gets enough steps within
+    a sixth of the minutes they are tried for the same time on the same cases, and the better one is written.
 
     Args:
         data: folder of the data set.
@@ -79,18 +96,21 @@ def plan(
         minutes: of training, on this machine; default: epochs.
         memory_gib: that training may use; default: half of this machine's memory, or four fifths of its GPU's.
         overrides: `key=value` that the plan takes as given, as `data.card=camvid` or `network.widths=[8, 16, 32]`.
+        again: the JSON file beside an earlier plan, by which the same config is written again: minutes, memory,
+            machine, overrides, measured steps and trials are those, and the data set too unless it is given.
         overwrite: replace a file that is there.
 
     Raises:
-        ConfigError: `output` exists, or not even the smallest patch fits the memory.
+        ConfigError: `output` exists, or not even the smallest patch fits the memory; neither data nor `again`.
         RunError: the disk has no room for the preprocessed cases.
         DataError: the data set, or some of its cases, cannot be read.
     """
-    data, output = Path(data), Path(output)
+    output = Path(output)
     if output.exists() and not overwrite:
         raise ConfigError(f"{output}: exists already", "choose another name, or add --overwrite")
-    root = data.expanduser().resolve()
-    given = _given(root, overrides)
+    record = _asked(data, minutes, memory_gib, overrides) if again is None else read_record(Path(again))
+    root = Path(record.data if data is None else data).expanduser().resolve()
+    given = _given(root, record.overrides)
     dataset = read_dataset(root, given.data.layout)
     given, named = _named(given, dataset)
     facts = describe_data(given)
@@ -103,37 +123,88 @@ def plan(
     folds = None
     if people > 1:
         folds = make_folds(measured.presence(), patients, 5 if people >= 10 else max(2, people // 2), seed=0)
-    machine = this_machine(memory_gib)
-    factor, text, taken = 1.0, "", 0.0
-    full: OutOfMemory | None = None
-    for _ in range(ATTEMPTS):
-        sampling = choose_sampling(measured, machine, minutes, len(facts.labels.channels), factor)
-        if sampling is None:
-            what = f"{machine.memory_gib:.3g} GiB hold not even a step on the smallest patch"
-            raise full or ConfigError(what, "give --memory-gib more, or resample the images to larger voxels")
-        choices = choose_all(measured, machine, sampling, minutes, folds, pattern, root)
-        own = [choice for choice in named if choice.key.startswith("data.")]
-        others = [choice for choice in named if choice not in own]
-        choices = _override([choices[0], *own, *choices[1:], *others], overrides)
-        text = config_text(measured, machine, choices, _name(measured.name), minutes, output)
-        config = _validated(text, output, overrides)
-        disk = planned_disk(measured, config, RUNS / config.name)
-        disk.check()
-        fixed = sampling.memory_gib - sampling.activations_gib
-        try:
-            step, full = measure_step(config, facts, count=False), None
-        except OutOfMemory as error:
-            full = OutOfMemory(error.problems)  # without the frames, which hold the step's tensors
-            factor *= 1.5 * max(1.0, (machine.memory_gib - fixed) / sampling.activations_gib)  # two thirds of this one
-            continue
-        taken = fixed + step.kept_gib
-        if taken <= machine.memory_gib:
-            break
-        factor *= 1.05 * step.kept_gib / sampling.activations_gib
-    else:
-        raise full or ConfigError(f"a step takes {taken:.3g} GiB of {machine.memory_gib:.3g}", "give --memory-gib more")
-    replace_file(output, text.replace("{measured}", f"{taken:.2g}"))
-    return Plan(output, load_config(output), measured, sampling, step, folds, disk)
+    steps = dict(record.steps)
+
+    def measure(name: str, config: Config) -> Step:
+        if name not in steps:
+            planned_disk(measured, config, RUNS / config.name).check()
+            steps[name] = measure_step(config, facts, count=False)
+        return steps[name]
+
+    def text_of(choices: Sequence[Choice], notes: Sequence[str] = ()) -> str:
+        return config_text(measured, record.machine, choices, _name(measured.name), record.minutes, output, notes)
+
+    fitter = Fitter(
+        found=measured,
+        machine=record.machine,
+        minutes=record.minutes,
+        folds=folds,
+        pattern=pattern,
+        root=root,
+        named=named,
+        overrides=record.overrides,
+        config_of=lambda choices: _validated(text_of(choices), output, record.overrides),
+        measure=measure,
+    )
+    listed = shortlist(
+        measured,
+        record.machine,
+        record.minutes,
+        len(facts.labels.channels),
+        weights=None if is_installed(ENCODER) else how_to_install(ENCODER),
+        only=kinds_that_fit(record.overrides),
+    )
+    proposals = fitter.fit_all(listed.kinds)
+    trials = record.trials if again is not None or folds is None else _tried(proposals, folds, record.minutes)
+    chosen, why = decide([proposal.kind for proposal in proposals], trials, listed.why)
+    best = next(proposal for proposal in proposals if proposal.kind == chosen)
+    disk = planned_disk(measured, best.config, RUNS / best.config.name)
+    disk.check()
+    replace_file(output, text_of(best.choices, _notes(chosen, why, listed.missing, proposals, trials)))
+    beside = output.with_suffix(".json")
+    replace(record, steps=steps, trials=trials, chosen=chosen.name, why=why).write(beside)
+    return Plan(output, beside, load_config(output), measured, best, folds, disk, why, listed.missing)
+
+
+def _asked(
+    data: str | Path | None, minutes: float | None, memory_gib: float | None, overrides: Sequence[str]
+) -> Record:
+    """What is asked for, nothing measured yet."""
+    if data is None:
+        raise ConfigError("no data set is given", "medseg plan DATA --output CONFIG, or --from the JSON of a plan")
+    root = str(Path(data).expanduser().resolve())
+    return Record(root, minutes, memory_gib, tuple(overrides), this_machine(memory_gib))
+
+
+def _tried(proposals: Sequence[Proposal], folds: Folds, minutes: float | None) -> dict[str, Trial]:
+    """How each proposal does after the same short training; nothing where there is no time for it."""
+    if minutes is None or len(proposals) < 2:
+        return {}
+    each = TRIAL_SHARE * minutes / len(proposals)
+    if any(60 * each < TRIAL_STEPS * proposal.step.seconds for proposal in proposals):
+        return {}
+    fold = trial_fold(folds)
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="medseg-plan-") as folder:
+        for proposal in proposals:
+            print(f"trying a {proposal.kind.said} for {each:.2g} minutes")
+            found[proposal.kind.name] = try_out(proposal, fold, each, Path(folder))
+    return found
+
+
+def _notes(
+    chosen: Kind, why: str, missing: str, proposals: Sequence[Proposal], trials: Mapping[str, Trial]
+) -> list[str]:
+    """Lines of the config's head: which network, why, and what of each kind was measured."""
+    lines = [f"Network:   {chosen.said}", f"Why:       {why}"]
+    for proposal in proposals:
+        patch = " x ".join(map(str, proposal.config.training.patch_size))
+        line = f"Fitted:    {proposal.kind.name}: {proposal.config.training.batch_size} x {patch}, "
+        line += f"{proposal.step.seconds:.3g} s a step"
+        if (trial := trials.get(proposal.kind.name)) is not None:
+            line += f"; Dice {trial.dice:.3f} of {trial.cases} held-out cases after {trial.minutes:.2g} minutes"
+        lines.append(line)
+    return [*lines, *([f"Missing:   {missing}"] if missing else [])]
 
 
 def this_machine(memory_gib: float | None = None) -> Machine:
@@ -164,23 +235,26 @@ def can_compile() -> bool:
 
 def summary(made: Plan) -> str:
     """What was planned, on one screen."""
-    sampling, step, found = made.sampling, made.step, made.fingerprint
+    sampling, step, found = made.proposal.sampling, made.proposal.step, made.fingerprint
     network, training = made.config.network, made.config.training
+    grid = made.config.preprocessing.spacing_mm or "as the files are"
+    if (side := made.config.preprocessing.longest_side) is not None:
+        grid = f"{side} pixels along the longer side"
     called = f"{network.name} on {network.encoder}" if network.encoder else network.name
     if network.part == NetworkConfig.of().part:
         called = f"U-Net {'-'.join(map(str, network.options()['widths']))}"
     lines = [
         f"data      {found.name}: {len(found.cases)} labelled cases, {', '.join(found.channels)} ({found.modality})",
         f"targets   {', '.join(found.targets)}",
-        f"grid      {'as the files are' if sampling.target_mm is None else sampling.target_mm}"
-        + (", cropped to what is not background" if sampling.crop else ""),
+        f"grid      {grid}" + (", cropped to what is not background" if sampling.crop else ""),
         f"network   {network.spatial_dims}D {called}, {step.parameters / 1e6:.2f} M"
         f" parameters, patch {' x '.join(map(str, training.patch_size))}, batch {training.batch_size}",
-        f"one step  {step.seconds:.2f} s measured, {sampling.step_seconds:.2f} s estimated; {step.precision} on"
-        f" {step.device}",
+        f"why       {made.why}" + (f"; {made.missing}" if made.missing else ""),
+        f"one step  {step.seconds:.2f} s measured; {step.precision} on {step.device}"
+        + ("" if sampling.steps is None else f"; about {sampling.steps} steps in {training.max_minutes:g} minutes"),
         f"disk      {made.disk.text()}",
         *(f"folds     {note}" for note in (made.folds.notes if made.folds else ())),
-        f"written   {made.path}; train with: medseg train --config {made.path}",
+        f"written   {made.path}, and {made.record.name} beside it; train with: medseg train --config {made.path}",
     ]
     return "\n".join(lines)
 
@@ -210,53 +284,6 @@ def _named(given: Config, dataset: Dataset) -> tuple[Config, list[Choice]]:
     if dataset.natural:
         choices.append(Choice("evaluation.convention", "medical", "0 is taken for the background, which is no target"))
     return known, choices
-
-
-def _override(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
-    """The choices with what was given in their place; a key that the plan does not have is added to its section."""
-    document = Document(source="medseg plan")
-    for assignment in overrides:
-        document.override(assignment)
-    for keys in [keys for keys in document.places if keys]:
-        if any(other[:-1] == keys for other in document.places if other):  # a section, of which keys were given
-            continue
-        value: Any = document.data
-        for key in keys:
-            value = value[key]
-        choice = Choice(dotted(keys), value, GIVEN)
-        at = next((n for n, old in enumerate(choices) if old.key == choice.key), None)
-        if at is not None:
-            choices = [*choices[:at], choice, *choices[at + 1 :]]
-        else:
-            section = f"{keys[0]}."
-            last = max((n for n, old in enumerate(choices) if old.key.startswith(section)), default=len(choices) - 1)
-            choices = [*choices[: last + 1], choice, *choices[last + 1 :]]
-    return _fitting(choices)
-
-
-def _fitting(choices: list[Choice]) -> list[Choice]:
-    """The choices without those of the planned U-Net that do not go with the network that was given."""
-    given = {_network_key(choice): choice.value for choice in choices if choice.reason == GIVEN}
-    planned = NetworkConfig.of().part
-    same = NetworkConfig.parts_of({key: value for key, value in given.items() if value is not None}) == (planned,)
-    widths = given.get("widths")
-    kept = []
-    for choice in choices:
-        key = _network_key(choice)
-        if choice.reason == GIVEN or key not in planned.options:
-            kept.append(choice)
-        elif same and key in PER_LEVEL and isinstance(widths, list):
-            if len(widths) <= len(choice.value):
-                kept.append(replace(choice, value=choice.value[: len(widths)]))
-        elif same:
-            kept.append(choice)
-    return kept
-
-
-def _network_key(choice: Choice) -> str:
-    """`name` of `network.name`; empty for keys of other sections."""
-    section, _, key = choice.key.partition(".")
-    return key if section == "network" else ""
 
 
 def _name(name: str) -> str:

@@ -36,8 +36,9 @@ def test_a_plan_validates_says_why_and_is_the_same_again(tiny_msd: Callable[...,
     assert "widths: [4, 8]" in text
     assert text.count("#") > 25
     assert "{measured}" not in text
-    plan(root, output=tmp_path / "two.yaml", minutes=2, overrides=["network.widths=[4, 8]", "seed=3"])
+    plan(again=tmp_path / "one.json", output=tmp_path / "two.yaml")
     assert (tmp_path / "two.yaml").read_text().replace("two.yaml", "one.yaml") == text
+    assert (tmp_path / "two.json").read_text() == (tmp_path / "one.json").read_text()
     with pytest.raises(ConfigError, match="exists already"):
         plan(root, output=tmp_path / "one.yaml")
 

@@ -1,0 +1,125 @@
+"""Which kinds of network a data set is worth trying, the likeliest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from medseg.planning.fingerprint import Fingerprint
+from medseg.planning.network import ANISOTROPY
+from medseg.planning.planes import ENCODER, LEAST_SIDE, PlaneSampling, choose_planes
+from medseg.planning.record import Trial
+from medseg.planning.rules import Machine, Sampling, choose_sampling
+
+VOLUMES, SLICES, PICTURES, PLAIN = "3d", "2.5d", "2d pretrained", "2d"
+SAID = {
+    VOLUMES: "3D U-Net on patches of volumes",
+    SLICES: f"2D U-Net on pretrained {ENCODER}, on slices with their neighbours",
+    PICTURES: f"2D U-Net on pretrained {ENCODER}",
+    PLAIN: "2D U-Net",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network. `make` takes measured over estimated time and memory of a step, and gives None where not even
+    the smallest step fits the memory, or the images do not fit the network."""
+
+    name: str
+    make: Callable[[float, float], Sampling | PlaneSampling | None]
+
+    @property
+    def said(self) -> str:
+        return SAID[self.name]
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """Kinds in the order in which the rules prefer them, why so, and what would have stood there."""
+
+    kinds: tuple[Kind, ...]
+    why: str
+    missing: str = ""
+
+
+def shortlist(
+    found: Fingerprint,
+    machine: Machine,
+    minutes: float | None,
+    outputs: int,
+    *,
+    weights: str | None,
+    only: Sequence[str] | None = None,
+) -> Shortlist:
+    """What is worth trying.
+
+    Args:
+        outputs: channels of the logits.
+        weights: how to get the pretrained weights; None: they are at hand.
+        only: names of the kinds that go with what was given.
+    """
+    name, plain = (SLICES, VOLUMES) if found.spatial_dims == 3 else (PICTURES, PLAIN)
+
+    def make_plain(time_factor: float, memory_factor: float) -> Sampling | None:
+        return choose_sampling(found, machine, minutes, outputs, memory_factor, time_factor)
+
+    axis: int | None = None
+    pretrained_first, why = True, "the encoder has seen pictures before"
+    if found.spatial_dims == 3:
+        axis, pretrained_first, why = _slices(found)
+    plane = [a for a in range(found.spatial_dims) if a != axis]
+    large = float(np.percentile(found.shapes(cropped=False)[:, plane].max(1), 75)) >= LEAST_SIDE
+    kinds, missing = [Kind(plain, make_plain)], ""
+    if not large:
+        why = f"the images are too small for the pretrained encoder (below {LEAST_SIDE} pixels)"
+    elif weights is not None:
+        missing = f"a {SAID[name]} would be tried, but the weights are not installed: {weights}"
+    else:
+        planes = Kind(name, partial(_planes, found, machine, minutes, axis))
+        kinds = [planes, *kinds] if pretrained_first else [*kinds, planes]
+    if only is not None:
+        kinds, why, missing = [kind for kind in kinds if kind.name in only], "as given", ""
+    return Shortlist(tuple(kinds), why, missing)
+
+
+def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str) -> tuple[Kind, str]:
+    """The kind to train, and why: the better one in the trials, where all were tried; else the first by the rules.
+
+    Args:
+        kinds: in the order of the rules.
+        rules: why they stand in this order.
+    """
+    if len(kinds) == 1:
+        return kinds[0], rules
+    if any(kind.name not in trials for kind in kinds):
+        return kinds[0], f"{rules}; by rules, since the minutes hold no trial of {len(kinds)} kinds"
+    best = max(kinds, key=lambda kind: trials[kind.name].dice)
+    others = ", ".join(f"{kind.name} {trials[kind.name].dice:.3f}" for kind in kinds if kind is not best)
+    return best, f"the best in a trial: Dice {trials[best.name].dice:.3f} (the others: {others})"
+
+
+def _planes(
+    found: Fingerprint,
+    machine: Machine,
+    minutes: float | None,
+    axis: int | None,
+    time_factor: float,
+    memory_factor: float,
+) -> PlaneSampling | None:
+    return choose_planes(
+        found, machine, minutes, slices_along=axis, time_factor=time_factor, memory_factor=memory_factor
+    )
+
+
+def _slices(found: Fingerprint) -> tuple[int, bool, str]:
+    """The axis across which volumes would be cut, whether their slices are thick, and why."""
+    median = np.median(found.spacings_mm(), axis=0)
+    axis, ratio = int(median.argmax()), float(median.max() / median.min())
+    if ratio <= 1.01:
+        axis = 2
+    thick = ratio > ANISOTROPY
+    why = f"slices lie {ratio:.3g} times as far apart as pixels"
+    return axis, thick, why + (": thick" if thick else f", no more than {ANISOTROPY:g} times: a volume")

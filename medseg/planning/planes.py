@@ -1,0 +1,182 @@
+"""A two-dimensional network on a pretrained encoder: on pictures, or on volumes slice by slice (2.5D).
+
+Where slices are thick they say little about each other, and an encoder that has learnt on a million photographs knows
+more of edges and textures than some dozen patients teach. Pure functions, as in `rules`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medseg.planning.fingerprint import Fingerprint
+from medseg.planning.rules import ALIKE, Choice, Machine, choose_normalization
+
+ENCODER = "efficientnet_lite0"
+WIDTHS = [24, 32, 64, 96]  # of the decoder, at the strides 2 to 16 of the encoder
+COARSEST = 32  # the encoder's last stride: what a patch is a multiple of
+LEAST_SIDE = 64  # pixels; of smaller images the encoder's last map would be a pixel or two
+SIDES = {"cpu": (256, 224, 192, 160, 128), "cuda": (512, 448, 384, 320, 256, 224, 192, 160, 128)}
+BATCH = {"cpu": 8, "cuda": 16}
+ENOUGH_STEPS = 1000  # fewer teach less than a coarser grid costs
+CONTEXT = 3  # neighbouring slices: the encoder's red, green and blue
+
+# Pixels of a training step a second: of one CPU core in bfloat16 (AVX512-BF16), half of it in float32; of a GPU.
+PIXELS_A_CORE, PIXELS_A_GPU = 1.0e6, 20e6
+KEPT_BYTES_A_PIXEL = 1250  # for the backward pass, measured; in float32 twice as many
+
+
+@dataclass(frozen=True)
+class PlaneSampling:
+    """Grid, patch and batch of a training in the plane, and what they are estimated to cost.
+
+    Args:
+        slices_along: the axis of a volume across which it is cut; None: pictures.
+        longest_side: pixels that the longer side of a picture is brought to; None: as it is.
+        target_mm: of the volume's voxels, in its axes' order; None, of all axes or of one: as each case has them.
+    """
+
+    slices_along: int | None
+    longest_side: int | None
+    target_mm: tuple[float | None, ...] | None
+    crop: bool
+    patch_size: tuple[int, int]
+    batch_size: int
+    step_seconds: float
+    memory_gib: float
+    activations_gib: float
+    steps: int | None
+    pretrained: bool
+    reasons: dict[str, str]
+
+    @property
+    def plane(self) -> list[int]:
+        """The axes of the image that the network sees."""
+        return [axis for axis in range(2 if self.slices_along is None else 3) if axis != self.slices_along]
+
+
+def choose_planes(
+    found: Fingerprint,
+    machine: Machine,
+    minutes: float | None,
+    *,
+    slices_along: int | None = None,
+    pretrained: bool = True,
+    time_factor: float = 1.0,
+    memory_factor: float = 1.0,
+) -> PlaneSampling | None:
+    """The finest grid on which the minutes hold enough steps; None where the images are too small for the encoder, or
+    the memory holds no step.
+
+    Args:
+        slices_along: axis across which volumes are cut; None for pictures.
+        time_factor, memory_factor: measured over estimated, once it has been measured.
+    """
+    crop = slices_along is not None and found.cropped_share() < 0.75
+    axes = [axis for axis in range(found.spatial_dims) if axis != slices_along]
+    shapes = found.shapes(cropped=crop)[:, axes].astype(float)
+    spacings = found.spacings_mm()[:, axes]
+    pixel = float(np.median(spacings))
+    if slices_along is not None:
+        shapes = shapes * spacings / pixel
+    full = np.percentile(shapes, 75, axis=0)
+    if full.max() < LEAST_SIDE:
+        return None
+    device = "cpu" if machine.device == "cpu" else "cuda"
+    rate = PIXELS_A_GPU
+    if device == "cpu":
+        rate = PIXELS_A_CORE * machine.cores * (1.0 if machine.bytes_a_value == 2 else 0.5)
+    kept = KEPT_BYTES_A_PIXEL * machine.bytes_a_value / 2 / 2**30
+
+    def costs(side: int, batch: int) -> tuple[tuple[int, int], float, float]:
+        patch = tuple(COARSEST * max(2, math.ceil(n * side / full.max() / COARSEST)) for n in full)
+        pixels = batch * math.prod(patch)
+        return (patch[0], patch[1]), pixels / rate * time_factor, pixels * kept * memory_factor
+
+    known = [side for side in SIDES[device] if side <= full.max()]
+    sides = sorted({min(int(full.max()), SIDES[device][0]), *known}, reverse=True)
+    fixed = 1.0  # GiB: libraries, weights, moments
+    batch = BATCH[device]
+    for side in sides:
+        patch, seconds, memory = costs(side, batch)
+        steps = None if minutes is None else int(60 * minutes / seconds)
+        if fixed + memory <= machine.memory_gib and (steps is None or steps >= ENOUGH_STEPS):
+            break
+    while fixed + memory > machine.memory_gib:
+        batch //= 2
+        if not batch:
+            return None
+        patch, seconds, memory = costs(side, batch)
+        steps = None if minutes is None else int(60 * minutes / seconds)
+    coarser = full.max() / side
+    longest, target, why = None, None, "as the files are"
+    if slices_along is None:
+        if coarser > 1 + ALIKE or np.ptp(found.shapes(cropped=False).max(1)) > 0:
+            longest, why = side, f"the longer side, of {full.max():.0f} pixels in three quarters of the pictures"
+    elif coarser > 1 + ALIKE or np.abs(spacings / pixel - 1).max() > ALIKE:
+        sides_mm: list[float | None] = [float(f"{pixel * coarser:.4g}")] * 3
+        sides_mm[slices_along] = None
+        target, why = tuple(sides_mm), f"{coarser:.3g} times the median of the cases; between the slices as they are"
+    if side < min(int(full.max()), SIDES[device][0]) and minutes is not None:
+        why += f"; coarser, so that about {ENOUGH_STEPS} steps fit into {minutes:g} minutes"
+    return PlaneSampling(
+        slices_along=slices_along,
+        longest_side=longest,
+        target_mm=target,
+        crop=crop,
+        patch_size=patch,
+        batch_size=batch,
+        step_seconds=seconds,
+        memory_gib=fixed + memory,
+        activations_gib=memory,
+        steps=steps,
+        pretrained=pretrained,
+        reasons={
+            "grid": why,
+            "patch": f"whole {'pictures' if slices_along is None else 'slices'} in most cases; multiples of {COARSEST}",
+            "batch": f"{fixed + memory:.2g} GiB estimated of {machine.memory_gib:.3g}",
+        },
+    )
+
+
+def plane_orientation(found: Fingerprint, sampling: PlaneSampling) -> Choice:
+    """Axes of a volume in the order of the plane, then across the slices."""
+    axis = sampling.slices_along
+    assert axis is not None
+    codes = "".join("RAS"[a] for a in [*sampling.plane, axis])
+    return Choice("preprocessing.orientation", codes, f"one for all; slices lie along {codes[-1]}, the last axis")
+
+
+def plane_normalization(found: Fingerprint, sampling: PlaneSampling) -> list[Choice]:
+    """As of a volume; of MR by the statistics of the tissue, since how much air lies around it differs by scanner."""
+    choices = choose_normalization(found, sampling.crop)
+    first = choices[0]
+    if sampling.slices_along is not None and not sampling.crop:
+        each = first.value if isinstance(first.value, list) else [first.value]
+        tissue = ["zscore_bright" if one == "zscore" else one for one in each]
+        value: Any = tissue if isinstance(first.value, list) else tissue[0]
+        first = Choice(first.key, value, first.reason.replace("over the whole volume", "by its tissue, above the mean"))
+    return [first, *choices[1:]]
+
+
+def plane_network(sampling: PlaneSampling) -> list[Choice]:
+    """The U-Net of segmentation-models-pytorch, without its last level."""
+    what = "pictures" if sampling.slices_along is None else "slices with their neighbours"
+    weights = [Choice("network.pretrained", ENCODER, "ImageNet's weights, of an installed package")]
+    return [
+        Choice("network.name", "unet"),
+        Choice("network.spatial_dims", 2, f"sees {what}"),
+        Choice("network.encoder", ENCODER, "light enough for a CPU"),
+        *(weights if sampling.pretrained else []),
+        Choice("network.widths", WIDTHS, "of the decoder, at the encoder's strides 2 to 16"),
+        Choice("network.climb_to_image", False, "logits at half resolution, resized: half of the decoder's time"),
+    ]
+
+
+def plane_flips(flips: Sequence[int], sampling: PlaneSampling) -> list[int]:
+    """Axes of an image as axes of the plane."""
+    return [position for position, axis in enumerate(sampling.plane) if axis in flips]
