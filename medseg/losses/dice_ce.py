@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.core.types import Fraction, Overlap, Weight, chosen
+from medseg.core.types import Fraction, Overlap, Share, Weight, chosen
 from medseg.losses.dice import OVERLAPS
 from medseg.losses.focal import focused
 from medseg.losses.target import IGNORED_CLASS, IGNORED_REGION
@@ -28,11 +28,14 @@ class DiceCrossEntropy(nn.Module):
             structure weighted by the inverse square of its volume, so that small ones count as much as large ones); or
             "tversky" (Salehi et al., arXiv 1706.05721), which weighs missed and invented voxels apart.
         missed_weight: of the missed voxels in the Tversky index; the invented ones have the rest of 1. 0.5 is the Dice.
+        smooth: voxels that are taken to be found, as a share of all that are summed over. Then the empty mask of an
+            image without the structure is perfect, and what is invented costs by its size: with `batch_dice: false` it
+            teaches a network to leave the healthy alone. Not for generalised Dice.
         focal_weight: of the focal loss (Lin et al., arXiv 1708.02002) with the exponent `focal_gamma`.
         focal_gamma: the larger, the less the voxels count that are nearly right.
 
     Raises:
-        ValueError: an unknown overlap.
+        ValueError: an unknown overlap, or one that `smooth` is not for.
     """
 
     def __init__(
@@ -43,12 +46,16 @@ class DiceCrossEntropy(nn.Module):
         regions: bool = False,
         overlap: Overlap = "dice",
         missed_weight: Fraction = 0.7,
+        smooth: Share = 0.0,
         focal_weight: Weight = 0.0,
         focal_gamma: Weight = 2.0,
     ) -> None:
         super().__init__()
         self.overlap = OVERLAPS[chosen(overlap, Overlap, "overlap")]
         self.missed_weight = missed_weight
+        if smooth and overlap == "generalised_dice":
+            raise ValueError("smooth is not for generalised_dice, whose weights are of the true volumes")
+        self.smooth = smooth
         self.focal_weight = focal_weight
         self.focal_gamma = focal_gamma
         self.dice_weight = dice_weight
@@ -91,6 +98,7 @@ class DiceCrossEntropy(nn.Module):
 
     def _dice(self, probability: Tensor, truth: Tensor) -> Tensor:
         axes = [0] * self.batch_dice + list(range(2, probability.ndim))
-        both = (probability * truth).sum(axes)
-        index = self.overlap(both, probability.sum(axes), truth.sum(axes), self.missed_weight)
+        found = self.smooth / 2 * truth.numel() / truth.shape[1] / (1 if self.batch_dice else len(truth))
+        both = (probability * truth).sum(axes) + found
+        index = self.overlap(both, probability.sum(axes) + found, truth.sum(axes) + found, self.missed_weight)
         return self.dice_weight * (1 - index.mean())

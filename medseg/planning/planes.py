@@ -177,6 +177,14 @@ def plane_network(sampling: PlaneSampling) -> list[Choice]:
     ]
 
 
+def plane_loss(sampling: PlaneSampling) -> list[Choice]:
+    """Of pictures, many of which may hold nothing."""
+    if sampling.slices_along is not None:
+        return []
+    why = "a Dice for each picture, forgiving: what is invented in a healthy one costs by its size"
+    return [Choice("loss.batch_dice", False, why), Choice("loss.smooth", 0.002)]
+
+
 def plane_flips(flips: Sequence[int], sampling: PlaneSampling) -> list[int]:
     """Axes of an image as axes of the plane."""
     return [position for position, axis in enumerate(sampling.plane) if axis in flips]

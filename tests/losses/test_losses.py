@@ -220,3 +220,23 @@ def test_other_terms_are_blind_to_what_is_ignored(regions: bool, options: dict) 
     torch.testing.assert_close(loss(logits, target), loss(changed, target), rtol=0, atol=0)
     everything = torch.full_like(target, -1 if regions else -100)
     assert torch.isfinite(loss(logits, everything))
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_smooth_forgives_the_empty_mask_of_a_healthy_image(regions: bool, batch_dice: bool) -> None:
+    """(2 i + e) / (p + t + e), with e a share of the voxels summed over."""
+    probability = torch.rand(2, 1, 6, 5, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
+    truth = torch.zeros(2, 1, 6, 5)
+    truth[0, 0, :3] = 1
+    logit = probability.logit()
+    logits = logit if regions else torch.cat([torch.zeros_like(logit), logit], dim=1)
+    options = {"cross_entropy_weight": 0.0, "batch_dice": batch_dice, "smooth": 0.1}
+    loss = DiceCrossEntropy(regions=regions, **options)(logits, truth if regions else truth.long())
+    voxels = 60 if batch_dice else 30
+    axes = (0, 1, 2, 3) if batch_dice else (1, 2, 3)
+    both, sums = (probability * truth).sum(axes), (probability + truth).sum(axes)
+    expected = 1 - ((2 * both + 0.1 * voxels) / (sums + 0.1 * voxels)).mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    with pytest.raises(ValueError, match="smooth"):
+        DiceCrossEntropy(overlap="generalised_dice", smooth=0.1)

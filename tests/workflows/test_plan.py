@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from medseg.config.load import load_config
 from medseg.core.errors import ConfigError
 from medseg.engine.memory import OutOfMemory
+from medseg.planning import fitting
 from medseg.planning.step import measure_step
 from medseg.workflows import plan as planning
 from medseg.workflows.plan import plan, summary
@@ -122,7 +123,7 @@ def test_a_gpu_with_less_room_than_it_says(tiny_msd, tmp_path: Path, monkeypatch
     assert sizes[0] > sizes[2], sizes
     assert math.prod(made.config.training.patch_size) * made.config.training.batch_size == sizes[2]
     sizes.clear()
-    monkeypatch.setattr(planning, "ATTEMPTS", 2)
+    monkeypatch.setattr(fitting, "ATTEMPTS", 2)
     with pytest.raises(OutOfMemory, match="end what else"):
         plan(root, output=tmp_path / "other.yaml", memory_gib=memory_gib)
     assert not (tmp_path / "other.yaml").exists()
