@@ -171,4 +171,3 @@ def test_hippocampus(test_data: Path, tmp_path: Path) -> None:
         assert made.training.optimizer == byhand.training.optimizer
         assert made.training.batch_size == byhand.training.batch_size
         assert made.training.weight_average == byhand.training.weight_average
-        assert abs(made.training.validation_interval - byhand.training.validation_interval) <= 1
