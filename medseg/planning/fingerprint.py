@@ -23,6 +23,7 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values
 from medseg.data.training.transforms import background_value, in_plane
+from medseg.planning.evidence import Slices, coarseness, mirror_likeness, spacing_doubt, thick_slices, thumbnail
 
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
 LEAST_CASES = 10  # with fewer, an order of classes along an axis may be chance
@@ -40,6 +41,7 @@ class CasePrint:
         voxels: class -> how many it has.
         components: target (class or region) -> connected parts (face neighbours).
         centres_mm: class -> its centre along the axes, from the image's left posterior inferior corner.
+        coarseness: of each axis, against the others, by the voxels (`evidence.coarseness`).
     """
 
     case: str
@@ -50,6 +52,7 @@ class CasePrint:
     voxels: Mapping[str, int]
     components: Mapping[str, int]
     centres_mm: Mapping[str, tuple[float, ...]]
+    coarseness: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,14 @@ class Intensities:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A data set, measured. `classes` are without the background, `modality` is CT, MR or picture."""
+    """A data set, measured.
+
+    Args:
+        modality: CT, MR or picture.
+        classes: without the background.
+        mirror_likeness: of each axis, how like its mirror image is what the images have in common, from 1 to -1
+            (`evidence.mirror_likeness`).
+    """
 
     name: str
     modality: str
@@ -77,6 +87,7 @@ class Fingerprint:
     targets: tuple[str, ...]
     intensities: tuple[Intensities, ...]
     cases: tuple[CasePrint, ...]
+    mirror_likeness: tuple[float, ...]
 
     @property
     def spatial_dims(self) -> int:
@@ -107,6 +118,18 @@ class Fingerprint:
         """Largest over smallest side of the median voxel."""
         median = np.median(self.spacings_mm(), axis=0)
         return float(median.max() / median.min())
+
+    def slices(self) -> Slices:
+        """The coarsest axis of volumes, by the voxels and by the headers."""
+        return thick_slices(self.spacings_mm(), self._coarseness())
+
+    def spacing_doubt(self) -> str:
+        """Why the spacing in the headers cannot be true; empty where it may be."""
+        return spacing_doubt(self.spacings_mm(), self.shapes(cropped=False), self._coarseness())
+
+    def _coarseness(self) -> np.ndarray:
+        """(cases, axes)."""
+        return np.array([case.coarseness for case in self.cases])
 
     def one_sided_axes(self, consistency: float = 0.9) -> list[int]:
         """Axes along which two classes lie the same way round in nearly all cases: mirrored, they would be impossible.
@@ -154,10 +177,10 @@ def fingerprint(
 
     work = partial(_measure, labels=meaning, channels=len(names))
     measured = every_result(work, dataset.cases, bar="measure" if progress else None)
-    cases = tuple(case for case, _ in measured)
+    cases = tuple(case for case, _, _ in measured)
     if len({len(case.shape) for case in cases}) > 1:
         raise DataError(Problem(str(dataset.root), "mixes pictures and volumes", "train on one kind at a time"))
-    samples = np.concatenate([sample for _, sample in measured], axis=1)
+    samples = np.concatenate([sample for _, sample, _ in measured], axis=1)
     if not samples.size:
         raise DataError(Problem(str(dataset.root), "no label has a voxel of any class", "look at the labels"))
     return Fingerprint(
@@ -168,11 +191,12 @@ def fingerprint(
         targets=tuple(meaning.targets),
         intensities=tuple(_intensities(*pair) for pair in zip(names, samples, strict=True)),
         cases=cases,
+        mirror_likeness=mirror_likeness(np.stack([small for _, _, small in measured])),
     )
 
 
-def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray]:
-    """The case, and intensities of its foreground (channels, at most `SAMPLES_A_CASE`)."""
+def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray, np.ndarray]:
+    """The case, intensities of its foreground (channels, at most `SAMPLES_A_CASE`), and its thumbnail."""
     image, label = case.read_image(), case.read_label()
     if len(image.array) != channels:
         raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
@@ -201,19 +225,26 @@ def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.n
     sample = image.array.reshape(channels, -1)[:, chosen].astype(np.float64)
     if not np.isfinite(sample).all():
         raise DataError(Problem(str(image.path), "voxels that are NaN or infinite", "repair or remove the image"))
-    box = _box(image.array)
+    foreground = _foreground(image.array)
+    box = _box(foreground)
+    coarse = coarseness(image.array[:, *box], foreground[box])
+    small = thumbnail(image.array)
+    if len(image.shape) == 3:  # pictures lie as they do
+        small = np.flip(small, tuple(axis for axis, code in enumerate(orientation) if code in "LPI")).transpose(order)
     return (
         CasePrint(
             case=case.name,
             orientation=orientation,
             shape=tuple(int(image.shape[axis]) for axis in order),
             spacing_mm=spacing,
-            cropped_shape=tuple(box[axis] for axis in order),
+            cropped_shape=tuple(box[axis].stop - box[axis].start for axis in order),
             voxels=counts,
             components={name: _parts(values, group) for name, group in labels.targets.items()},
             centres_mm=centres,
+            coarseness=tuple(coarse[axis] for axis in order),
         ),
         sample,
+        small,
     )
 
 
@@ -225,22 +256,28 @@ def _axes(image: Image) -> tuple[list[int], str]:
     return [next(i for i, code in enumerate(codes) if code in pair) for pair in ("LR", "PA", "IS")], codes
 
 
-def _box(array: np.ndarray) -> tuple[int, ...]:
-    """Size of the box of voxels (C, *spatial) that differ from their channel's background, as `CropToForegroundd`."""
+def _foreground(array: np.ndarray) -> np.ndarray:
+    """Voxels (*spatial) of an image (C, *spatial) that differ from their channel's background, as `CropToForegroundd`.
+
+    All, where there is no background or nothing else.
+    """
     foreground = np.zeros(array.shape[1:], bool)
     for channel in array:
         corners = channel[tuple(slice(None, None, max(size - 1, 1)) for size in channel.shape)]
         background = background_value(torch.from_numpy(corners.astype(np.float32)))
         if background is None:
-            return array.shape[1:]
+            return np.ones_like(foreground)
         foreground |= channel != background
-    if not foreground.any():
-        return array.shape[1:]
-    sizes = []
+    return foreground if foreground.any() else ~foreground
+
+
+def _box(foreground: np.ndarray) -> tuple[slice, ...]:
+    """The box around the foreground."""
+    sides = []
     for axis in range(foreground.ndim):
         used = np.flatnonzero(foreground.any(axis=tuple(other for other in range(foreground.ndim) if other != axis)))
-        sizes.append(int(used[-1] - used[0] + 1))
-    return tuple(sizes)
+        sides.append(slice(int(used[0]), int(used[-1]) + 1))
+    return tuple(sides)
 
 
 def _parts(values: np.ndarray, members: Sequence[int]) -> int:

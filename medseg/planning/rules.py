@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.planning.evidence import unlike_its_mirror
 from medseg.planning.fingerprint import LEAST_CASES, Fingerprint
 from medseg.planning.network import ANISOTROPY, COARSEST, Topology, first_patch, inside, shrunk
 
@@ -255,9 +256,16 @@ def choose_foreground(found: Fingerprint) -> Choice:
 def choose_flips(found: Fingerprint) -> tuple[list[int], str]:
     """Axes that may be mirrored, and why."""
     fixed = found.one_sided_axes()
-    allowed = [axis for axis in range(found.spatial_dims) if axis not in fixed]
+    pictures = found.spatial_dims == 2 and len(found.cases) >= LEAST_CASES
+    unlike = unlike_its_mirror(found.mirror_likeness) if pictures else []
+    allowed = [axis for axis in range(found.spatial_dims) if axis not in fixed and axis not in unlike]
+    reasons = []
     if fixed:
-        return allowed, f"along the axes {fixed} classes keep their order in over 90 % of the cases: not mirrored"
+        reasons.append(f"along the axes {fixed} classes keep their order in over 90 % of the cases")
+    if unlike:
+        reasons.append(f"along the axes {unlike} the mean picture is unlike its mirror image")
+    if reasons:
+        return allowed, f"{'; '.join(reasons)}: not mirrored"
     if len(found.cases) < LEAST_CASES:
         return allowed, f"{len(found.cases)} cases are too few to see whether classes keep an order along an axis"
     return allowed, "no order of the classes along any axis was found, so mirror images are possible ones"

@@ -32,7 +32,7 @@ from medseg.core.machine import count_cores, machine_memory
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.folds import Folds, make_folds
-from medseg.data.splits.patients import find_patients
+from medseg.data.splits.patients import find_patients, found_table
 from medseg.engine.device import choose_device, choose_precision
 from medseg.networks.weights import how_to_install, is_installed
 from medseg.planning.candidates import Kind, decide, shortlist
@@ -117,7 +117,12 @@ def plan(
     measured = fingerprint(dataset, facts.modality, labels=facts.labels, channels=facts.channels, progress=progress)
     names = [case.case for case in measured.cases]
     pattern, table = given.data.patient_pattern, given.data.patient_table
-    pattern = pattern if pattern or table or dataset.patients else patient_pattern(names)
+    if not dataset.patients and not given.data.model_fields_set & {"patient_pattern", "patient_table"}:
+        beside, why = found_table(root, names)
+        if why:
+            table = str(beside) if beside else None
+            named.append(Choice("data.patient_table", table, why))
+        pattern = None if table else patient_pattern(names)
     patients = find_patients(names, pattern, table, dataset.patients)
     people = len(set(patients.values())) if patients else len(names)
     folds = None

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medseg.core.errors import DataError
 from medseg.data.cases.dataset import read_dataset
@@ -69,6 +70,30 @@ def test_measures_one_volume_the_same_however_it_is_turned(boxes: Callable[..., 
     assert (channel.mean, channel.std, channel.minimum, channel.median, channel.maximum) == (75, 25, 50, 75, 100)
 
 
+def test_measures_voxels_on_the_axes_of_the_patient(boxes: Callable[..., Path]) -> None:
+    """Bright above and dark below in all cases, whichever way round the files are, and coarse up-down."""
+    root = boxes(["RAS"] * 6, shape=(24, 24, 12), spacing=(1.0, 1.0, 1.0))
+    random, codes = np.random.default_rng(0), ["RAS", "LPI", "SLA", "PIR", "AIL", "RSP"]
+    for number, code in enumerate(codes):
+        file = root / "imagesTr" / f"case_{number:02d}.nii.gz"
+        smooth = ndimage.gaussian_filter(random.standard_normal((24, 24, 48)), 3)[..., ::4]
+        image = 100 * smooth / np.ptp(smooth) + 100 * np.linspace(0, 1, 12)
+        turn = nib.orientations.ornt_transform(
+            nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(code)
+        )
+        for path, array in ((file, image), (root / "labelsTr" / file.name, (image > 100).astype(np.uint8))):
+            nib.save(nib.Nifti1Image(array, np.eye(4)).as_reoriented(turn), path)
+    found = measure(root)
+    assert [case.orientation for case in found.cases] == codes
+    assert all(np.argmax(case.coarseness) == 2 for case in found.cases)
+    assert found.slices().axis == 2
+    assert found.slices().evidence > 2
+    assert found.slices().headers == 1.0
+    assert "neighbours along axis 2 (of 12 slices)" in found.spacing_doubt()
+    assert found.mirror_likeness[2] < 0.2
+    assert min(found.mirror_likeness[:2]) > 0.8
+
+
 def test_sees_which_axes_have_an_order_of_classes(boxes: Callable[..., Path]) -> None:
     assert measure(boxes(["RAS", "LPI"] * 5)).one_sided_axes() == [2]
 
@@ -98,6 +123,8 @@ def test_hippocampus(test_data: Path) -> None:
     found = measure(test_data / "Task04_Hippocampus")
     assert len(found.cases) == 208
     assert found.cropped_share() > 0.95
+    assert found.spacing_doubt() == ""
+    assert found.slices().evidence < 1.3
     assert found.one_sided_axes() == [0, 1, 2], "nearly all are of one side, and anterior lies before posterior"
     assert 0.02 < found.frequency("Anterior") < 0.04
     assert np.median(found.shapes(cropped=False), axis=0).tolist() == [35, 50, 36]
@@ -109,3 +136,7 @@ def test_brain_in_air(test_data: Path) -> None:
     assert found.cropped_share() < 0.5
     assert found.targets == ("whole_tumour", "tumour_core", "enhancing_tumour")
     assert {case.orientation for case in found.cases} == {"LPS"}
+    assert found.spacing_doubt() == ""
+    assert found.slices().evidence < 1.3
+    assert found.mirror_likeness[0] > 0.95, "left is like right"
+    assert max(found.mirror_likeness[1:]) < 0.95

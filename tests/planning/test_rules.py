@@ -44,9 +44,10 @@ def made_up(
     for number, (shape, spacing) in enumerate(zip(shapes, spacings, strict=True)):
         box = tuple(round(n * cropped) for n in shape)
         voxels = {"organ": round(math.prod(box) * share)}
-        cases.append(CasePrint(f"c{number}", "RAS", shape, spacing, box, voxels, {"organ": 1}, {"organ": (1.0,) * 3}))
+        even = (1.0,) * len(shape)
+        cases.append(CasePrint(f"c{number}", "RAS", shape, spacing, box, voxels, {"organ": 1}, {"organ": even}, even))
     values = tuple(Intensities(channel, 40, 20, -900, -100.4, 45, 200.6, 3000) for channel in channels)
-    return Fingerprint("made", "MR", tuple(channels), ("organ",), ("organ",), values, tuple(cases))
+    return Fingerprint("made", "MR", tuple(channels), ("organ",), ("organ",), values, tuple(cases), even)
 
 
 def sampled(found: Fingerprint, machine: Machine, minutes: float | None = None) -> Any:
@@ -169,6 +170,17 @@ def test_few_cases_say_nothing_of_an_order() -> None:
         [0, 1, 2],
         "3 cases are too few to see whether classes keep an order along an axis",
     )
+
+
+def test_pictures_are_not_mirrored_upside_down() -> None:
+    ultrasound = replace(made_up([(90, 120)] * 12, [(1, 1)] * 12), mirror_likeness=(-0.07, 0.99))
+    assert choose_flips(ultrasound) == (
+        [1],
+        "along the axes [0] the mean picture is unlike its mirror image: not mirrored",
+    )
+    assert choose_flips(replace(ultrasound, cases=ultrasound.cases[:4]))[0] == [0, 1], "too few to know"
+    volumes = replace(made_up([(9, 9, 9)] * 12, [(1, 1, 1)] * 12), mirror_likeness=(0.4, 0.4, 0.4))
+    assert choose_flips(volumes)[0] == [0, 1, 2], "of volumes the order of the classes decides"
 
 
 def test_a_gpu_has_long_epochs_and_a_compiled_network_where_it_pays() -> None:

@@ -107,6 +107,24 @@ def test_visits_of_a_patient_are_seen(tiny_msd: Callable[..., Path], tmp_path: P
         assert not {case[:6] for case in fold.training} & {case[:6] for case in fold.validation}
 
 
+def test_takes_the_table_of_patients_that_lies_with_the_data(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=6, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    (root / "patients.csv").write_text("case,patient\n" + "".join(f"tiny_{n:02d},p{n // 2}\n" for n in range(6)))
+    made = plan(root, output=tmp_path / "plan.yaml", minutes=1)
+    assert made.config.data.patient_table == str(root / "patients.csv")
+    assert made.folds is not None
+    assert set(made.folds.patients.values()) == {"p0", "p1", "p2"}
+    assert "patients.csv lies with the data: 3 patients" in (tmp_path / "plan.yaml").read_text()
+    given = plan(root, output=tmp_path / "given.yaml", minutes=1, overrides=["data.patient_table=null"])
+    assert given.config.data.patient_table is None
+    assert given.folds is not None
+    assert not given.folds.patients
+    (root / "patients.csv").write_text("case,institution\ntiny_00,CS\n")
+    other = plan(root, output=tmp_path / "other.yaml", minutes=1)
+    assert other.config.data.patient_table is None
+    assert "not taken: it has the columns case, institution" in (tmp_path / "other.yaml").read_text()
+
+
 @pytest.mark.parametrize("memory_gib", [0.71, 60.0])
 def test_a_gpu_with_less_room_than_it_says(tiny_msd, tmp_path: Path, monkeypatch, memory_gib: float) -> None:
     """Whether the plan was limited by the memory, or the GPU is full of something else."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, listed
 
+TABLES = ("patients.csv", "patients.tsv")  # where a data set says who its patients are
+
 
 def find_patients(
     cases: Sequence[str], pattern: str | None, table: str | None, known: Mapping[str, str] | None = None
@@ -31,6 +33,21 @@ def find_patients(
         what = f"says of {len(missing)} cases no patient: {listed(missing)}"
         raise DataError(Problem(where, what, "every case needs a patient, so that none stands in two folds"))
     return {case: str(who[case]) for case in cases}
+
+
+def found_table(root: Path, cases: Sequence[str]) -> tuple[Path | None, str]:
+    """The table of patients that lies in a data set's folder, and why it is taken, or why not; empty: there is none.
+
+    Taken is the first of `TABLES` that is there, if it says of every case who the patient is.
+    """
+    path = next((root / name for name in TABLES if (root / name).is_file()), None)
+    if path is None:
+        return None, ""
+    try:
+        people = set(find_patients(cases, None, str(path)).values())
+    except DataError as error:
+        return None, f"{path.name} is not taken: it {error.problems[0].what}"
+    return path, f"{path.name} lies with the data: {len(people)} patients"
 
 
 def _read_table(path: Path) -> dict[str, str]:

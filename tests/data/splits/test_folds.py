@@ -11,7 +11,7 @@ import pytest
 from medseg.core.errors import DataError
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.splits.folds import make_folds, read_folds
-from medseg.data.splits.patients import find_patients
+from medseg.data.splits.patients import find_patients, found_table
 from medseg.data.splits.split import decide_split
 
 NAMES = [f"case_{number:02d}" for number in range(20)]
@@ -116,6 +116,22 @@ def test_patients_by_pattern_and_by_table(tmp_path: Path) -> None:
     table.write_text("name,patient\na,b\n")
     with pytest.raises(DataError, match=r"has the columns name, patient\n    -> expected the columns case and patient"):
         find_patients(names, None, str(table))
+
+
+def test_a_table_beside_the_data_is_found_or_it_is_said_why_not(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    assert found_table(tmp_path, names) == (None, "")
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient,age\na,1,3\nb,1,4\nc,2,5\nheld_out,3,1\n")
+    assert found_table(tmp_path, names) == (table, "patients.csv lies with the data: 2 patients")
+    why = "patients.csv is not taken: it "
+    assert found_table(tmp_path, [*names, "d"]) == (None, why + "says of 1 cases no patient: d")
+    table.write_text("case,institution\na,CS\n")
+    assert found_table(tmp_path, names) == (None, why + "has the columns case, institution")
+    table.write_bytes(b"\xff\xfe\x00")
+    assert found_table(tmp_path, names)[1].startswith(why + "cannot be read: ")
+    table.rename(tmp_path / "patients.tsv").write_text("case\tpatient\na\t1\nb\t2\nc\t2\n")
+    assert found_table(tmp_path, names)[0] == tmp_path / "patients.tsv"
 
 
 def test_a_random_split_divides_no_patient(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
