@@ -15,6 +15,8 @@ from medseg.planning.record import Trial
 from medseg.planning.rules import Machine, Sampling, choose_sampling
 
 VOLUMES, SLICES, PICTURES, PLAIN = "3d", "2.5d", "2d pretrained", "2d"
+THICK = 1.5  # by the voxels, where the headers cannot be believed
+ALIKE_AXES = 1.2  # less says nothing of which axis slices lie along: then the axial ones
 SAID = {
     VOLUMES: "3D U-Net on patches of volumes",
     SLICES: f"2D U-Net on pretrained {ENCODER}, on slices with their neighbours",
@@ -116,10 +118,12 @@ def _planes(
 
 def _slices(found: Fingerprint) -> tuple[int, bool, str]:
     """The axis across which volumes would be cut, whether their slices are thick, and why."""
-    median = np.median(found.spacings_mm(), axis=0)
-    axis, ratio = int(median.argmax()), float(median.max() / median.min())
-    if ratio <= 1.01:
-        axis = 2
+    slices = found.slices()
+    if doubt := found.spacing_doubt():
+        return slices.axis, slices.evidence > THICK, doubt
+    ratio = max(slices.headers, slices.evidence)
+    by = "by their spacing" if slices.headers >= slices.evidence else "as their voxels differ"
     thick = ratio > ANISOTROPY
-    why = f"slices lie {ratio:.3g} times as far apart as pixels"
-    return axis, thick, why + (": thick" if thick else f", no more than {ANISOTROPY:g} times: a volume")
+    axis = slices.axis if ratio > ALIKE_AXES else 2
+    why = f"slices lie {ratio:.2g} times as far apart as pixels, {by}"
+    return axis, thick, why + (": thick" if thick else f", no more than {ANISOTROPY:g} times")

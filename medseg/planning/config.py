@@ -130,7 +130,7 @@ def _unet_recipe(found: Fingerprint, machine: Machine, sampling: Sampling, minut
 def _plane_recipe(found: Fingerprint, machine: Machine, sampling: PlaneSampling, minutes: float | None) -> list[Choice]:
     """A U-Net on a pretrained encoder, on whole pictures or slices."""
     flips, why_flips = choose_flips(found)
-    flips = plane_flips(flips, sampling)
+    flips = plane_flips(found, flips, sampling)
     of_slices = sampling.slices_along is not None
     grid = [Choice("preprocessing.longest_side", sampling.longest_side, sampling.reasons["grid"])]
     if of_slices:

@@ -93,7 +93,7 @@ def test_memory_makes_the_batch_smaller() -> None:
 def test_flips_of_a_volume_are_flips_of_its_plane(along: int, flips: list[int], expected: list[int]) -> None:
     found = choose_planes(THIN, CPU, 60.0, slices_along=along)
     assert found is not None
-    assert plane_flips(flips, found) == expected
+    assert plane_flips(THIN, flips, found) == expected
 
 
 def test_the_network_has_the_levels_of_its_encoder() -> None:
