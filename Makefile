@@ -8,11 +8,12 @@ READY := .venv/.ready
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-fast test-all lint bench bench-2d bench-nnunet bundles gpu-check clean
+.PHONY: help demo test test-fast test-all lint bench bench-2d bench-lgg bench-busi bench-hippocampus bench-camvid
+.PHONY: bench-nnunet bundles gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 20
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,14 +38,33 @@ lint: $(READY)  ## style, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(READY)  ## measure the figures of docs/benchmarks.md (45 minutes; what lacks a peer says what to install)
-	@for script in step_time crf_time score_time composite_rate hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
+bench: $(READY)  ## measure the figures of docs/benchmarks.md (50 minutes; what lacks a peer says what to install)
+	@for script in step_time roofline crf_time score_time composite_rate hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
 
 bench-2d: $(READY)  ## training steps in 2D against torchvision and segmentation-models-pytorch
 	@$(BIN)/python tests/bench/train_step_2d.py
 
-bench-nnunet: $(READY)  ## nnU-Net and medseg on the same cases for the same minutes (3 hours)
-	@$(BIN)/python tests/bench/nnunet.py
+# These go on where they stopped, piece by piece; `make bench-lgg UNTIL=23:30` begins none after that time of day.
+SITTING = $(if $(UNTIL),--until $(UNTIL))
+
+bench-lgg: $(READY)  ## LGG planned by medseg: fold 0 in 15 minutes, five folds in 30 each (4 hours)
+	@$(BIN)/python tests/bench/folds.py LGG --minutes 15 --folds 0 $(SITTING)
+	@$(BIN)/python tests/bench/folds.py LGG --minutes 30 $(SITTING)
+
+bench-busi: $(READY)  ## BUSI planned by medseg, five folds in 15 minutes each (2 hours)
+	@$(BIN)/python tests/bench/folds.py BUSI --minutes 15 $(SITTING)
+
+bench-hippocampus: $(READY)  ## hippocampus planned by medseg, five folds in 15 minutes each (90 minutes)
+	@$(BIN)/python tests/bench/folds.py hippocampus --minutes 15 $(SITTING)
+
+bench-camvid: $(READY)  ## CamVid planned by medseg, val after 30 minutes (40 minutes)
+	@$(BIN)/python tests/bench/folds.py CamVid --minutes 30 $(SITTING)
+
+DATA = LGG BUSI hippocampus BraTS2modal CamVid
+MINUTES = 15
+bench-nnunet: $(READY)  ## nnU-Net and medseg on the same cases for the same minutes (a day; DATA=LGG: one data set)
+	@for data in $(DATA); do \
+		$(BIN)/python tests/bench/nnunet.py $$data --minutes $(MINUTES) $(SITTING) || exit $$?; done
 
 bundles: $(READY)  ## compile configs into bundles/
 	@$(BIN)/medseg bundle --config hippocampus --output bundles/hippocampus_unet3d

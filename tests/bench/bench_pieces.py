@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ class Pieces:
 
     Args:
         folder: holds `results.json`, and `log.txt` with what the commands print.
-        until: minutes after which no further piece is begun; None: all of them.
+        until: time of day, `HH:MM` (the nearest one), after which no piece is begun; None: all of them.
         again: pieces that failed are tried again; otherwise a failure is a result like any other.
     """
 
-    def __init__(self, folder: Path, until: float | None = None, again: bool = False) -> None:
+    def __init__(self, folder: Path, until: str | None = None, again: bool = False) -> None:
         self.folder, self.again = folder.resolve(), again
         self.file, self.log = self.folder / "results.json", self.folder / "log.txt"
-        self.deadline = None if until is None else time.monotonic() + 60 * until
+        self.deadline = None if until is None else _nearest(until, datetime.now())
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rows: dict[str, Row] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
@@ -50,7 +51,7 @@ class Pieces:
         row = self.rows.get(key, {})
         if "done" in row or ("failed" in row and not self.again):
             return row
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if self.deadline is not None and datetime.now() >= self.deadline:
             raise SystemExit(f"the sitting ends before: {key}. The same command goes on from there.")
         begun = row.get("begun", 0) + 1
         self._keep(key, {"begun": begun})
@@ -97,6 +98,13 @@ class Pieces:
         draft = self.file.with_suffix(".draft")
         draft.write_text(json.dumps(self.rows, indent=1) + "\n")
         draft.replace(self.file)
+
+
+def _nearest(clock: str, now: datetime) -> datetime:
+    """The moment of a time of day, `HH:MM`, within twelve hours of now, on either side."""
+    moment = datetime.combine(now.date(), datetime.strptime(clock, "%H:%M").time())
+    half = timedelta(hours=12)
+    return moment + timedelta(days=(moment < now - half) - (moment > now + half))
 
 
 def _watch(process: subprocess.Popen[bytes]) -> int:

@@ -1,6 +1,6 @@
 """A cross-validation as a user runs it, `medseg plan --minutes N` and `train`, nothing edited, resumable fold by fold.
 
-    python tests/bench/folds.py DATA --minutes N [--output DIR] [--folds 0 1 ...] [--until N] [--again]
+    python tests/bench/folds.py DATA --minutes N [--output DIR] [--folds 0 1 ...] [--until HH:MM] [--again]
 
 DATA is LGG, BUSI, hippocampus, BraTS2modal or CamVid below MEDSEG_TEST_DATA, or the folder of a data set that medseg
 reads. Printed are mean and median of the patients' Dice out of fold and in fold 0 (of a healthy case: whether a target
@@ -9,7 +9,7 @@ seconds a step that `plan` measured and that the training took, and where the ti
 validation list has one piece in the place of the folds, scored by the rules of its card.
 
 Each fold is a piece in `results.json` of the folder: what is there is not done again, and a fold that was cut off goes
-on from its checkpoint (`--until`: no fold begins after so many minutes; `--again`: what failed is tried again).
+on from its checkpoint (`--until`: no fold begins after that time of day; `--again`: what failed is tried again).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--folds", type=int, nargs="+", help="only these, from 0; default: all of the plan")
-    parser.add_argument("--until", type=float, metavar="MINUTES")
+    parser.add_argument("--until", metavar="HH:MM")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--plan-to", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -72,12 +72,14 @@ class CrossValidation:
             pieces = {"official": None}
         else:
             pieces = {f"fold {number}": number for number in only or range(planned["folds"])}
-        for key, number in pieces.items():
-            self.pieces.do(key, partial(self.train, number))
-        done = [row for key, row in self.pieces.rows.items() if key.startswith("fold ") and "done" in row]
-        if len(done) == planned["folds"] > 1:
-            self.pieces.do("postprocess", self.postprocess)
-        print("\n" + text(self.pieces.rows, self.minutes))
+        try:
+            for key, number in pieces.items():
+                self.pieces.do(key, partial(self.train, number))
+            done = [row for key, row in self.pieces.rows.items() if key.startswith("fold ") and "done" in row]
+            if len(done) == planned["folds"] > 1:
+                self.pieces.do("postprocess", self.postprocess)
+        finally:  # the sitting may end here
+            print("\n" + text(self.pieces.rows, self.minutes))
         return int(any("failed" in row for row in self.pieces.rows.values()))
 
     def plan(self) -> Row:

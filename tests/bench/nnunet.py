@@ -2,7 +2,7 @@
 
     python tests/bench/nnunet.py [DATA] [--minutes 15] [--fold 0 | --every N] [--output DIR]
                                  [--sides nnunet_2d nnunet_2d_bfloat16 nnunet_3d nnunet_3d_bfloat16 medseg]
-                                 [--prediction default plain] [--until N] [--again] [--peer-python PYTHON]
+                                 [--prediction default plain] [--until HH:MM] [--again] [--peer-python PYTHON]
 
 DATA is LGG, BUSI, hippocampus (default), BraTS2modal or CamVid below MEDSEG_TEST_DATA, or the folder of a data set that
 medseg reads. Held out of both sides are the cases of medseg's own fold (its `splits.json`, written as nnU-Net's
@@ -18,7 +18,7 @@ Memory is the largest sum of all processes of a command (PSS, twice a second).
 
 nnU-Net is looked for in this Python, or in the one that `--peer-python` or MEDSEG_PEER_PYTHON names. The measurement
 goes piece by piece into `results.json` of the folder: what is there is not done again (`--until`: no piece begins after
-so many minutes; `--again`: what failed is tried again), and several minutes and folds share a folder.
+that time of day; `--again`: what failed is tried again), and several minutes and folds share a folder.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--prediction", nargs="+", choices=PREDICTIONS, default=list(PREDICTIONS[:1]))
-    parser.add_argument("--until", type=float, metavar="MINUTES")
+    parser.add_argument("--until", metavar="HH:MM")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--peer-python", default=os.environ.get("MEDSEG_PEER_PYTHON", sys.executable))
     options = parser.parse_args()
@@ -97,9 +97,11 @@ class Comparison:
                 sides = [side for side in sides if side == "medseg"]
             else:
                 shutil.copyfile(self.splits, self.folder / "preprocessed" / NAME / "splits_final.json")
-        for side in sides:
-            self.measure(side)
-        print("\n" + table(self.pieces.rows, sides, self.minutes))
+        try:
+            for side in sides:
+                self.measure(side)
+        finally:  # the sitting may end here
+            print("\n" + table(self.pieces.rows, sides, self.minutes))
 
     def measure(self, side: str) -> None:
         """Train, predict, score; what a failure leaves out is not tried."""

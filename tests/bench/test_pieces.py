@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from bench_pieces import Failed, Pieces
+from bench_pieces import Failed, Pieces, _nearest
 
 
 def test_a_piece_is_done_once(tmp_path: Path) -> None:
@@ -40,11 +41,24 @@ def test_a_failure_is_a_result_until_it_is_asked_for_again(tmp_path: Path) -> No
 
 def test_no_piece_begins_after_the_sitting(tmp_path: Path) -> None:
     Pieces(tmp_path).do("one", lambda: {"figure": 3})
-    late = Pieces(tmp_path, until=0)
+    late = Pieces(tmp_path, until=f"{datetime.now():%H:%M}")
     assert late.do("one", lambda: {})["figure"] == 3
     with pytest.raises(SystemExit, match="two"):
         late.do("two", lambda: {})
     assert "two" not in json.loads((tmp_path / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("now", "clock", "expected"),
+    [
+        ("2026-01-05 09:00", "11:30", "2026-01-05 11:30"),
+        ("2026-01-05 09:00", "08:30", "2026-01-05 08:30"),
+        ("2026-01-05 22:00", "01:15", "2026-01-06 01:15"),
+        ("2026-01-05 01:00", "23:30", "2026-01-04 23:30"),
+    ],
+)
+def test_the_end_of_a_sitting_is_the_nearest_such_time(now: str, clock: str, expected: str) -> None:
+    assert _nearest(clock, datetime.fromisoformat(now)) == datetime.fromisoformat(expected)
 
 
 @pytest.mark.slow
