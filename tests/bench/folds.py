@@ -53,7 +53,7 @@ def plan(data: Path, minutes: float, output: Path) -> None:
     made = plan(data, output=output, minutes=minutes, overrides=told(data), overwrite=True)
     print(summary(made))
     folds = len(made.folds.folds) if made.folds else 0
-    facts = {"measured": made.step.seconds, "estimated": made.sampling.step_seconds, "folds": folds}
+    facts = {"measured": made.proposal.step.seconds, "kind": made.proposal.kind.name, "folds": folds}
     output.with_suffix(".said.json").write_text(json.dumps(facts))
 
 
@@ -132,10 +132,10 @@ def text(rows: dict[str, Row], minutes: float) -> str:
     """All figures; Markdown."""
     plan = rows["plan"]
     lines = [
-        f"{minutes:g} minutes; plan took {plan['seconds']:.0f} s",
+        f"{minutes:g} minutes; {plan['kind']}, planned in {plan['seconds']:.0f} s, {plan['measured']:.3f} s a step",
         "",
-        "| piece | held-out cases | steps | s a step | of plan's | whole, min | trained | start, cache, validation "
-        "| after the last epoch | GiB |",
+        "| piece | held-out cases | steps | s a step | of plan's | whole, min | trained, min "
+        "| start, cache, validation (of the minutes) | final scoring, report (of the minutes) | GiB |",
         "|---" * 10 + "|",
     ]
     dice: dict[str, float] = {}
@@ -149,7 +149,7 @@ def text(rows: dict[str, Row], minutes: float) -> str:
         dice |= row.get("dice", {})
         healthy |= row.get("healthy", {})
         said = Held(row["dice"], row["healthy"]).text if "dice" in row else str(row["official"])
-        lines.append(f"| {key} | {said} |{_times(row, plan)}")
+        lines.append(f"| {key} | {said} |{_times(row, plan, minutes)}")
     lines += ["", f"out of fold: {Held(dice, healthy).text}"] if dice else []
     if "done" in (cleaned := rows.get("postprocess", {})):
         means = ", ".join(f"{name} {value}" for name, value in cleaned["targets"].items())
@@ -157,14 +157,14 @@ def text(rows: dict[str, Row], minutes: float) -> str:
     return "\n".join(lines)
 
 
-def _times(row: Row, plan: Row) -> str:
+def _times(row: Row, plan: Row, minutes: float) -> str:
     """The cells on time and memory; of a fold that was cut off and went on, the whole command is not known."""
     a_step = row["training_seconds"] / row["steps"]
     cells = [f"{row['steps']}", f"{a_step:.3f}", f"{a_step / plan['measured']:.2f}"]
     if row["begun"] == 1:
         whole, trained, after = row["seconds"], row["training_seconds"], row["after_last_epoch"]
         rest = whole - trained - after
-        cells += [f"{whole / 60:.1f}", *(f"{part / whole:.0%}" for part in (trained, rest, after))]
+        cells += [f"{whole / 60:.1f}", f"{trained / 60:.1f}", *(f"{part / 60 / minutes:.0%}" for part in (rest, after))]
     else:
         cells += [f"in {row['begun']} sittings", "", "", ""]
     return " " + " | ".join([*cells, f"{row['memory_gib']:.2f}"]) + " |"

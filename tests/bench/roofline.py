@@ -98,7 +98,7 @@ def sweep() -> Iterator[Setting]:
 
 def of_config(file: Path) -> Setting:
     """The network, patch and batch of a planned config."""
-    from medseg.bundle.facts import describe_data
+    from medseg.bundle.facts import describe_data, network_channels
     from medseg.config.load import load_config
 
     config = load_config(str(file))
@@ -108,8 +108,8 @@ def of_config(file: Path) -> Setting:
         raise SystemExit(f"{file}: patches of {len(patch)} axes for a network of {network.spatial_dims}: not measured")
     name = f"{config.name}: {network.name}, {training.batch_size} x {_times(patch)}"
     options = {key: value for key, value in network.options().items() if key != "spatial_dims"}
-    outputs = len(facts.labels.channels)
-    return Setting(name, patch, training.batch_size, len(facts.channels), outputs, network.name, options)
+    channels, outputs = network_channels(config, facts), len(facts.labels.channels)
+    return Setting(name, patch, training.batch_size, channels, outputs, network.name, options)
 
 
 def training_step(setting: Setting, precision: torch.dtype, clock: Clock) -> Callable[[], float]:
