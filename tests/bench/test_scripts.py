@@ -23,6 +23,7 @@ from tests.pictures import of_pairs, write_pairs
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_cross_validation_runs_fold_by_fold(
     tiny_msd: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,7 +51,8 @@ def test_a_cross_validation_runs_fold_by_fold(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("every", [None, 2], ids=["fold", "every"])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("every", [None, pytest.param(2, marks=pytest.mark.campaign)], ids=["fold", "every"])
 def test_both_sides_have_the_same_cases(tiny_msd: Callable[..., Path], tmp_path: Path, every: int | None) -> None:
     data = tiny_msd(cases=4)
     options = Namespace(
