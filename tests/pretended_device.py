@@ -47,7 +47,7 @@ class Pretence:
 
     Attributes:
         forgotten: a place of `moves` at which nothing moves: the fault that somebody makes who forgets it there.
-        moves: how often each place in medseg ("inference/postprocess.py:271") brought a tensor to another device, or
+        moves: how often each place in medseg ("engine/device.py:141 to_device") brought a tensor to another device, or
             made one on the GPU.
         computed: how often each operator was computed on the GPU.
         refused: each refusal, and where in medseg; also of those that somebody caught.
@@ -76,7 +76,7 @@ def _place() -> str | None:
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         if file.is_relative_to(PACKAGE):
-            return f"{file.relative_to(PACKAGE).as_posix()}:{frame.f_lineno}"
+            return f"{file.relative_to(PACKAGE).as_posix()}:{frame.f_lineno} {frame.f_code.co_name}"
         frame = frame.f_back
     return None
 
@@ -246,7 +246,7 @@ def pretended_gpu(*, bfloat16: bool = True, forgotten: str | None = None) -> Ite
         forgotten: a place at which nothing is moved, see `Pretence`.
     """
     pretence = Pretence(forgotten)
-    answers: dict[str, Any] = {
+    of_cuda: dict[str, Any] = {
         "is_available": True,
         "device_count": 1,
         "set_device": None,
@@ -257,9 +257,17 @@ def pretended_gpu(*, bfloat16: bool = True, forgotten: str | None = None) -> Ite
         "is_current_stream_capturing": False,
         "reset_peak_memory_stats": None,
     }
+    of_accelerators: dict[str, Any] = {
+        "is_available": True,
+        "current_accelerator": GPU,
+        "current_device_index": 0,
+        "current_stream": SimpleNamespace(is_capturing=lambda: False),
+    }
+    answers = [(torch.cuda, *one) for one in of_cuda.items()]
+    answers += [(torch.accelerator, *one) for one in of_accelerators.items()]
     with ExitStack() as stack:
-        for function, answer in answers.items():
-            stack.enter_context(mock.patch.object(torch.cuda, function, lambda *_, answer=answer, **__: answer))
+        for module, function, answer in answers:
+            stack.enter_context(mock.patch.object(module, function, lambda *_, answer=answer, **__: answer))
         for place, attribute, ours in _instead(pretence):
             stack.enter_context(mock.patch.object(place, attribute, ours))
         stack.enter_context(_modes(pretence))
