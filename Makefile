@@ -73,10 +73,9 @@ bundles: $(READY)  ## compile configs into bundles/
 	@$(BIN)/medseg bundle --config brain_deeplabv3plus --output bundles/brain_tumour_deeplabv3plus3d
 
 # A bare GPU machine has Python and PyTorch; whatever else is needed comes as wheels in .whl/, without a network.
-gpu-check:  ## on a GPU machine: the tests that need one, then its speed
+gpu-check:  ## on a GPU machine: trainings, the tests that need one, its speed (less than 10 minutes)
 	@if [ -d .whl ]; then $(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target .site .whl/*.whl; fi
-	@PYTHONPATH=.site:. $(PYTHON) -m pytest -m gpu $$(grep -rl 'mark[.]gpu' tests --include='test_*.py')
-	@PYTHONPATH=.site:. $(PYTHON) tests/bench/gpu.py
+	@PYTHONPATH=.site:. $(PYTHON) tests/bench/gpu_check.py
 
 clean:  ## remove what the other commands made, except runs/
 	@rm -rf .venv .site build dist .pytest_cache .ruff_cache .mypy_cache

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
@@ -31,9 +32,14 @@ def test_training_and_prediction_on_a_gpu(tiny_msd, tmp_path: Path, changes: dic
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_a_gpu_runs_where_there_is_none() -> None:
+def test_the_check_of_a_gpu_runs_where_there_is_none() -> None:
     """So that it works on the day on which there is one."""
-    script = Path(__file__).parents[1] / "bench" / "gpu.py"
-    done = subprocess.run([sys.executable, str(script), "--tiny"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "| 16^3, 1 channel | 2 |" in done.stdout
+    script = Path(__file__).parents[1] / "bench" / "gpu_check.py"
+    command = [sys.executable, str(script), "--tiny", "--parts", "tests", "speed"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = "passed" if torch.cuda.is_available() else "skipped"
+    for text in (outcome, "| 16^3, 1 channel | 2 |", "| compiled |", "| CUDA graphs |", " million | "):
+        assert text in done.stdout
+    parts = [[cell.strip() for cell in line.split("|")[1:3]] for line in done.stdout.splitlines()[-2:]]
+    assert parts == [["tests", "good"], ["speed", "good"]]
