@@ -81,6 +81,14 @@ def test_volumes_of_regions(tiny_msd, tmp_path: Path, gpu: Pretence) -> None:
 
 
 @pytest.mark.slow
+def test_slices_of_volumes(tiny_msd, tmp_path: Path, gpu: Pretence) -> None:
+    root = tiny_msd(cases=4)
+    slices = {"network__spatial_dims": 2, "data__context": 3, "training__patch_size": [16, 16]}
+    run = train(tiny_config(root, **slices, training__max_epochs=1), run=tmp_path / "run")
+    predict(run, input=root / "imagesTs", output=tmp_path / "out", **ALL_MAPS)
+
+
+@pytest.mark.slow
 def test_pictures_in_float16(tmp_path: Path) -> None:
     """An encoder, bytes scaled on the device, class weights, a confusion matrix, loss scaling, a new background."""
     root, run = write_pairs(tmp_path / "pairs"), tmp_path / "run"
