@@ -23,6 +23,7 @@ from medseg.data.training.encode import LabelEncoder
 from medseg.data.training.patches import SampleSequence
 from medseg.data.writers import OWN
 from medseg.engine import device as hardware
+from medseg.engine.allowance import Allowance
 from medseg.engine.average import average_weights
 from medseg.engine.budget import Budget, samples_per_epoch
 from medseg.engine.cohort import CleanMaskd, CohortReport, SaveMaskd, ScoreMaskd
@@ -38,6 +39,7 @@ from medseg.inference.maps import map_names
 from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
+QUICK_OVERLAP = 0.25  # of windows, where validation has to be quick
 RAW_MASKS = "masks_raw"  # of an evaluation whose masks are cleaned: those before
 
 
@@ -63,8 +65,9 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         bundle_root: folder of the bundle.
     """
     training, validates = config.training, config.data.holds_out
+    limits = {"allowance": "@allowance"} if validates and training.max_minutes is not None else {}
     handlers = [
-        target(Validation, validator="@validate#evaluator", interval="@val_interval", epoch_level=True),
+        target(Validation, validator="@validate#evaluator", interval="@val_interval", epoch_level=True, **limits),
         target(History, folder="@bundle_root", validator="@validate#evaluator"),
         target(Progress, description="train"),
         target(
@@ -95,6 +98,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             warmup=training.schedule.warmup,
             power=training.schedule.power,
             **({"max_iterations": training.max_iterations} if training.max_iterations else {}),
+            **limits,
         ),
         "samples_per_epoch": target(
             samples_per_epoch,
@@ -156,7 +160,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             "preprocessing": "@train#preprocessing",
             "dataset": parts.cached("validation", "@validate#preprocessing"),
             "dataloader": target(case_loader, dataset="@validate#dataset"),
-            "inferer": parts.inferer(config),
+            "inferer": parts.inferer(_quick(config) if limits else config),
             "key_metric": {"mean_dice": target(ValidationDice, labels="@labels")}
             if facts.convention == "medical"
             else {"mean_iou": target(ValidationIoU, labels="@labels")},
@@ -171,12 +175,22 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             ),
         }
         content["initialize"].append("$hardware.first_process_first(@validate#dataset.fill)")
+    if limits:
+        content["allowance"] = target(Allowance, max_minutes=training.max_minutes)
+        content["validate"]["sampler"] = parts.spread_out(config)
+        content["validate"]["dataloader"]["sampler"] = "@validate#sampler"
+        content["validate"]["evaluator"]["val_handlers"] = ["@allowance"]
     return content
 
 
 def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
-    cases: Component = {**parts.labelled(config), "cases": "$@split.cases(@data, @split.scored)"}
+    cases: Component = {
+        **parts.labelled(config),
+        "cases": "$@split.cases(@data, @split.scored)",
+        "kept": [],  # pairs (case, file of its mask) that need no prediction
+        "origin": None,  # what makes the masks, where they may be taken again
+    }
     if facts.convention == "medical":
         lesions = {"lesions": config.evaluation.lesions} if config.evaluation.lesions else {}
         score = target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm, **lesions)
@@ -184,11 +198,17 @@ def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) ->
         cases["benchmark"] = parts.benchmark(config, facts)
         score = target(TallyMaskd, benchmark="@benchmark")
     raw, clean = _cleaning(config)
-    saved = target(SaveMaskd, output_dir="$@output_dir + '/masks'", labels="@labels", model=_model(config))
+    saved = target(
+        SaveMaskd, output_dir="$@output_dir + '/masks'", labels="@labels", model=_model(config), origin="@origin"
+    )
     steps = {"raw": raw, "clean": clean, "save": saved, "score": score}  # raw: to choose the cleaning anew
     pooled = {"benchmark": "@benchmark"} if "benchmark" in cases else {}
     cohort = target(CohortReport, output_dir="@output_dir", scored=True, **pooled, **_cleaned(config))
-    return _prediction(config, facts, bundle_root, cases, steps, cohort, "eval")
+    content = _prediction(config, facts, bundle_root, cases, steps, cohort, "eval")
+    finishing = [f"@steps#{name}" for name in content["steps"] if name in FINISHING]
+    content["dataset"]["kept"] = "@kept"
+    content["evaluator"]["finishing"] = "@finishing"
+    return {**content, "finishing": target(Compose, transforms=finishing)}
 
 
 def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
@@ -217,6 +237,8 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
 
 ORDER = ("refine", "maps", "mask", "raw", "clean", "save", "score")
 """From the logits of a case to its files; the steps stand in the bundle by these names."""
+FINISHING = ORDER[ORDER.index("mask") + 1 :]
+"""What follows the mask as the network made it."""
 
 
 def _prediction(
@@ -268,6 +290,13 @@ def _prediction(
     }
 
 
+def _quick(config: Config) -> Config:
+    """What validation predicts by where its time is limited: no test-time augmentation, windows that overlap less."""
+    overlap = min(config.inference.overlap, QUICK_OVERLAP)
+    quick = config.inference.model_copy(update={"mirror_axes": [], "scales": [1.0], "overlap": overlap})
+    return config.model_copy(update={"inference": quick})
+
+
 def _model(config: Config) -> dict[str, str]:
     """What made a mask, for its sidecar."""
     crf = config.inference.crf
@@ -279,7 +308,7 @@ def _cleaning(config: Config) -> tuple[Component, Component] | tuple[None, None]
     if not config.inference.cleaning:
         return None, None
     raw = f"$@output_dir + '/{RAW_MASKS}'"
-    before = target(SaveMaskd, output_dir=raw, labels="@labels", model=_model(config))
+    before = target(SaveMaskd, output_dir=raw, labels="@labels", model=_model(config), origin="@origin")
     return before, target(CleanMaskd, labels="@labels", steps=config.inference.cleaning)
 
 

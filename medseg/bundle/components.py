@@ -30,6 +30,7 @@ from medseg.data.training.frequency import class_weights
 from medseg.data.training.patches import PatchDataset
 from medseg.data.training.photometric import Photometric
 from medseg.data.training.slices import SliceDataset
+from medseg.data.training.spread import SpreadOut
 from medseg.data.training.transforms import preprocessing_steps
 from medseg.engine import device as hardware
 from medseg.engine.groups import parameter_groups
@@ -131,6 +132,14 @@ def cached(part: str, transform: str) -> Component:
     if part != "training":
         data = f"$hardware.shard(@split.cases(@data, '{part}'))"
     return target(CachedDataset, data=data, transform=transform, folder="@cache_dir")
+
+
+def spread_out(config: Config) -> Component:
+    """The order of the held-out cases in which the first few stand for all."""
+    data = config.data
+    who = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
+    known = {key: value for key, value in who.items() if value is not None}
+    return target(SpreadOut, dataset="@validate#dataset", targets="$@labels.targets", seed=config.seed, **known)
 
 
 def preprocessing(config: Config, facts: DataFacts) -> Component:

@@ -23,7 +23,7 @@ class Trained:
 
     @property
     def weights(self) -> Path:
-        """The best weights; they are there once an epoch is validated."""
+        """The weights that are kept, see `engine.resume.Checkpoints`; they are there after the first epoch."""
         return self.folder / WEIGHTS
 
     @property

@@ -25,13 +25,17 @@ def evaluate(
         Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results; default RUN/eval.")
     ] = None,
     no_postprocess: NoPostprocess = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Predict every case again; default: score the masks that are there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Score a run, or an ensemble, on the cases that it did not train on, and write the report."""
     from medseg.workflows.evaluate import evaluate
 
     with json_result(as_json) as result:
-        result.update(evaluate(run, data=data, split=split, postprocess=not no_postprocess, output=output))
+        scores = evaluate(run, data=data, split=split, postprocess=not no_postprocess, anew=anew, output=output)
+        result.update(scores)
 
 
 @app.command()

@@ -161,8 +161,9 @@ class TrainingConfig(Section):
 
     max_epochs: Count = 100
     max_minutes: Positive | None = None
-    """Wall-clock minutes of training (validation and start-up come on top); the schedule follows it. When given, it
-    ends the run, whatever max_epochs says."""
+    """Wall-clock minutes of training and validation together (start-up and the final scoring come on top); the schedule
+    follows it. When given, it ends the run, whatever max_epochs says, and validation takes at most 5 % of it: a fixed
+    sample of the held-out cases, as often as that allows."""
     max_iterations: Count | None = None
     """Steps of training; when given, they end the run, whatever max_epochs says."""
     iterations_per_epoch: Count | None = None
@@ -178,7 +179,7 @@ class TrainingConfig(Section):
     weight_average: Share = 0.0
     """Decay of an exponential moving average of the weights, used to validate and predict; 0 switches it off."""
     validation_interval: Count = 1
-    """Epochs between validations."""
+    """Epochs between validations; at least so many where max_minutes is given."""
     early_stop_epochs: Count | None = None
     """Stop after so many epochs without a better key metric."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -27,6 +27,7 @@ from medseg.data.files.pictures import is_picture
 from medseg.data.writers.base import writers_of
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
+from medseg.engine.origin import ORIGIN, origin_of
 from medseg.engine.outputs import FORMATS, remove_older_sidecar, remove_older_table, sidecar_path
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
@@ -85,6 +86,7 @@ class SaveMaskd(MapTransform):
         model: what made the mask (name, version, ...), into the sidecar.
         recode: pairs (own value, value in the file), see `config.coding`; the case keeps its own values.
         formats: names of writers; "auto" is the image's own.
+        origin: digests of what makes the masks, see `origin.py`; into the sidecar with those of the image and the mask.
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class SaveMaskd(MapTransform):
         model: Mapping[str, str] | None = None,
         recode: Sequence[Sequence[int]] = (),
         formats: Sequence[str] = FORMATS,
+        origin: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__("pred")
+        self.origin = None if origin is None else dict(origin)
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
         self.recode = {int(own): int(written) for own, written in recode}
         self.formats = tuple(formats)
@@ -104,11 +108,15 @@ class SaveMaskd(MapTransform):
         mask, image, name = np.asarray(data["pred"])[0], Path(data["image_path"]), data["case"]
         written = _with_values(mask, self.recode) if self.recode else mask
         labels = recoded(self.labels, self.recode)
-        for writer in writers_of(image, self.formats):
+        writers = writers_of(image, self.formats)
+        for writer in writers:
             writer.write_mask(writer.file(self.output_dir, name), written, like=image, labels=labels)
         steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
         amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
         sidecar = {"case": name, "model": self.model, **steps, **amounts}
+        if self.origin is not None:
+            mask_file = writers[0].file(self.output_dir, name)
+            sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], mask_file)
         replace_file(sidecar_path(self.output_dir, name), json.dumps(sidecar, indent=2) + "\n")
         remove_older_sidecar(self.output_dir, name)
         return dict(data)

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from ignite.metrics import Metric
+from monai.data import MetaTensor
 from monai.engines import Evaluator
 from monai.inferers import Inferer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medseg.core.errors import MedsegError, mistake_in
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.files.images import label_values, read_image
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
 
@@ -38,12 +40,19 @@ class CaseDataset(Dataset):
     Args:
         data: cases, or MONAI's dictionaries of them (see `Case.from_entry`).
         transform: preprocessing, `Case.entry` -> `{"image": (C, *spatial), ...}`; added are `image_path`, which stands
-            for the format and the grid of the image, and `label_path` (None without a label).
+            for the format and the grid of the image, all its `image_files`, and `label_path` (None without a label).
+        kept: pairs (case, file of a finished mask); such a case has a `mask` (1, *native_spatial) and no `image`.
     """
 
-    def __init__(self, data: Iterable[Case | Mapping[str, Any]], transform: Callable[[dict], dict]) -> None:
+    def __init__(
+        self,
+        data: Iterable[Case | Mapping[str, Any]],
+        transform: Callable[[dict], dict],
+        kept: Iterable[Sequence[str]] = (),
+    ) -> None:
         self.data = as_cases(data)
         self.transform = transform
+        self.kept = {str(name): str(file) for name, file in kept}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -51,14 +60,28 @@ class CaseDataset(Dataset):
     def __getitem__(self, index: int) -> dict | Failure:
         case = self.data[index]
         try:
-            return {**self.transform(case.entry()), "image_path": case.first, "label_path": case.label}
+            content = _kept(case, self.kept[case.name]) if case.name in self.kept else self.transform(case.entry())
+            return {**content, "image_path": case.first, "image_files": case.images, "label_path": case.label}
         except Exception as error:  # anything that a file can make a reader raise
             return Failure(case.name, _root_cause(error))
 
 
-def case_loader(dataset: Dataset, workers: int = 0) -> DataLoader:
-    """One whole case at a time, as it is (no batch dimension, no collation)."""
-    return DataLoader(dataset, batch_size=None, num_workers=workers)
+def _kept(case: Case, file: str) -> dict[str, Any]:
+    """A case with its finished mask, on the grid of the image."""
+    image = read_image(file, channel_axis=False)
+    mask, affine = torch.from_numpy(label_values(image)), torch.from_numpy(image.affine)
+    shape = tuple(mask.shape[1:])
+    return {
+        "case": case.name,
+        "mask": MetaTensor(mask, affine=affine),
+        "native_affine": affine.clone(),
+        "native_shape": shape,
+    }
+
+
+def case_loader(dataset: Dataset, workers: int = 0, sampler: Sampler[int] | None = None) -> DataLoader:
+    """One whole case at a time, as it is (no batch dimension, no collation), perhaps in a sampler's order."""
+    return DataLoader(dataset, batch_size=None, num_workers=workers, sampler=sampler)
 
 
 class SegmentationEvaluator(Evaluator):
@@ -71,6 +94,7 @@ class SegmentationEvaluator(Evaluator):
         inferer: how a whole image is given to the network (sliding window).
         precision: as in training.
         postprocessing: MONAI transform of the case with its `pred`, or None.
+        finishing: the same of a case that comes with a finished mask, which becomes its `pred`; None: no case does.
         key_val_metric: {name: Ignite metric}; the best value so far is kept in `engine.state.best_metric`.
         val_handlers: Ignite handlers, attached in their order.
 
@@ -86,11 +110,12 @@ class SegmentationEvaluator(Evaluator):
         *,
         precision: str = "auto",
         postprocessing: Callable | None = None,
+        finishing: Callable | None = None,
         key_val_metric: dict[str, Metric] | None = None,
         val_handlers: Sequence[Any] = (),
     ) -> None:
         self.network, self.inferer = network, inferer
-        self.postprocess = postprocessing
+        self.postprocess, self.finish = postprocessing, finishing
         self.precision = choose_precision(precision, device)
         super().__init__(device, val_data_loader, key_val_metric=key_val_metric, decollate=False)
         self.add_event_handler(Events.STARTED, self._start)
@@ -121,6 +146,8 @@ class SegmentationEvaluator(Evaluator):
 
     def segmented(self, batch: dict) -> dict:
         """The case with its `pred`, after the postprocessing; raises whatever goes wrong in it."""
+        if self.finish is not None and "mask" in batch:
+            return self.finish({**batch, "pred": batch["mask"]})
         with enough_memory(LESS_AT_ONCE):
             output = {**batch, "pred": self.predict(batch)}
             return output if self.postprocess is None else self.postprocess(output)

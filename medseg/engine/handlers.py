@@ -8,26 +8,56 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
+from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 
 from medseg.core.files import replacing
+from medseg.engine.allowance import Allowance
 from medseg.engine.device import rank
 from medseg.review.tensorboard import Board
 
 
 class Validation(ValidationHandler):
-    """MONAI's handler, which also validates the last epoch of a run, whatever the interval."""
+    """MONAI's handler, which also validates the last epoch of a run, whatever the interval.
+
+    Args:
+        interval: epochs between validations; at least so many, where there is an allowance.
+        validator: the engine that validates.
+        epoch_level: MONAI's.
+        allowance: validate as it says; None: whatever it takes.
+    """
+
+    def __init__(
+        self,
+        interval: int,
+        validator: Evaluator | None = None,
+        epoch_level: bool = True,
+        allowance: Allowance | None = None,
+    ) -> None:
+        super().__init__(interval, validator, epoch_level)
+        self.allowance = allowance
+
+    def __call__(self, engine: Any) -> None:
+        with engine.budget.validating():
+            super().__call__(engine)
 
     def attach(self, engine: Engine) -> None:
         def is_due(engine: Any, epoch: int) -> bool:
-            is_last = engine.budget.is_over or epoch == engine.state.max_epochs
-            return is_last or epoch % self.interval == 0
+            budget = engine.budget
+            is_last = budget.is_over or epoch == engine.state.max_epochs
+            if not is_last and epoch % self.interval:
+                return False
+            if self.allowance is None:
+                return True
+            return self.allowance.is_due(budget.total_seconds, budget.validation_seconds, last=is_last)
 
         engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=is_due), self)
 
 
 class History:
     """Record minutes, loss, learning rate and validation metrics after every epoch, in `engine.state.history`.
+
+    Minutes are those of training and validation; of a budget in minutes, those of validation alone stand there too.
 
     Attach it after validation.
 
@@ -50,10 +80,12 @@ class History:
             return
         row: dict[str, float | int | None] = {
             "epoch": engine.state.epoch,
-            "minutes": engine.budget.seconds / 60,
+            "minutes": engine.budget.total_seconds / 60,
             "train/loss": engine.state.metrics["loss"],
             "train/learning_rate": engine.optimizer.param_groups[0]["lr"],
         }
+        if engine.budget.allowance is not None:
+            row["validation_minutes"] = engine.budget.validation_seconds / 60
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             for name, value in self.validator.state.metrics.items():
                 row[f"val/{name}"] = value

@@ -8,6 +8,7 @@ their place, flushed and renamed, and hold only tensors and plain types (they lo
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -101,6 +102,10 @@ class BestWeights:
 class Checkpoints:
     """Save everything after each epoch; load it when the trainer starts; keep the best weights in `model.pt`.
 
+    The best are those of the best validation, and until there is one the newest. When a budget in minutes is used up,
+    the last weights take their place, unless they are worse by more than a standard error (`surpasses`): the learning
+    rate has come down to them, and the best of many validations of a few cases owes a part of its lead to chance.
+
     Attach it last, so that a checkpoint holds the epoch's metric and history too.
 
     Args:
@@ -111,6 +116,7 @@ class Checkpoints:
 
     def __init__(self, folder: str, validator: Any = None, early_stop_epochs: int | None = None) -> None:
         self.folder, self.validator, self.early_stop_epochs = Path(folder), validator, early_stop_epochs
+        self._best_scores: list[float] = []  # of each case, by the weights in `model.pt`
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
@@ -139,21 +145,25 @@ class Checkpoints:
         if self.validator is not None:
             self.validator.state.best_metric = state["best_metric"]
             self.validator.state.best_metric_epoch = state["best_epoch"]
+            self.validator.state.epoch = state.get("validated_epoch", state["epoch"])
+            self._best_scores = state.get("best_scores", [])
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
         engine.state.history = state["history"]
-        engine.budget.seconds = state["seconds"]
+        engine.budget.load_state_dict(state)
         engine.budget.iterations = engine.state.iteration
-        if engine.budget.is_over or self._is_stale(state["epoch"], state["best_epoch"]):
+        if engine.budget.is_over or self._is_stale(engine):
             engine.terminate()
 
     def save(self, engine: Any) -> None:
         """Write `model.pt` when this epoch is the best so far, then the checkpoint; maybe stop early."""
-        best, best_epoch = -1.0, engine.state.epoch
-        if self.validator is not None:
-            best, best_epoch = self.validator.state.best_metric, self.validator.state.best_metric_epoch
+        keeps = self._keeps(engine)
+        best, best_epoch, validated_epoch = -1.0, engine.state.epoch, 0
+        if (validator := self.validator) is not None:
+            best, best_epoch = validator.state.best_metric, validator.state.best_metric_epoch
+            validated_epoch = validator.state.epoch
         if rank() == 0:
-            if best_epoch == engine.state.epoch or not (self.folder / MODEL).exists():
+            if keeps or not (self.folder / MODEL).exists():
                 weights = engine.network if engine.average is None else engine.average.module
                 save_atomically(weights.state_dict(), self.folder / MODEL)
             state = {
@@ -162,14 +172,53 @@ class Checkpoints:
                 "scaler": engine.gradient_scaler.state_dict(),
                 "average": None if engine.average is None else engine.average.state_dict(),
                 "epoch": engine.state.epoch,
-                "seconds": engine.budget.seconds,
+                **engine.budget.state_dict(),
                 "best_metric": best,
                 "best_epoch": best_epoch,
+                "best_scores": self._best_scores,
+                "validated_epoch": validated_epoch,
                 "history": engine.state.history,
             }
             save_atomically(state, self.folder / CHECKPOINT)
-        if self._is_stale(engine.state.epoch, best_epoch):
+        if self._is_stale(engine):
             engine.terminate()
 
-    def _is_stale(self, epoch: int, best_epoch: int) -> bool:
-        return self.early_stop_epochs is not None and epoch - best_epoch >= self.early_stop_epochs
+    def _keeps(self, engine: Any) -> bool:
+        """Whether the weights of this epoch are the best, or take their place."""
+        if self.validator is None:
+            return True
+        state, epoch = self.validator.state, engine.state.epoch
+        if state.best_metric_epoch != epoch:
+            if state.best_metric_epoch < 1:
+                return True
+            if engine.budget.allowance is None or not engine.should_terminate:
+                return False
+            if state.epoch != epoch:  # there was no time left to validate: the next validation begins a new comparison
+                state.best_metric, state.best_metric_epoch, self._best_scores = -1.0, -1, []
+                return True
+            if surpasses(self._best_scores, state.case_scores):
+                return False
+            state.best_metric, state.best_metric_epoch = state.metrics[state.key_metric_name], epoch
+        self._best_scores = list(state.case_scores)
+        return True
+
+    def _is_stale(self, engine: Any) -> bool:
+        if self.early_stop_epochs is None or self.validator is None:
+            return False
+        best_epoch = self.validator.state.best_metric_epoch
+        if engine.budget.allowance is None:
+            return engine.state.epoch - best_epoch >= self.early_stop_epochs
+        # validations are as rare as the minutes ask for: only one that was no better speaks against going on
+        return best_epoch > 0 and self.validator.state.epoch - best_epoch >= self.early_stop_epochs
+
+
+def surpasses(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether scores are better than others of the same cases by more than one standard error of the difference.
+
+    It is the margin of Breiman et al. (1984), who prefer the simpler of two models in cross-validation by it. Two cases
+    at least have to say so.
+    """
+    if len(one) != len(other) or len(one) < 2:
+        return False
+    differences = torch.tensor(one, dtype=torch.float64) - torch.tensor(other, dtype=torch.float64)
+    return bool(differences.mean() > differences.std() / len(one) ** 0.5)

@@ -1,6 +1,6 @@
 """The folder of a run: what is in it, and whether a config may continue it.
 
-runs/brain/  config.yaml  data.json  split.json  environment.json  history.csv  report.html  tensorboard/
+runs/brain/  config.yaml  data.json  split.json  environment.json  history.csv  time.json  report.html  tensorboard/
              configs/{train,evaluate,inference}.yaml  models/{model,checkpoint}.pt  eval/  cache/
 """
 
@@ -34,6 +34,7 @@ from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.runs.disk import cache_disk, run_cache
 from medseg.runs.plugins import check_installed, check_same, plugins_of
+from medseg.runs.spent import TIME
 from medseg.runs.split import run_split
 
 CONFIG, DATA = "config.yaml", "data.json"
@@ -42,7 +43,7 @@ DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
     *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
-    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE),
+    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME),
 )
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.

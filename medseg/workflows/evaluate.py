@@ -2,6 +2,7 @@
 
 A run is scored on the cases that it holds out, a folder of folds on all cases, each by the fold that held it out,
 several runs together on what none of them trained on. Of a run nothing is written but `eval/`, nothing with `output`.
+A case of a single run, or of a fold, is predicted once: masks that the same weights have made are scored as they are.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from medseg.core.files import make_folder
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.writers import OWN
-from medseg.engine.device import of_first_process, process_group
+from medseg.engine.device import of_first_process, process_group, speaks
 from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
 from medseg.runs.decision import read_decided, say_cleaning
 from medseg.runs.folder import Opened
 from medseg.runs.folds import all_fold_runs, fold_runs
+from medseg.runs.kept import kept_masks, made_by
 from medseg.runs.members import as_folders, held_out_by_all, read_members, score_members
 from medseg.runs.report import REPORT, Results, Review
 from medseg.runs.split import run_split, scored_cases
@@ -37,6 +39,7 @@ def evaluate(
     data: str | Path | None = None,
     split: str | None = None,
     postprocess: bool = True,
+    anew: bool = False,
     output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a run, the folds of a cross-validation, or several runs together.
@@ -46,6 +49,7 @@ def evaluate(
         data: another data set, all of whose labelled cases are scored; default: the held-out cases of the run's own.
         split: an official split of the data set, for a single run; default: the held-out one.
         postprocess: False leaves out what `medseg postprocess` decided.
+        anew: predict every case again; default: masks that the same weights have made already are scored.
         output: folder of masks, metrics.json, metrics.csv and report.html; default: `eval` in the (first) run, or
             `eval-NAME` of another data set or split.
 
@@ -61,11 +65,11 @@ def evaluate(
     if output is not None:
         _check_output(output)
     if len(runs) == 1 and not fold_runs(runs[0]):
-        return evaluate_run(runs[0], data=data, split=split, postprocess=postprocess, output=output)
+        return evaluate_run(runs[0], data=data, split=split, postprocess=postprocess, anew=anew, output=output)
     if split is not None:
         raise ConfigError("--split is for a single run", "give the folder of the split as --data")
     if len(runs) == 1 and data is None:
-        return evaluate_folds(runs[0], again=True, postprocess=postprocess, output=output)
+        return evaluate_folds(runs[0], again=True, postprocess=postprocess, anew=anew, output=output)
     return evaluate_together(runs, data=data, postprocess=postprocess, output=output)
 
 
@@ -75,6 +79,7 @@ def evaluate_run(
     data: Path | None = None,
     split: str | None = None,
     postprocess: bool = True,
+    anew: bool = False,
     output: Path | None = None,
     report: Path | None = None,
     board: Path | None = None,
@@ -89,7 +94,8 @@ def evaluate_run(
     """
     trained = read_decided(run, postprocess)
     names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
-    output = output or run / "-".join(names)
+    own = run / "-".join(names)
+    output = output or own
     dataset = opened.dataset if opened else _dataset(trained, data)
     if split is not None:
         cases = _official(dataset, split)
@@ -100,7 +106,12 @@ def evaluate_run(
     make_folder(output, "give --output DIR")
     with process_group():
         say_cleaning(trained.config)
-        cohort = run_compiled(content, cases=tuple(cases), output_dir=str(output)).get_parsed_content("cohort")
+        maker = made_by(trained, content)
+        kept = () if anew else of_first_process(lambda: kept_masks((output, own), cases, maker))
+        if kept and speaks():
+            print(f"{len(kept)} of {len(cases)} cases have masks by these weights: not predicted again (--anew does)")
+        objects = {"cases": tuple(cases), "kept": kept, "origin": maker, "output_dir": str(output)}
+        cohort = run_compiled(content, **objects).get_parsed_content("cohort")
         shown = {case.name: case for case in cases}
         return Review(trained, output, shown, report or output / REPORT, board).conclude(Results.of(cohort))
 
@@ -110,6 +121,7 @@ def evaluate_folds(
     *,
     again: bool = False,
     postprocess: bool = True,
+    anew: bool = False,
     output: Path | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:
@@ -117,9 +129,10 @@ def evaluate_folds(
 
     Args:
         run: the folder of a finished `train --fold all`.
-        again: predict and score every fold again; default: only those without a table, or with one of masks that were
-            cleaned otherwise.
+        again: score every fold again; default: only those without a table, or with one of masks that were cleaned
+            otherwise.
         postprocess: False leaves out what `medseg postprocess` decided.
+        anew: of a fold that is scored again, predict every case again too.
         output: default `eval` in the run; elsewhere, each fold's own results stand in a folder of its name.
         report: the page; default: `report.html` in the output.
 
@@ -140,7 +153,7 @@ def evaluate_folds(
         for folder, place, done in zip(runs, folders, scored, strict=True):
             if again or not done:
                 try:
-                    evaluate_run(folder, postprocess=postprocess, output=place, report=place / REPORT)
+                    evaluate_run(folder, postprocess=postprocess, anew=anew, output=place, report=place / REPORT)
                 except PartialFailure as error:
                     failures += [problem for problem in error.problems if problem.where in cases]
         together = output or run / "eval"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.core.files import make_folder
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
+from medseg.engine.budget import Budget
 from medseg.engine.device import in_first_process, of_first_process, process_group, rank, speaks
 from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
@@ -21,6 +23,7 @@ from medseg.runs.folder import CONFIG, DECISION_FILE, RUNS, check_beginning, ope
 from medseg.runs.folds import config_folds, fold_folders, keep_folds
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
+from medseg.runs.spent import Spent, read_spent
 from medseg.workflows.evaluate import evaluate_folds, evaluate_run
 from medseg.workflows.postprocess import postprocess
 
@@ -138,10 +141,36 @@ def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = Fal
     with process_group():
         started = time.perf_counter()
         opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart)) or reopen_run(run, dataset)
-        run_compiled(opened.contents["train"], data=dataset, split=opened.split)
-        evaluate_run(run, opened=opened, report=run / REPORT, board=run / "tensorboard")
+        parser = run_compiled(opened.contents["train"], data=dataset, split=opened.split)
+        spent = _spent(parser.get_parsed_content("budget"))
+        del parser  # and with it what training held in memory
+        trained = time.perf_counter()
+        failure: PartialFailure | None = None
+        try:
+            evaluate_run(run, opened=opened, report=run / REPORT, board=run / "tensorboard")
+        except PartialFailure as error:
+            failure = error
+        if rank() == 0:
+            _keep_spent(run, replace(spent, scoring=time.perf_counter() - trained))
+        if failure is not None:
+            raise failure
         if rank() == 0:
             print(f"finished in {(time.perf_counter() - started) / 60:.1f} min: {run}")
+
+
+def _spent(budget: Budget) -> Spent:
+    minutes = budget.max_minutes
+    return Spent(budget.seconds, budget.validation_seconds, 0.0, None if minutes is None else 60 * minutes)
+
+
+def _keep_spent(run: Path, spent: Spent) -> None:
+    """Write and say it; a call that did not train any further leaves what is written of the scoring."""
+    before = read_spent(run)
+    if before is None or before.training != spent.training:
+        spent.write(run)
+    else:
+        spent = before
+    print(spent.text())
 
 
 def with_paths(config: Config) -> Config:

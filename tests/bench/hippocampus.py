@@ -32,8 +32,8 @@ def main() -> None:
         print(f"{options.data} is not MSD Task04_Hippocampus: give --data DIR", file=sys.stderr)
         raise SystemExit(2)
     rows = [measure(minutes, options) for minutes in options.minutes]
-    print("\n| minutes of training | epochs | anterior | posterior | mean Dice | whole command, minutes |")
-    print("|---|---|---|---|---|---|")
+    print("\n| minutes | epochs | anterior | posterior | mean Dice | validation | scoring | whole command, minutes |")
+    print("|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
 
 
@@ -48,7 +48,10 @@ def measure(minutes: float, options: argparse.Namespace) -> str:
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     anterior, posterior = (metrics["targets"][name]["dice"] for name in ("anterior", "posterior"))
     epochs = len((run / "history.csv").read_text().splitlines()) - 1
-    return f"| {minutes:g} | {epochs} | {anterior:.4f} | {posterior:.4f} | {metrics['mean_dice']:.4f} | {whole:.1f} |"
+    dice = f"{anterior:.4f} | {posterior:.4f} | {metrics['mean_dice']:.4f}"
+    shares = json.loads((run / "time.json").read_text())["shares"]
+    spent = " | ".join(f"{100 * shares[name]:.1f} %" for name in ("validation", "scoring"))
+    return f"| {minutes:g} | {epochs} | {dice} | {spent} | {whole:.1f} |"
 
 
 if __name__ == "__main__":

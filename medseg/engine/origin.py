@@ -1,0 +1,36 @@
+"""What made a mask, so that it is not made again: written into its sidecar, and compared before it is taken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ORIGIN = "origin"  # its key in the sidecar
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def data_digest(content: Any) -> str:
+    """SHA-256 of plain data (dicts, lists, numbers, text), whatever the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def image_digest(images: Iterable[str | Path]) -> str:
+    """Of the files of an image: another one, or a changed one, is another digest; a data set that was moved is not."""
+    files = [file for image in map(Path, images) for file in (sorted(image.iterdir()) if image.is_dir() else [image])]
+    return data_digest([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+
+
+def origin_of(made_by: Mapping[str, str], images: Iterable[str | Path], mask: Path) -> dict[str, str]:
+    """The origin of the mask in this file: who made it, from which image, and what was written.
+
+    The file's own digest tells a mask that somebody has edited since, or that a crash left beside an older sidecar.
+    """
+    return {**made_by, "image": image_digest(images), "mask": file_digest(mask)}

@@ -1,0 +1,64 @@
+"""Masks that the same weights have made already: they are scored as they are, since a case is predicted once.
+
+A mask is taken where its sidecar says that it came from these weights, this pipeline (preprocessing, network, windows,
+test-time augmentation, CRF, this version of medseg) and these files of the image, and where it was not changed since.
+Cleaning is no part of that: it begins with the mask as it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import medseg
+from medseg.bundle.compile import FINISHING, RAW_MASKS
+from medseg.bundle.components import Component
+from medseg.bundle.trained import Trained
+from medseg.data.cases.case import Case
+from medseg.engine.origin import ORIGIN, data_digest, file_digest, origin_of
+from medseg.engine.outputs import mask_paths, read_sidecar
+
+OTHERWISE = (
+    *("bundle_root", "dataset_dir", "output_dir", "data", "split", "cases", "kept", "origin", "benchmark", "cohort"),
+    *("device", "dataloader", "weights", "handlers", "initialize", "seed", "postprocessing", "finishing"),
+)
+"""What of an evaluation says nothing of the mask before its cleaning; whatever is not listed does."""
+
+
+def made_by(run: Trained, content: Component) -> dict[str, str]:
+    """Who makes the masks of this evaluation: digests of the weights, and of all that leads from an image to a mask."""
+    pipeline = {key: value for key, value in content.items() if key not in OTHERWISE}
+    pipeline["steps"] = {name: step for name, step in content["steps"].items() if name not in FINISHING}
+    weights = file_digest(run.weights) if run.weights.is_file() else ""  # what loads them says so
+    return {"weights": weights, "pipeline": data_digest([medseg.__version__, pipeline])}
+
+
+def kept_masks(outputs: Iterable[Path], cases: Sequence[Case], maker: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Pairs (case, file of its mask before any cleaning), of the cases that have one by this maker.
+
+    Args:
+        outputs: folders of evaluations; the first that has a mask counts.
+        maker: of `made_by`.
+    """
+    found = {}
+    for output in dict.fromkeys(outputs):
+        for case in cases:
+            if case.name not in found and (mask := _mask_of(output, case, maker)) is not None:
+                found[case.name] = str(mask)
+    return tuple(found.items())
+
+
+def _mask_of(output: Path, case: Case, maker: dict[str, str]) -> Path | None:
+    masks = output / "masks"
+    sidecar = read_sidecar(masks, case.name)
+    if "postprocessing" in sidecar:  # that one is cleaned
+        masks = output / RAW_MASKS
+        sidecar = read_sidecar(masks, case.name)
+    origin = sidecar.get(ORIGIN, {})
+    if not maker.items() <= origin.items():
+        return None
+    (mask,) = mask_paths(masks, case.name, case.first)
+    try:
+        return mask if origin_of(maker, case.images, mask) == origin else None
+    except OSError:  # a file is gone
+        return None

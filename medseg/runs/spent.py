@@ -1,0 +1,55 @@
+"""Where the time of a training went: `time.json` in its folder, and a line for a person."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medseg.core.files import replace_file
+
+TIME = "time.json"
+SCHEMA = "medseg-time/1"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds, over all sittings of a run.
+
+    Args:
+        training: steps, waiting for data, saving.
+        validation: during training, on the preprocessed grid.
+        scoring: the kept weights on every held-out case, its mask, table and report.
+        budget: seconds that the config gives to training and validation; None: it counts epochs or steps.
+    """
+
+    training: float
+    validation: float
+    scoring: float
+    budget: float | None = None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the budget, else of training and validation together."""
+        whole = self.budget or self.training + self.validation
+        seconds = {"training": self.training, "validation": self.validation, "scoring": self.scoring}
+        return {name: value / whole if whole else 0.0 for name, value in seconds.items()}
+
+    def text(self) -> str:
+        shares = self.shares
+        parts = [f"{name} {getattr(self, name):.1f} s ({100 * share:.1f} %)" for name, share in shares.items()]
+        of = "training and validation" if self.budget is None else f"the {self.budget / 60:g} minutes"
+        return f"time, and its share of {of}: {', '.join(parts)}"
+
+    def write(self, run: Path) -> None:
+        content = {"schema": SCHEMA, **asdict(self), "shares": self.shares}
+        replace_file(run / TIME, json.dumps(content, indent=1) + "\n")
+
+
+def read_spent(run: Path) -> Spent | None:
+    """What `write` wrote; None where there is nothing, or something else."""
+    try:
+        content = json.loads((run / TIME).read_text(encoding="utf-8"))
+        return Spent(*(content[name] for name in ("training", "validation", "scoring", "budget")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
