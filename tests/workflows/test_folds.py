@@ -151,8 +151,8 @@ def test_a_fold_of_another_file_is_refused(tiny_msd: Callable[..., Path], tmp_pa
 @pytest.mark.slow
 def test_two_processes_score_folds_as_one_does(crossed: tuple[Path, Path], tmp_path: Path) -> None:
     run, _ = crossed
-    finish(torchrun(2, "evaluate", "--run", run, "--output", tmp_path / "two", cwd=tmp_path))
-    evaluate_folds(run, again=True, output=tmp_path / "one")
+    finish(torchrun(2, "evaluate", "--run", run, "--anew", "--output", tmp_path / "two", cwd=tmp_path))
+    evaluate_folds(run, again=True, anew=True, output=tmp_path / "one")
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text())["scores"] for name in ("one", "two"))
     assert sorted(one, key=str) == sorted(two, key=str)
 

@@ -18,6 +18,7 @@ from medseg.engine.evaluator import SegmentationEvaluator
 from medseg.engine.outputs import read_sidecar
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.train import train
+from tests.pictures import of_pairs, write_pairs
 from tests.tiny import tiny_config
 
 Calls = Counter[tuple[str, str]]
@@ -166,3 +167,17 @@ def test_a_budget_in_minutes_validates_a_few_cases_and_predicts_each_once(
     evaluate(run)
     assert not calls, "a finished run is finished"
     assert (run / "time.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_pictures_of_a_benchmark_too(tmp_path: Path, calls: Calls) -> None:
+    config = of_pairs(write_pairs(tmp_path / "pairs", val=3), "training.max_minutes=0.05")
+    run = train(config, run=tmp_path / "run")
+    held_out = json.loads((run / "split.json").read_text())["validation"]
+    assert predicted(calls) == dict.fromkeys(held_out, 1)
+    before = json.loads((run / "eval" / "metrics.json").read_text())
+    masks = {file.name: file.read_bytes() for file in (run / "eval" / "masks").glob("*.png")}
+    assert evaluate(run)["mean_iou"] == before["mean_iou"]
+    assert predicted(calls) == {}
+    assert json.loads((run / "eval" / "metrics.json").read_text()) == before
+    assert {file.name: file.read_bytes() for file in (run / "eval" / "masks").glob("*.png")} == masks

@@ -192,10 +192,11 @@ def test_two_processes_count_no_case_twice(trained: tuple[Path, Path], tmp_path:
     run, _ = trained
     mine = tmp_path / "run"
     shutil.copytree(run, mine)
-    finish(medseg("evaluate", "--run", mine, cwd=tmp_path))  # a process of its own, as many threads as the two have
+    again = ("evaluate", "--run", mine, "--anew")
+    finish(medseg(*again, cwd=tmp_path))  # a process of its own, as many threads as the two have
     expected = json.loads((mine / "eval" / "metrics.json").read_text())["scores"]
     (mine / "eval" / "metrics.json").unlink()
-    for process in together(2, "evaluate", "--run", mine, cwd=tmp_path):
+    for process in together(2, *again, cwd=tmp_path):
         finish(process)
     scores = json.loads((mine / "eval" / "metrics.json").read_text())["scores"]
     key = lambda score: (score["case"], score["target"])  # noqa: E731
@@ -209,6 +210,18 @@ def test_two_processes_train(tiny_msd, tmp_path: Path) -> None:
     finish(torchrun(2, *train_arguments(root, run), cwd=tmp_path))
     assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 1
     assert len((run / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_two_processes_train_for_minutes(tiny_msd, tmp_path: Path) -> None:
+    """They leave after the same step, validate the same number of times, and share the masks that are there."""
+    run, root = tmp_path / "run", tiny_msd(cases=8)
+    arguments = train_arguments(root, run, data__validation=0.4, training__max_minutes=0.1)
+    finish(torchrun(2, *arguments, cwd=tmp_path))
+    assert json.loads((run / "eval" / "metrics.json").read_text())["cases"] == 3  # of which one has two, one has one
+    assert json.loads((run / "time.json").read_text())["validation"] > 0
+    out, _ = finish(torchrun(2, *arguments, cwd=tmp_path))
+    assert "3 of 3 cases have masks by these weights" in out
 
 
 SMALL_ENCODER = {"network__encoder": "resnet18", "network__encoder_options": {"width": 0.125}}
