@@ -68,6 +68,7 @@ PLANE_AUGMENTATION = {
 }
 SLICES_WITH_TARGET = 0.6
 
+EVERY_EPOCH = (1, "at most: validation takes a twentieth of the minutes, on some of the held-out cases")
 KEEP_ALL = Choice("inference.keep_largest_component", [], "name a target only where held-out cases show that it helps")
 BATCH_OF_ONE = Choice("inference.window_batch", 1)
 
@@ -104,7 +105,7 @@ def _unet_recipe(found: Fingerprint, machine: Machine, sampling: Sampling, minut
     flips, why_flips = choose_flips(found)
     mirrors = [] if machine.device == "cpu" else flips
     epoch = epoch_steps(sampling, machine, len(found.cases) - held_out)
-    interval = validation_interval(sampling, epoch, held_out, len(mirrors))
+    interval = EVERY_EPOCH if minutes is not None else validation_interval(sampling, epoch, held_out, len(mirrors))
     return [
         choose_orientation(found),
         Choice("preprocessing.spacing_mm", _listed(sampling.target_mm), sampling.reasons["spacing"]),
@@ -216,11 +217,10 @@ def _budget(machine: Machine, steps: int | None, minutes: float | None) -> list[
 
 
 def _plane_training(found: Fingerprint, machine: Machine, sampling: PlaneSampling) -> list[Choice]:
-    epoch = max(-(-len(found.cases) // sampling.batch_size), 20)
-    interval = 5 if sampling.steps is None else max(1, sampling.steps // epoch // 10)
+    interval = EVERY_EPOCH if sampling.steps is not None else (5, "it costs about a fifth of an epoch")
     share = Choice("training.foreground_probability", SLICES_WITH_TARGET, "slices with a target are the fewest")
     return [
-        Choice("training.validation_interval", interval, "about ten times"),
+        Choice("training.validation_interval", *interval),
         Choice("training.batch_size", sampling.batch_size, sampling.reasons["batch"] + "; {measured} GiB measured"),
         Choice("training.patch_size", list(sampling.patch_size), sampling.reasons["patch"]),
         *([share] if sampling.slices_along is not None else []),

@@ -20,7 +20,7 @@ from medseg.planning.step import Step
 
 ATTEMPTS = 4
 NEAR = 0.1  # measured seconds that differ by less from those that the patch was chosen by need no other patch
-TRAINING = 0.93  # of the minutes; the rest is validation
+TRAINING = 0.95  # of the minutes; the rest is validation
 
 
 @dataclass(frozen=True)

@@ -287,10 +287,6 @@ def validation_interval(sampling: Sampling, epoch: int, validation_cases: int, m
     share = windows * 2**mirrors * validation_cases / (3 * sampling.batch_size * epoch)
     interval = max(1, round(10 * share))
     reason = f"validating costs {share:.2g} of an epoch ({windows} windows a case): about a tenth of the training"
-    if sampling.steps is not None:
-        most = max(1, sampling.steps // epoch // 5)
-        if interval > most:
-            return most, f"about five times in the {sampling.steps} steps that are expected; the last epoch always"
     return interval, reason
 
 

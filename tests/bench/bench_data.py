@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
@@ -15,7 +14,6 @@ FOLDERS = {
     "CamVid": "CamVid",
 }
 CARDS = {"CamVid": "camvid"}
-PATIENTS = "patients.csv"
 
 
 def find_data(name: str) -> Path:
@@ -32,19 +30,10 @@ def find_data(name: str) -> Path:
 
 
 def told(folder: Path) -> list[str]:
-    """The overrides of `medseg plan` without which it cannot know what there is to know, `key=value`.
-
-    A table beside the data that says who the patients are is followed, so that no fold divides one; pictures without
-    names of classes have their card.
-    """
-    overrides = []
-    table = folder / PATIENTS
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as file:
-            if {"case", "patient"} <= set(next(csv.reader(file))):
-                overrides.append(f"data.patient_table={table}")
+    """The overrides of `medseg plan` without which it cannot know what there is to know, `key=value`: a card, where the
+    values of the masks have names in it only."""
     card = next((card for name, card in CARDS.items() if FOLDERS[name] == folder.name), None)
-    return overrides if card is None else [*overrides, f"data.card={card}"]
+    return [] if card is None else [f"data.card={card}"]
 
 
 def settings(overrides: list[str]) -> list[str]:

@@ -17,10 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench_data import FOLDERS, ROOT, find_data, told
 from bench_pieces import Failed, Pieces, Row
@@ -91,16 +89,13 @@ class CrossValidation:
         return row | facts | {"official": bool(read_dataset(self.data).splits)}
 
     def train(self, number: int | None) -> Row:
-        """One fold; the cases that it held out, what a step took, and when the last epoch ended."""
+        """One fold; the cases that it held out, its steps, and where the time went."""
         folder = self.run_folder if number is None else self.run_folder / f"fold_{number}"
         words = [] if number is None else ["--fold", str(number)]
         command = [sys.executable, "-m", "medseg", "train", "--config", self.config, "--run", self.run_folder, *words]
-        begun = time.time()
         row = self.pieces.call(command)
-        ended = begun + row["seconds"]
-        last = (folder / "history.csv").stat().st_mtime
         held = Held.read([folder / "eval" / "metrics.csv"]) if number is not None else None
-        row |= {"after_last_epoch": round(max(ended - last, 0.0), 1), **steps(folder / "models" / "checkpoint.pt")}
+        row |= {"steps": steps(folder / "models" / "checkpoint.pt"), **spent(folder)}
         if held is None:
             summary = json.loads((folder / "eval" / "metrics.json").read_text())
             return row | {"official": {key: summary[key] for key in ("mean_iou", "mean_dice") if key in summary}}
@@ -113,8 +108,14 @@ class CrossValidation:
         return row | {"targets": {name: one["dice_held_out"] for name, one in evidence["targets"].items()}}
 
 
-def steps(checkpoint: Path) -> dict[str, Any]:
-    """Steps of a finished training, as its optimiser counted them, and the seconds that it trained.
+def spent(run: Path) -> dict[str, float]:
+    """Seconds of training, validation and final scoring, over all sittings."""
+    times = json.loads((run / "time.json").read_text())
+    return {part: round(times[part], 1) for part in ("training", "validation", "scoring")}
+
+
+def steps(checkpoint: Path) -> int:
+    """Steps of a finished training, as its optimiser counted them.
 
     Raises:
         Failed: the optimiser counts no steps.
@@ -125,7 +126,7 @@ def steps(checkpoint: Path) -> dict[str, Any]:
     counts = [int(one["step"]) for one in state["optimizer"]["state"].values() if "step" in one]
     if not counts:
         raise Failed(f"{checkpoint}: its optimiser counts no steps")
-    return {"steps": max(counts), "training_seconds": round(state["seconds"], 1)}
+    return max(counts)
 
 
 def text(rows: dict[str, Row], minutes: float) -> str:
@@ -134,8 +135,8 @@ def text(rows: dict[str, Row], minutes: float) -> str:
     lines = [
         f"{minutes:g} minutes; {plan['kind']}, planned in {plan['seconds']:.0f} s, {plan['measured']:.3f} s a step",
         "",
-        "| piece | held-out cases | steps | s a step | of plan's | whole, min | trained, min "
-        "| start, cache, validation (of the minutes) | final scoring, report (of the minutes) | GiB |",
+        "| piece | held-out cases | steps | s a step | of plan's | whole, min "
+        "| training | validation | scoring | GiB |",
         "|---" * 10 + "|",
     ]
     dice: dict[str, float] = {}
@@ -158,15 +159,11 @@ def text(rows: dict[str, Row], minutes: float) -> str:
 
 
 def _times(row: Row, plan: Row, minutes: float) -> str:
-    """The cells on time and memory; of a fold that was cut off and went on, the whole command is not known."""
-    a_step = row["training_seconds"] / row["steps"]
-    cells = [f"{row['steps']}", f"{a_step:.3f}", f"{a_step / plan['measured']:.2f}"]
-    if row["begun"] == 1:
-        whole, trained, after = row["seconds"], row["training_seconds"], row["after_last_epoch"]
-        rest = whole - trained - after
-        cells += [f"{whole / 60:.1f}", f"{trained / 60:.1f}", *(f"{part / 60 / minutes:.0%}" for part in (rest, after))]
-    else:
-        cells += [f"in {row['begun']} sittings", "", "", ""]
+    """The cells on time and memory; training, validation and scoring as shares of the minutes."""
+    a_step = row["training"] / row["steps"]
+    whole = f"{row['seconds'] / 60:.1f}" if row["begun"] == 1 else f"in {row['begun']} sittings"
+    shares = [f"{row[part] / 60 / minutes:.1%}" for part in ("training", "validation", "scoring")]
+    cells = [f"{row['steps']}", f"{a_step:.3f}", f"{a_step / plan['measured']:.2f}", whole, *shares]
     return " " + " | ".join([*cells, f"{row['memory_gib']:.2f}"]) + " |"
 
 

@@ -49,13 +49,6 @@ def test_pairs_are_of_the_same_cases() -> None:
     assert paired(ours, {}) == "no case in common"
 
 
-@pytest.mark.parametrize(("columns", "followed"), [("image,case,patient", True), ("case,split,institution", False)])
-def test_a_table_of_patients_is_told_to_plan(tmp_path: Path, columns: str, followed: bool) -> None:
-    table = tmp_path / "patients.csv"
-    table.write_text(columns + "\n")
-    assert told(tmp_path) == ([f"data.patient_table={table}"] if followed else [])
-
-
 def test_data_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "CamVid").mkdir()
     monkeypatch.setenv("MEDSEG_TEST_DATA", str(tmp_path))
