@@ -197,10 +197,9 @@ def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) ->
     else:
         cases["benchmark"] = parts.benchmark(config, facts)
         score = target(TallyMaskd, benchmark="@benchmark")
-    raw, clean = _cleaning(config)
-    saved = target(
-        SaveMaskd, output_dir="$@output_dir + '/masks'", labels="@labels", model=_model(config), origin="@origin"
-    )
+    raw, clean = _cleaning(config, facts)
+    made = _made(config, facts)
+    saved = target(SaveMaskd, output_dir="$@output_dir + '/masks'", labels="@labels", **made, origin="@origin")
     steps = {"raw": raw, "clean": clean, "save": saved, "score": score}  # raw: to choose the cleaning anew
     pooled = {"benchmark": "@benchmark"} if "benchmark" in cases else {}
     cohort = target(CohortReport, output_dir="@output_dir", scored=True, **pooled, **_cleaned(config))
@@ -216,19 +215,20 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
     wishes: Component = {"probabilities": False, "uncertainty": False}
     asked = {name: f"@{name}" for name in wishes}
     there = {name: f"@{name}" for name in ("output_dir", "overwrite", "maps", "formats")}
+    named = {"named": list(facts.channels)} if config.training.lacks_channels else {}
     cases: Component = {
         "overwrite": True,
         "formats": list(FORMATS),
         "recode": [list(pair) for pair in recode(facts.labels, config.inference.coding).items()],
         **wishes,
         "maps": target(map_names, labels="@labels", **asked, members=1),
-        "inputs": target(list_inputs, path="@dataset_dir", channels=len(facts.channels)),
+        "inputs": target(list_inputs, path="@dataset_dir", channels=len(facts.channels), **named),
         "cases": target(pending_cases, cases="@inputs", **there),
     }
     place: Component = {"output_dir": "@output_dir", "labels": "@labels"}
     maps = target(SaveMapsd, **place, names="@maps", **asked, memory_mib=config.inference.memory_mib)
-    _, clean = _cleaning(config)
-    saved = target(SaveMaskd, **place, model=_model(config), recode="@recode", formats="@formats")
+    _, clean = _cleaning(config, facts)
+    saved = target(SaveMaskd, **place, **_made(config, facts), recode="@recode", formats="@formats")
     own = f"$@output_dir + '/{OWN}'"
     cohort = target(CohortReport, output_dir=own, scored=False, **_cleaned(config))
     steps = {"maps": maps, "clean": clean, "save": saved}
@@ -297,18 +297,19 @@ def _quick(config: Config) -> Config:
     return config.model_copy(update={"inference": quick})
 
 
-def _model(config: Config) -> dict[str, str]:
-    """What made a mask, for its sidecar."""
+def _made(config: Config, facts: DataFacts) -> Component:
+    """What made a mask, for its sidecar; and what channels may have been missing, where some may."""
     crf = config.inference.crf
-    return {"name": config.name} | ({} if crf is None else {"crf": crf.parameters})
+    model = {"name": config.name} | ({} if crf is None else {"crf": crf.parameters})
+    return {"model": model} | ({"channels": list(facts.channels)} if config.training.lacks_channels else {})
 
 
-def _cleaning(config: Config) -> tuple[Component, Component] | tuple[None, None]:
+def _cleaning(config: Config, facts: DataFacts) -> tuple[Component, Component] | tuple[None, None]:
     """The step that saves the finished mask as it is, and the one that cleans it, if any is asked for."""
     if not config.inference.cleaning:
         return None, None
     raw = f"$@output_dir + '/{RAW_MASKS}'"
-    before = target(SaveMaskd, output_dir=raw, labels="@labels", model=_model(config), origin="@origin")
+    before = target(SaveMaskd, output_dir=raw, labels="@labels", **_made(config, facts), origin="@origin")
     return before, target(CleanMaskd, labels="@labels", steps=config.inference.cleaning)
 
 

@@ -25,6 +25,7 @@ from medseg.data.training.augment import TRANSFORMS
 from medseg.data.training.augment.pipeline import Augment
 from medseg.data.training.augment.resampling import margin
 from medseg.data.training.cache import CachedDataset
+from medseg.data.training.channels import ChannelDropout
 from medseg.data.training.crops import CropDataset
 from medseg.data.training.frequency import class_weights
 from medseg.data.training.patches import PatchDataset
@@ -120,8 +121,9 @@ def labelled(config: Config, *, keep: bool = False) -> Component:
     """
     file = f"$@bundle_root + '/{SPLIT_FILE}'"
     kept = {"keep": "$hardware.rank() == 0"} if keep else {}
+    missing = {"missing": True} if config.training.lacks_channels else {}
     return {
-        "data": target(read_dataset, root="@dataset_dir", layout=config.data.layout),
+        "data": target(read_dataset, root="@dataset_dir", layout=config.data.layout, **missing),
         "split": target(find_split, dataset="@data", file=file, labels="@labels", **kept, **split_rules(config)),
     }
 
@@ -151,6 +153,7 @@ def preprocessing(config: Config, facts: DataFacts) -> Component:
         channels=len(facts.channels),
         values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
         counts_as=labels.counts_as or None,
+        missing=config.training.lacks_channels,
         **config.preprocessing.model_dump(),
     )
     return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
@@ -190,6 +193,14 @@ def patches(config: Config, facts: DataFacts) -> Component:
 
 
 def augment(config: Config) -> Component | None:
+    """The random changes of a batch, and the channels taken out of it behind them."""
+    changes, probability = _changes(config), config.training.channel_dropout
+    if not probability:
+        return changes
+    return target(ChannelDropout, probability=probability, seed=config.seed, augment=changes)
+
+
+def _changes(config: Config) -> Component | None:
     options = config.augmentation
     if not options.enabled or (options.crops and options.photometric is None):
         return None

@@ -54,6 +54,16 @@ def network_channels(config: Config, facts: DataFacts) -> int:
     return len(facts.channels) * (config.data.context or 1)
 
 
+def config_dataset(config: Config) -> Dataset:
+    """The data set at the config's `data.root`; its cases may lack channels where a network is trained for it.
+
+    Raises:
+        DataError: the folder is no data set, or something is wrong with it.
+    """
+    data = config.data
+    return read_dataset(Path(str(data.root)), data.layout, missing=config.training.lacks_channels)
+
+
 def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
     """The facts of the config's data, its own `merge`, `regions` and `ignore_index` applied.
 
@@ -80,7 +90,7 @@ def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
             licence=card.licence,
         )
     elif data.root is not None:
-        dataset = dataset or read_dataset(Path(data.root), data.layout)
+        dataset = dataset or config_dataset(config)
         if not dataset.labels.classes:
             dataset = _described(config, dataset)
         dataset = replace(dataset, channels=channel_names(dataset))
@@ -107,6 +117,9 @@ def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
     _check_names(config, labels)
     recode(labels, config.inference.coding)
     _check_pictures(config, facts)
+    if config.training.lacks_channels and len(facts.channels) == 1:
+        what = f"the images have one channel, {facts.channels[0]}, and it cannot be taken out"
+        raise ConfigError(Problem("training.channel_dropout", what, "leave it at 0"))
     return facts
 
 

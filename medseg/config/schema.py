@@ -172,6 +172,9 @@ class TrainingConfig(Section):
     patch_size: Size = [96, 96, 96]
     foreground_probability: Fraction = 0.33
     """Share of patches centred on a voxel of a target, every target alike."""
+    channel_dropout: Share = 0.0
+    """Probability that a channel of a training sample is taken out, never all of them. Above 0 the network learns to do
+    with any of the channels, and cases may lack some, in training and in prediction."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     gradient_clip: Annotated[float, Field(ge=0)] = 12.0
@@ -196,6 +199,11 @@ class TrainingConfig(Section):
     def findings(self) -> Iterable[Finding]:
         if self.device == "cpu" and self.precision == "float16":
             yield ("precision", "device"), "float16 needs a GPU; on a CPU use auto, float32 or bfloat16"
+
+    @property
+    def lacks_channels(self) -> bool:
+        """Whether cases may lack channels."""
+        return self.channel_dropout > 0
 
 
 class InferenceConfig(PostprocessConfig):
@@ -291,6 +299,9 @@ class Config(Section):
                     f"{self.training.patch_size} is a single voxel at the coarsest resolution, "
                     "too few for instance norm",
                 )
+        if self.training.lacks_channels and self.preprocessing.colours in ("imagenet", "inception"):
+            both = ("training.channel_dropout", "preprocessing.normalization")
+            yield both, "a picture has all its colours; zscore is for channels that are measured one by one"
         if self.training.early_stop_epochs and not self.data.holds_out:
             yield ("training.early_stop_epochs", "data.validation"), "needs validation cases, but data.validation is 0"
         for keys, name in self.inference.named():

@@ -87,6 +87,8 @@ class SaveMaskd(MapTransform):
         recode: pairs (own value, value in the file), see `config.coding`; the case keeps its own values.
         formats: names of writers; "auto" is the image's own.
         origin: digests of what makes the masks, see `origin.py`; into the sidecar with those of the image and the mask.
+        channels: names of the image's channels, where a case may lack some (its numbers are in `missing`): the sidecar
+            says which.
     """
 
     def __init__(
@@ -97,12 +99,13 @@ class SaveMaskd(MapTransform):
         recode: Sequence[Sequence[int]] = (),
         formats: Sequence[str] = FORMATS,
         origin: Mapping[str, str] | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__("pred")
         self.origin = None if origin is None else dict(origin)
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
         self.recode = {int(own): int(written) for own, written in recode}
-        self.formats = tuple(formats)
+        self.formats, self.channels = tuple(formats), tuple(channels)
 
     def __call__(self, data: Mapping) -> dict:
         mask, image, name = np.asarray(data["pred"])[0], Path(data["image_path"]), data["case"]
@@ -113,7 +116,9 @@ class SaveMaskd(MapTransform):
             writer.write_mask(writer.file(self.output_dir, name), written, like=image, labels=labels)
         steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
         amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
-        sidecar = {"case": name, "model": self.model, **steps, **amounts}
+        missing = [self.channels[number] for number in data.get("missing", ())]
+        lacking = {"missing_channels": missing} if self.channels else {}
+        sidecar = {"case": name, "model": self.model, **lacking, **steps, **amounts}
         if self.origin is not None:
             mask_file = writers[0].file(self.output_dir, name)
             sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], mask_file)

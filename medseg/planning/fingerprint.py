@@ -225,10 +225,12 @@ def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.n
     sample = image.array.reshape(channels, -1)[:, chosen].astype(np.float64)
     if not np.isfinite(sample).all():
         raise DataError(Problem(str(image.path), "voxels that are NaN or infinite", "repair or remove the image"))
-    foreground = _foreground(image.array)
+    sample[list(image.missing)] = np.nan
+    measured = np.delete(image.array, image.missing, axis=0)
+    foreground = _foreground(measured)
     box = _box(foreground)
-    coarse = coarseness(image.array[:, *box], foreground[box])
-    small = thumbnail(image.array)
+    coarse = coarseness(measured[:, *box], foreground[box])
+    small = thumbnail(measured)
     if len(image.shape) == 3:  # pictures lie as they do
         small = np.flip(small, tuple(axis for axis, code in enumerate(orientation) if code in "LPI")).transpose(order)
     return (
@@ -288,6 +290,9 @@ def _parts(values: np.ndarray, members: Sequence[int]) -> int:
 
 
 def _intensities(channel: str, values: np.ndarray) -> Intensities:
+    values = values[~np.isnan(values)]
+    if not values.size:
+        raise DataError(Problem(channel, "no labelled case has this channel", "add it, or leave it out of all cases"))
     middle = {name: float(np.percentile(values, share)) for name, share in PERCENTILES.items()}
     extremes = {"minimum": float(values.min()), "maximum": float(values.max())}
     return Intensities(channel, mean=float(values.mean()), std=float(values.std()), **middle, **extremes)

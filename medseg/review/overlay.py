@@ -35,7 +35,7 @@ def overlay_figure(
     labels: Labels,
     title: str,
     scores: Sequence[CaseScore] = (),
-    channel: int = 0,
+    channel: int | None = None,
 ) -> bytes:
     """Draw one case as PNG: contours of the truth solid, of the prediction dashed, on the image's own grid.
 
@@ -46,13 +46,14 @@ def overlay_figure(
         labels: what the values mean.
         title: printed on top; a case's identifier, nothing from a header.
         scores: of this case; Dice and HD95 go to the legend.
-        channel: of the image, to draw the contours on.
+        channel: of the image, to draw the contours on; default: the first that is there.
     """
     from matplotlib.figure import Figure
 
     anatomical = len(image.shape) == 3 or image.sform_code > 0 or image.qform_code > 0
     affine = image.affine if anatomical else _as_picture(image)
-    grey, spacing_mm = _as_ras(image.array[channel], affine)
+    shown = next(n for n in range(len(image.array)) if n not in image.missing) if channel is None else channel
+    grey, spacing_mm = _as_ras(image.array[shown], affine)
     targets = list(labels.targets.items())
     truths, predictions = ({name: where_values(x, values) for name, values in targets} for x in (truth, prediction))
     truths, predictions = (

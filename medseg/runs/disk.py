@@ -92,6 +92,6 @@ def _preprocessed_bytes(cache: CachedDataset, case: Case) -> int | None:
 
 def _files_bytes(case: Case) -> int:
     """Bytes of the image's files (of a DICOM series, of all its slices)."""
-    paths = [Path(path) for path in case.images]
+    paths = [Path(path) for path in case.there]
     files = [file for path in paths for file in (path.iterdir() if path.is_dir() else (path,))]
     return sum(file.stat().st_size for file in files)

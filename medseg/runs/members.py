@@ -35,6 +35,12 @@ def read_members(runs: Sequence[Path], postprocess: bool = True) -> list[Trained
     return [read_decided(folder, postprocess) for folder in folders]
 
 
+def channels_by_name(members: Sequence[Trained]) -> list[str] | None:
+    """The names of the channels, where cases may lack some: all members were trained for it. Else None."""
+    able = all(member.config.training.lacks_channels for member in members)
+    return list(members[0].facts.channels) if able else None
+
+
 def held_out_by_all(members: Sequence[Trained], dataset: Dataset) -> list[Case]:
     """The cases that every member holds out; whoever holds nothing out trained on all labelled cases.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
+from medseg.bundle.facts import config_dataset
 from medseg.config.cards import Card, load_card
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, Problem
-from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.dataset import Dataset
 from medseg.engine.device import speaks
 
 
@@ -24,7 +24,7 @@ def read_data(config: Config) -> Dataset:
         raise ConfigError("data.root: the folder of the data set is not given", "add --set data.root=DIR")
     card = None if config.data.card is None else load_card(config.data.card)
     try:
-        dataset = read_dataset(Path(config.data.root), config.data.layout)
+        dataset = config_dataset(config)
     except DataError as error:
         if card is None or not card.obtain:
             raise

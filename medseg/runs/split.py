@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from medseg.bundle.components import split_rules
+from medseg.bundle.facts import config_dataset
 from medseg.bundle.trained import Trained
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split, decide_split, read_split
 
@@ -23,11 +24,11 @@ def run_split(run: Trained, dataset: Dataset | None = None, *, anew: bool = Fals
     """
     if not anew and (run.folder / SPLIT_FILE).is_file():
         return read_split(run.folder / SPLIT_FILE)
-    rules, data = split_rules(run.config), run.config.data
+    rules = split_rules(run.config)
     folds = run.folder / FOLDS_FILE
     if not anew and "fold" in rules and folds.is_file():  # once, a fold kept all folds beside its bundle
         rules["folds_file"] = folds
-    return decide_split(dataset or read_dataset(str(data.root), data.layout), labels=run.facts.labels, **rules)
+    return decide_split(dataset or config_dataset(run.config), labels=run.facts.labels, **rules)
 
 
 def scored_cases(run: Trained, dataset: Dataset) -> list[Case]:

@@ -16,6 +16,7 @@ from medseg.config.cards import load_card
 from medseg.core.errors import ConfigError, Problem
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
+from medseg.data.cases.case import case_of
 from medseg.data.cases.dataset import Dataset, find_dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
@@ -69,7 +70,8 @@ def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
     path = Path(problem.where)
     if problem.what != "no such file":
         return Finding("error", "dataset.json and the folder disagree", "", path.name, problem.what, problem.remedy)
-    owners = (case for case in (*dataset.cases, *dataset.unlabelled) if str(path.resolve()) in case.files)
+    cases = (*dataset.cases, *dataset.unlabelled)
+    owners = (c for c in cases if str(path.resolve()) in c.files or (c.missing and c.name == case_of(path)))
     name = next((case.name for case in owners), "")
     place = os.path.relpath(path, dataset.root)
     return Finding("error", "missing file", name, place, problem.what, problem.remedy)

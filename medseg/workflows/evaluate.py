@@ -19,7 +19,7 @@ from medseg.bundle.trained import Trained
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError
 from medseg.core.files import make_folder
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.dataset import Dataset, read_dataset, with_channels
 from medseg.data.writers import OWN
 from medseg.engine.device import of_first_process, process_group, speaks
 from medseg.metrics.lesions import read_lesions
@@ -28,7 +28,7 @@ from medseg.runs.decision import read_decided, say_cleaning
 from medseg.runs.folder import Opened
 from medseg.runs.folds import all_fold_runs, fold_runs
 from medseg.runs.kept import kept_masks, made_by
-from medseg.runs.members import as_folders, held_out_by_all, read_members, score_members
+from medseg.runs.members import as_folders, channels_by_name, held_out_by_all, read_members, score_members
 from medseg.runs.report import REPORT, Results, Review
 from medseg.runs.split import run_split, scored_cases
 
@@ -96,7 +96,7 @@ def evaluate_run(
     names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
     own = run / "-".join(names)
     output = output or own
-    dataset = opened.dataset if opened else _dataset(trained, data)
+    dataset = opened.dataset if opened else _dataset([trained], data)
     if split is not None:
         cases = _official(dataset, split)
     else:
@@ -146,7 +146,7 @@ def evaluate_folds(
     runs = all_fold_runs(run)
     first = read_decided(runs[0], postprocess)
     folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
-    cases = {case.name: case for case in _dataset(first, None).cases}
+    cases = {case.name: case for case in _dataset([first], None).cases}
     failures: list[Problem] = []
     with process_group():
         scored = of_first_process(lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)])
@@ -203,7 +203,7 @@ def evaluate_together(
     members = read_members(runs, postprocess)
     if any(member.facts.convention != "medical" for member in members):
         raise RunError("ensembles are scored per case, by the convention medical", "predict, then medseg score")
-    dataset = _dataset(members[0], data)
+    dataset = _dataset(members, data)
     if data is not None:
         parts = [(members, list(dataset.cases))]
     elif all(fold_runs(run) for run in runs):
@@ -226,11 +226,13 @@ def _check_output(output: Path) -> None:
         raise RunError(Problem(str(masks), "holds files that are not medseg's", "give another --output DIR"))
 
 
-def _dataset(run: Trained, data: Path | None) -> Dataset:
-    """Another data set, in whatever layout, or the run's own."""
-    if data is not None:
-        return read_dataset(data.resolve())
-    return read_dataset(str(run.config.data.root), run.config.data.layout)
+def _dataset(members: Sequence[Trained], data: Path | None) -> Dataset:
+    """Another data set, in whatever layout, or the first run's own; cases lack channels only where all runs may."""
+    names, own = channels_by_name(members), members[0].config.data
+    if data is None:
+        return read_dataset(str(own.root), own.layout, missing=names is not None)
+    dataset = read_dataset(data.resolve(), missing=names is not None)
+    return dataset if names is None else with_channels(dataset, names)
 
 
 def _official(dataset: Dataset, split: str) -> list[Case]:

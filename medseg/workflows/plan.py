@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from medseg.bundle.facts import describe_data
+from medseg.bundle.facts import config_dataset, describe_data
 from medseg.config.document import Document
 from medseg.config.load import load_config
 from medseg.config.network import NetworkConfig
@@ -29,7 +29,7 @@ from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
 from medseg.core.files import replace_file
 from medseg.core.machine import count_cores, machine_memory
-from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients, found_table
@@ -111,7 +111,7 @@ def plan(
     record = _asked(data, minutes, memory_gib, overrides) if again is None else read_record(Path(again))
     root = Path(record.data if data is None else data).expanduser().resolve()
     given = _given(root, record.overrides)
-    dataset = read_dataset(root, given.data.layout)
+    dataset = config_dataset(given)
     given, named = _named(given, dataset)
     facts = describe_data(given)
     measured = fingerprint(dataset, facts.modality, labels=facts.labels, channels=facts.channels, progress=progress)
@@ -265,10 +265,10 @@ def summary(made: Plan) -> str:
 
 
 def _given(root: Path, overrides: Sequence[str]) -> Config:
-    """What is known before anything is measured: the data section."""
+    """What is known before anything is measured: the data section, and whether cases may lack channels."""
     document = Document(source="medseg plan", data={"name": "plan", "data": {"root": str(root)}})
     for assignment in overrides:
-        if assignment.startswith("data."):
+        if assignment.startswith(("data.", "training.channel_dropout=")):
             document.override(assignment)
     return validated(Config, document)
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.bundle.compile import RAW_MASKS
-from medseg.bundle.facts import DataFacts
+from medseg.bundle.facts import DataFacts, config_dataset
 from medseg.config.crf import CRFConfig, CRFName
 from medseg.config.postprocess import PostprocessConfig, Step, with_step
 from medseg.config.schema import Config
@@ -25,7 +25,6 @@ from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, d
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import read_dataset
 from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.disposable import CRF_TRIAL
@@ -95,7 +94,7 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
 
 def _fold_run(folder: Path) -> FoldRun:
     run = read_run(folder)
-    cases = scored_cases(run, read_dataset(str(run.config.data.root), run.config.data.layout))
+    cases = scored_cases(run, config_dataset(run.config))
     return FoldRun(folder, run.config.data.fold or 0, {case.name: case for case in cases})
 
 

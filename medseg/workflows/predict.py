@@ -7,6 +7,7 @@ the run is written, and its bundle's YAML is not executed.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
 from medseg.core.files import make_folder
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.writers import AUTO, WRITERS
 from medseg.engine.cohort import FAILURES, CohortReport
@@ -23,7 +25,7 @@ from medseg.engine.device import process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, mask_paths
 from medseg.runs.decision import say_cleaning
-from medseg.runs.members import as_folders, read_members
+from medseg.runs.members import as_folders, channels_by_name, read_members
 from medseg.runs.volumes import read_volumes, volume_text, write_volumes
 
 
@@ -43,7 +45,8 @@ def predict(
 
     Args:
         run: the folder of a trained run; several, or a folder of folds, predict by the mean of their logits.
-        input: one image, a folder of images (`{case}_0000` for one channel a file), or a data set in any layout.
+        input: one image, a folder of images (`{case}_0000` for one channel a file), or a data set in any layout. Cases
+            may lack channels where every run was trained for it (`training.channel_dropout`).
         output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and of `volumes.csv`; sidecars, maps and
             `failed.csv` are in `medseg/` in it.
         overwrite: predict cases again that have a mask in `output`; default: skip them, unless a map is missing.
@@ -72,7 +75,7 @@ def predict(
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
     content = compile_members("inference", members)
-    cases = tuple(list_inputs(source, len(facts.channels)))
+    cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members)))
     make_folder(output, "give another --output DIR")
     with process_group():
         say_cleaning(members[0].config)
@@ -84,6 +87,8 @@ def predict(
         done = {name: path for name, path in places.items() if path.exists()}
         if rank() == 0:
             _tell(cohort, done, output, parser.get_parsed_content("maps"))
+            if lacking := [case for case in cases if case.missing and case.name in done]:
+                print(lacking_text(lacking, facts.channels))
             print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     masks = list(done.values())
     if cohort.failures:
@@ -93,6 +98,13 @@ def predict(
             result={"masks": [str(mask) for mask in masks]},
         )
     return masks
+
+
+def lacking_text(cases: Sequence[Case], channels: Sequence[str]) -> str:
+    """How many cases lack channels, and how many each of them."""
+    times = Counter(channels[number] for case in cases for number in case.missing)
+    each = ", ".join(f"{name} {times[name]}" for name in channels if name in times)
+    return f"{len(cases)} of the cases lack channels: {each}"
 
 
 def _tell(cohort: CohortReport, done: dict[str, Path], output: Path, maps: Sequence[str]) -> None:

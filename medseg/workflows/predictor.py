@@ -17,7 +17,7 @@ from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
 from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.core.labels import Labels
-from medseg.data.files.images import Image, read_image, voxel_ml, write_mask
+from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
 from medseg.data.training.transforms import apply
 from medseg.engine.device import set_up
 from medseg.metrics.confusion import target_voxels
@@ -105,13 +105,20 @@ class Predictor:
             parser.get_parsed_content("weights").load(predictor._evaluator)
         return predictor
 
-    def __call__(self, image: str | Path | Sequence[str | Path] | np.ndarray, affine: np.ndarray | None = None) -> Mask:
+    def __call__(
+        self,
+        image: str | Path | Sequence[str | Path | None] | np.ndarray,
+        affine: np.ndarray | None = None,
+        channels: Sequence[str] | None = None,
+    ) -> Mask:
         """The mask of one image.
 
         Args:
             image: a file, the folder of a DICOM series, one file a channel; or an array `(C, *spatial)`, where there is
                 one channel also `(*spatial)`, which needs the `affine`.
             affine: 4x4, voxel index of the array -> RAS+ millimetres; of a picture none, a file has its own.
+            channels: the names of those that the image has, in its order, where the run was trained to do without some
+                (`training.channel_dropout`); default: all. In a list of files, None is one that is missing.
 
         Raises:
             DataError: the image cannot be read, has other channels than the run, or no affine where it needs one, or
@@ -119,19 +126,28 @@ class Predictor:
         """
         if affine is not None and not isinstance(image, np.ndarray):
             raise DataError(Problem("affine", "is given beside a file, which has its own", AFFINE_OF_FILE))
-        read = self._of_array(image, affine) if isinstance(image, np.ndarray) else read_image(image)
+        names = self.channels if channels is None else tuple(channels)
+        if not set(names) <= set(self.channels) or len(set(names)) < len(names):
+            what = f"are {', '.join(names)}, but the run knows {', '.join(self.channels)}"
+            raise DataError(Problem("the channels", what, "name those that the image has, each once"))
+        read = self._of_array(image, affine, names) if isinstance(image, np.ndarray) else read_image(image)
+        if channels is not None:
+            if len(read.array) != len(names) or read.missing:
+                what = f"has {len(read.array)} channels, but {len(names)} are named: {', '.join(names)}"
+                raise DataError(Problem(str(read.path), what, "name those that the image has, each once"))
+            read = among_channels(read, [self.channels.index(name) for name in names], len(self.channels))
         case = apply(self._prepare, {"image": read, "case": read.path.name})
         case = self._evaluator.segmented({**case, "image_path": str(read.path), "label_path": None})
         array = np.asarray(case["pred"])[0]
         like = read if isinstance(image, np.ndarray) else read.path
         return Mask(array, np.asarray(case["native_affine"], dtype=np.float64), self.labels, like)
 
-    def _of_array(self, array: np.ndarray, affine: np.ndarray | None) -> Image:
+    def _of_array(self, array: np.ndarray, affine: np.ndarray | None, names: Sequence[str]) -> Image:
         spatial_dims = self._dims
-        if array.ndim == spatial_dims and len(self.channels) == 1:
+        if array.ndim == spatial_dims and len(names) == 1:
             array = array[None]
-        if array.ndim != spatial_dims + 1 or len(array) != len(self.channels):
-            what = f"has the shape {array.shape}, expected {len(self.channels)} channels ({', '.join(self.channels)})"
+        if array.ndim != spatial_dims + 1 or len(array) != len(names):
+            what = f"has the shape {array.shape}, expected {len(names)} channels ({', '.join(names)})"
             raise DataError(Problem("the array", f"{what} and {spatial_dims} spatial axes", "give (C, *spatial)"))
         if affine is None and spatial_dims == 3:
             raise DataError(Problem("the array", "has no place in a patient", "give affine=, 4x4, in RAS+ millimetres"))

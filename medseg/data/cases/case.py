@@ -14,6 +14,7 @@ from medseg.data.files.pictures import is_picture
 
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
 ENTRY = 'expected {"image": path, or [path of each channel], "label": path, "case": name}'
+LACKING = "cases may lack channels where a network is trained for it, with channel_dropout"
 UNSAFE_NAME = "masks get its name: leave out slashes"
 
 
@@ -24,12 +25,13 @@ class Case:
     Args:
         name: identifier, different from that of every other case; its mask gets this name.
         images: one path a channel, or one path that holds all channels: of a file, or of the folder of a DICOM series.
+            None stands in the place of a channel that the case lacks; at least one is there.
         label: path of its label map.
         patient: who it is of, where the data set says so.
     """
 
     name: str
-    images: tuple[str, ...]
+    images: tuple[str | None, ...]
     label: str | None = None
     patient: str | None = None
 
@@ -37,7 +39,7 @@ class Case:
     def from_entry(cls, entry: Case | Mapping[str, Any]) -> Case:
         """A case as MONAI lists it: `{"image": path or [path of each channel]}`, perhaps with label, case and patient.
 
-        Without `case`, it is called as its (first) image is.
+        Without `case`, it is called as its (first) image is. In a list, None is a channel that the case lacks.
 
         Raises:
             DataError: the entry has no image, something else than paths, or a name that no file can have.
@@ -46,15 +48,16 @@ class Case:
             return entry
         image, label = entry.get("image"), entry.get("label")
         images = tuple(image) if isinstance(image, list | tuple) else (image,)
-        if not images or not all(isinstance(path, str | Path) and str(path) for path in images):
+        there = [path for path in images if path is not None]
+        if not there or not all(isinstance(path, str | Path) and str(path) for path in there):
             raise DataError(Problem(f"the case {dict(entry)}", f"has the image {image!r}", ENTRY))
         if label is not None and not isinstance(label, str | Path):
             raise DataError(Problem(f"the case {dict(entry)}", f"has the label {label!r}", ENTRY))
         name, patient = entry.get("case"), entry.get("patient")
-        name = case_of(Path(str(images[0]))) if name is None else str(name)
+        name = case_of(Path(str(there[0]))) if name is None else str(name)
         if not is_name(name):
             raise DataError(Problem(f"the case {dict(entry)}", f"is called {name!r}", UNSAFE_NAME))
-        paths = tuple(str(path) for path in images)
+        paths = tuple(None if path is None else str(path) for path in images)
         return cls(name, paths, None if label is None else str(label), None if patient is None else str(patient))
 
     def entry(self) -> dict[str, Any]:
@@ -66,12 +69,22 @@ class Case:
     @property
     def first(self) -> str:
         """The file that stands for the image where only its format or its grid is asked for."""
-        return self.images[0]
+        return next(path for path in self.images if path is not None)
+
+    @property
+    def there(self) -> tuple[str, ...]:
+        """The paths of its image, without the channels that it lacks."""
+        return tuple(path for path in self.images if path is not None)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The numbers of the channels that it lacks."""
+        return tuple(number for number, path in enumerate(self.images) if path is None)
 
     @property
     def files(self) -> tuple[str, ...]:
         """All its paths, the label last."""
-        return self.images if self.label is None else (*self.images, self.label)
+        return self.there if self.label is None else (*self.there, self.label)
 
     @property
     def is_picture(self) -> bool:
@@ -79,7 +92,7 @@ class Case:
         return is_picture(self.first)
 
     def read_image(self) -> Image:
-        """The image `(C, *spatial)`; raises DataError as `medseg.data.files.images.read_image`."""
+        """The image `(C, *spatial)`, 0 in a channel that it lacks; raises DataError as `files.images.read_image`."""
         return read_image(self.first if len(self.images) == 1 else self.images)
 
     def read_label(self) -> Image:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
-from medseg.data.cases.case import CHANNEL, Case, by_name, case_of
+from medseg.data.cases.case import CHANNEL, LACKING, Case, by_name, case_of
 from medseg.data.cases.layouts import AUTO, LAYOUTS
 from medseg.data.cases.layouts.files import grouped, image_files
 from medseg.data.files.dicom import find_series
@@ -46,23 +46,28 @@ class Dataset:
         return bool(LAYOUTS[self.layout].load().natural)
 
 
-def read_dataset(root: str | Path, layout: str = AUTO) -> Dataset:
+def read_dataset(root: str | Path, layout: str = AUTO, missing: bool = False) -> Dataset:
     """Find the cases of a data set, and what it says of them.
 
     Args:
         layout: the name of one in `LAYOUTS`, or auto: whichever it has.
+        missing: cases may lack channels.
 
     Raises:
         ConfigError: there is no layout of that name.
         DataError: with every problem at once: missing files, contradictions in `dataset.json`, two cases of one name.
     """
-    dataset, problems = find_dataset(root, layout)
+    dataset, problems = find_dataset(root, layout, missing)
     if problems:
         raise DataError(problems)
-    return dataset
+    if missing:
+        return dataset
+    # an unlabelled case that lacks a channel is nothing wrong in some layouts, and nobody's to use
+    cases, unlabelled = (tuple(c for c in some if not c.missing) for some in (dataset.cases, dataset.unlabelled))
+    return replace(dataset, cases=cases, unlabelled=unlabelled)
 
 
-def find_dataset(root: str | Path, layout: str = AUTO) -> tuple[Dataset, list[Problem]]:
+def find_dataset(root: str | Path, layout: str = AUTO, missing: bool = False) -> tuple[Dataset, list[Problem]]:
     """As `read_dataset`, with the problems beside the cases instead of in their place: for `medseg check`.
 
     Raises:
@@ -78,6 +83,8 @@ def find_dataset(root: str | Path, layout: str = AUTO) -> tuple[Dataset, list[Pr
     if layout not in (AUTO, name):
         what = f"looks like the layout {name!r}, but {layout!r} was asked for"
         found.problems.append(Problem(str(root), what, f"ask for {name!r}, or for {AUTO!r}"))
+    if not missing:
+        found.problems += _unless_trained(found.incomplete)
     dataset = Dataset(
         root,
         name,
@@ -109,34 +116,92 @@ def _nothing_at(root: Path) -> Problem:
     return Problem(str(root), what, f"expected one of{expected}")
 
 
-def list_inputs(path: str | Path, channels: int) -> list[Case]:
+def _unless_trained(incomplete: Iterable[Problem]) -> list[Problem]:
+    """What is wrong with cases that lack channels, with a remedy that does without them."""
+    return [replace(one, remedy=f"{one.remedy}; {LACKING}" if one.remedy else LACKING) for one in incomplete]
+
+
+def with_channels(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The data set with these channels: its own in their places, by their names, and None where it has none.
+
+    Names that are all numbers count the places. Names of which none is known are other words for the same channels,
+    where there are as many. A single file of several channels stays as it is.
+
+    Raises:
+        DataError: it has other channels.
+    """
+    own, known = [name.casefold() for name in dataset.channels], [name.casefold() for name in names]
+    unknown = [name for name in own if name not in known]
+    numbers = own == [str(number) for number in range(len(own))]
+    if own == known or (len(unknown) == len(own) == len(known)) or (numbers and len(own) == len(known)):
+        return dataset
+    if (unknown and not numbers) or len(own) > len(known):
+        what = f"has the channels {', '.join(dataset.channels)}, but expected are {', '.join(names)}, or some of them"
+        raise DataError(Problem(str(dataset.root), what, "name them alike, and leave out what is not expected"))
+    places = list(range(len(own))) if numbers else [known.index(name) for name in own]
+
+    def placed(case: Case) -> Case:
+        if len(case.images) != len(own):
+            return case
+        there = dict(zip(places, case.images, strict=True))
+        return replace(case, images=tuple(there.get(place) for place in range(len(known))))
+
+    return replace(
+        dataset,
+        channels=tuple(names),
+        cases=tuple(map(placed, dataset.cases)),
+        unlabelled=tuple(map(placed, dataset.unlabelled)),
+        splits={split: tuple(map(placed, cases)) for split, cases in dataset.splits.items()},
+    )
+
+
+def list_inputs(path: str | Path, channels: int, named: Sequence[str] | None = None) -> list[Case]:
     """The cases to predict: one file; a folder of them; or a data set (its unlabelled cases, else all).
 
     In a folder, a case is one file (with the channels last), the files `{case}_0000`, `{case}_0001`, ..., or, where
     there are no such files, a DICOM series: the folder itself, or every folder below it that holds one.
 
+    Args:
+        named: the names of the channels, where cases may lack some of them; a data set's are found by them.
+
     Raises:
-        DataError: nothing there, or a case without all its channels.
+        DataError: nothing there, a case without all its channels, or one with channels of other names.
     """
-    path = Path(path).expanduser().resolve()
+    path, missing = Path(path).expanduser().resolve(), named is not None
     if find_layout(path):
-        dataset = read_dataset(path)
+        dataset = read_dataset(path, missing=missing)
+        dataset = dataset if named is None else with_channels(dataset, named)
         chosen = dataset.unlabelled or dataset.cases
         return [replace(case, label=None) for case in chosen]
     if path.is_file():
         match = CHANNEL.match(case_name(path))
         if channels > 1 and match:  # one channel of several: its siblings belong to it
-            return grouped([file for file in image_files(path.parent) if case_of(file) == match["case"]], channels)
+            siblings = [file for file in image_files(path.parent) if case_of(file) == match["case"]]
+            return _grouped(siblings, channels, missing)
         return [Case(case_name(path), (str(path),))]
     if not path.is_dir():
         raise DataError(Problem(str(path), "no such file or folder"))
     if files := image_files(path):
-        return grouped(files, channels)
+        return _grouped(files, channels, missing)
     series = find_series(path)
     if not series:
         expected = f"expected files ending in {', '.join(ENDINGS)}, or DICOM series"
         raise DataError(Problem(str(path), "holds no image", expected))
     if len(series) > 1 and {folder.parent for folder in series} == {path}:
-        return grouped(series, channels)
+        return _grouped(series, channels, missing)
     names = ["_".join(folder.relative_to(path).parts) or path.name for folder in series]
     return [Case(name, (str(folder),)) for name, folder in zip(names, series, strict=True)]
+
+
+def _grouped(files: Iterable[Path], channels: int, missing: bool) -> list[Case]:
+    """As `grouped`; the cases that lack channels are told of as well, unless they may."""
+    incomplete: list[Problem] = []
+    problems: list[Problem] = []
+    cases: list[Case] = []
+    try:
+        cases = grouped(files, channels, incomplete)
+    except DataError as error:
+        problems += error.problems
+    if problems := problems + ([] if missing else _unless_trained(incomplete)):
+        raise DataError(problems)
+    return cases

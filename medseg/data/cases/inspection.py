@@ -79,7 +79,7 @@ def inspect_case(case: Case, channels: Sequence[str], labels: Labels) -> CaseFac
     """
     facts = CaseFacts(case.name, labelled=case.label is not None)
     try:
-        image = _inspect_image(facts, [Path(path) for path in case.images], channels)
+        image = _inspect_image(facts, case, channels)
         if case.label is not None and Path(case.label).is_file():
             _inspect_label(facts, Path(case.label), image, labels)
     except Exception as error:  # one strange case must not hide the findings in all the others
@@ -88,15 +88,15 @@ def inspect_case(case: Case, channels: Sequence[str], labels: Labels) -> CaseFac
     return facts
 
 
-def _inspect_image(facts: CaseFacts, paths: list[Path], channels: Sequence[str]) -> Image | None:
+def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Image | None:
     """The first readable file of the image, for the label to be compared with."""
-    images = []
+    images, one_each = [], len(case.images) > 1
     digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
+    for path in map(Path, case.there):
         if not path.exists():
             continue
         try:
-            one = read_image(path, channel_axis=len(paths) == 1)
+            one = read_image(path, channel_axis=not one_each)
         except DataError as error:
             _report(facts, "unreadable image", error, path)
             continue
@@ -110,9 +110,9 @@ def _inspect_image(facts: CaseFacts, paths: list[Path], channels: Sequence[str])
         _compare(facts, "channels on different grids", first, other)
     facts.shape, facts.spacing_mm = first.shape, first.spacing_mm
     facts.orientation = "".join(str(code) for code in nib.aff2axcodes(first.affine)[: len(first.shape)])
-    facts.channels = len(paths) if len(paths) > 1 else len(first.array)
+    facts.channels = len(case.images) if one_each else len(first.array)
     facts.digest = digest.hexdigest()
-    if len(paths) == 1 and facts.channels != len(channels):
+    if not one_each and facts.channels != len(channels):
         what = f"{facts.channels} in the file of shape {first.shape}, {len(channels)} in dataset.json"
         turned = first.shape[0] == len(channels) > 1
         remedy = "the channels seem to come first: write them last" if turned else f"expected {', '.join(channels)}"

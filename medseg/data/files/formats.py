@@ -35,6 +35,7 @@ class Image:
         affine: 4x4 float64, voxel index -> RAS+ millimetres (a 2D file: the plane z = 0 of it).
         path: the (first) file.
         sform_code, qform_code: NIfTI codes of the header; 0 for other formats.
+        missing: the numbers of channels that nobody measured; the array is 0 there.
     """
 
     array: np.ndarray
@@ -42,6 +43,7 @@ class Image:
     path: Path
     sform_code: int = 0
     qform_code: int = 0
+    missing: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from medseg.data.files.pictures import (
 __all__ = [
     "ENDINGS",
     "Image",
+    "among_channels",
     "case_name",
     "grid_difference",
     "is_nifti",
@@ -52,10 +54,11 @@ INTEGER_TOLERANCE = 1e-4  # scaled integers come back as 1.0000001
 RESAMPLE = "resample one onto the other's grid, or correct the header that is wrong"
 
 
-def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = True) -> Image:
+def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: bool = True) -> Image:
     """Read one file (2D, 3D, or 4D with the channel last), or one file a channel, as `(C, *spatial)`.
 
-    The folder of a DICOM series counts as a file.
+    The folder of a DICOM series counts as a file. In a list, None stands for a channel that is missing: it is 0
+    everywhere, and in `Image.missing`.
 
     Args:
         channel_axis: False (labels) refuses a file with more than one channel.
@@ -64,7 +67,8 @@ def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = 
         DataError: a file is missing, unreadable, not a scalar image, or on another grid than the first channel.
     """
     if not isinstance(path, (str, Path)):
-        images = [_one_channel(_read_file(Path(one))) for one in path]
+        places = [number for number, one in enumerate(path) if one is not None]
+        images = [_one_channel(_read_file(Path(one))) for one in path if one is not None]
         if not images:
             raise DataError("an image needs at least one file")
         for other in images[1:]:
@@ -74,14 +78,21 @@ def read_image(path: str | Path | Sequence[str | Path], *, channel_axis: bool = 
                         str(other.path), f"channels on different grids: {difference} of {images[0].path.name}", RESAMPLE
                     )
                 )
-        if len(images) == 1:
+        if len(path) == 1:
             return images[0]
-        first = images[0]
-        array = np.concatenate([image.array for image in images])
-        return Image(array, first.affine, first.path, first.sform_code, first.qform_code)
+        return among_channels(replace(images[0], array=np.concatenate([i.array for i in images])), places, len(path))
 
     image = _read_file(Path(path), label=not channel_axis)
     return image if channel_axis else _one_channel(image)
+
+
+def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:
+    """The image `(len(places), *spatial)` as one of so many channels, its own in these places, the others missing."""
+    if list(places) == list(range(channels)):
+        return image
+    array = np.zeros((channels, *image.shape), image.array.dtype)
+    array[list(places)] = image.array
+    return replace(image, array=array, missing=tuple(sorted(set(range(channels)) - set(places))))
 
 
 def _read_file(path: Path, *, label: bool = False) -> Image:

@@ -156,12 +156,13 @@ class CachedDataset(Dataset):
                 status = os.stat(path)
             except OSError:
                 raise DataError(Problem(path, "no such file")) from None
-            key = "image" if position < len(case.images) else "label"
+            key = "image" if position < len(case.there) else "label"
             files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
             if Path(path).is_dir():  # a DICOM series: each of its slices counts
                 slices = sorted((file.name, file.stat()) for file in Path(path).iterdir())
                 files += [[name, one.st_size, one.st_mtime_ns] for name, one in slices]
-        identity = json.dumps([self._parameters, case.name, files])
+        missing = [case.missing] if case.missing else []
+        identity = json.dumps([self._parameters, case.name, files, *missing])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

@@ -16,6 +16,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, S
 from torch.nn import functional as F
 
 from medseg.core.errors import DataError, Problem, unwrapped
+from medseg.data.cases.case import LACKING
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
 from medseg.inference.colour import COLOUR_SCALES
 
@@ -39,6 +40,7 @@ def preprocessing(
     channels: int | None = None,
     values: Sequence[int] | None = None,
     counts_as: Mapping[int, int] | None = None,
+    missing: bool = False,
 ) -> Compose:
     """Load, orient, crop, normalise, resample: `{"image": path(s)[, "label": path]}` -> tensors with their affine.
 
@@ -65,6 +67,7 @@ def preprocessing_steps(
     channels: int | None = None,
     values: Sequence[int] | None = None,
     counts_as: Mapping[int, int] | None = None,
+    missing: bool = False,
 ) -> list[Step]:
     """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
     keys = list(keys)
@@ -74,6 +77,8 @@ def preprocessing_steps(
         loading["values"] = list(values)
     if counts_as:
         loading["counts_as"] = dict(counts_as)
+    if missing:
+        loading["missing"] = True
     # bytes stay bytes, in the cache and on the way to the device
     sized: list[Step] = [] if longest_side is None else [(LongestSided, {"keys": keys, "longest_side": longest_side})]
     if isinstance(normalization, str) and normalization in COLOUR_SCALES:
@@ -116,13 +121,14 @@ class LoadCased(MapTransform):
     """Read a case's files into `MetaTensor`s: image `(C, *spatial)` float32, label `(1, *spatial)` uint8.
 
     In the place of the image's path an `Image` may stand. Adds `case` (the file's name, unless given), `native_affine`
-    (4x4 float64) and `native_shape`: the grid of the file.
+    (4x4 float64) and `native_shape`: the grid of the file; and, where channels are missing, their numbers as `missing`.
     A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
 
     Args:
         channels: the number that an image must have.
         counts_as: value of a label -> the one in whose place it stands.
         values: all that a label may hold, after that; None: anything, and what is no class counts as background.
+        missing: channels of an image may be missing.
         keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`); grey
             ones, of which ADE20K has some, become red, green and blue, and transparency is dropped.
 
@@ -138,8 +144,10 @@ class LoadCased(MapTransform):
         values: Sequence[int] | None = None,
         keep_bytes: bool = False,
         counts_as: Mapping[int, int] | None = None,
+        missing: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
+        self.missing = missing
         self.spatial_dims = spatial_dims
         self.channels = channels
         self.values = None if values is None else tuple(values)
@@ -150,6 +158,9 @@ class LoadCased(MapTransform):
         case = dict(data)
         given = case["image"]
         image = given if isinstance(given, Image) else read_image(given)
+        if image.missing and not self.missing:
+            what = f"lacks {len(image.missing)} of its {len(image.array)} channels"
+            raise DataError(Problem(str(image.path), what, LACKING))
         array, affine = self._on_grid(image)
         if self.keep_bytes and self.channels == 3:
             array = as_rgb(array)
@@ -168,6 +179,8 @@ class LoadCased(MapTransform):
         case.setdefault("case", case_name(image.path))
         case["native_affine"] = torch.from_numpy(affine.copy())
         case["native_shape"] = tuple(array.shape[1:])
+        if image.missing:
+            case["missing"] = image.missing
         case["image"] = _tensor(array, affine, image)
         if "label" in self.keys and "label" in case:
             label = read_image(case["label"], channel_axis=False)
@@ -279,6 +292,7 @@ class Normalized(MapTransform):
         ct_mean_std: what "ct" takes out after clipping; None: the mean and deviation of the case.
 
     The mean and standard deviation of each channel are left in `meta["normalised"]`, for whoever wants to undo it.
+    A channel that is missing (see `LoadCased`) stays 0 in every mode.
     """
 
     def __init__(
@@ -302,7 +316,9 @@ class Normalized(MapTransform):
             if self.mode != "none":
                 image = case[key].clone()
                 channels = _plain(image)
-                modes = [self.mode] * len(channels) if isinstance(self.mode, str) else self.mode
+                modes = [self.mode] * len(channels) if isinstance(self.mode, str) else list(self.mode)
+                for number in case.get("missing", ()):
+                    modes[number] = "none"
                 scales = [self._normalise(*pair) for pair in zip(channels, modes, strict=True)]
                 if isinstance(image, MetaTensor):
                     image.meta["normalised"] = scales

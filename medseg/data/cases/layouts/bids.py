@@ -59,11 +59,14 @@ def find_bids(root: Path) -> Found:
         if missing and session in sessions:
             having = ", ".join(f"{channel} in {counts[channel]} of {len(sessions)}" for channel in missing)
             what = f"{session} has no {', '.join(missing)} ({having})"
-            found.problems.append(Problem(str(next(iter(files.values())).parent), what, f"add it, or {CHOOSE}"))
-        if missing:
+            found.incomplete.append(Problem(str(next(iter(files.values())).parent), what, f"add it, or {CHOOSE}"))
+        if len(missing) == len(found.channels):
             continue
         own = str(labels[session]) if session in labels else None
-        case = Case(session, tuple(str(files[channel]) for channel in found.channels), own, session.partition("_")[0])
+        paths = [files.get(channel) for channel in found.channels]
+        case = Case(
+            session, tuple(None if path is None else str(path) for path in paths), own, session.partition("_")[0]
+        )
         (found.unlabelled if own is None else found.cases).append(case)
     found.labels = _meaning(root, list(labels.values()), found.problems)
     return found

@@ -14,8 +14,8 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.layouts.layout import Found
 
 FILE = "dataset.json"
-CaseLister = Callable[[Path, Mapping[str, Any], int, list[Problem]], tuple[list[Case], list[Case]]]
-"""(root, description, number of channels, problems to add to) -> (labelled, unlabelled)."""
+CaseLister = Callable[[Path, Mapping[str, Any], int, Found], tuple[list[Case], list[Case]]]
+"""(root, description, number of channels, where to add what is wrong) -> (labelled, unlabelled)."""
 
 
 def find_described(root: Path, list_cases: CaseLister) -> Found:
@@ -25,7 +25,7 @@ def find_described(root: Path, list_cases: CaseLister) -> Found:
     found = Found(name=str(description.get("name") or ""))
     found.labels = labels_of(description, str(file), found.problems)
     found.channels = channels_of(description, str(file), found.problems)
-    found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found.problems)
+    found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found)
     if not found.cases and not found.unlabelled and not found.problems:
         found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
     for name, count in Counter(case.name for case in found.cases).items():

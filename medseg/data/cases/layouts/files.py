@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.cases.case import CHANNEL, Case, case_of, stem
+from medseg.data.cases.layouts.layout import Found
 from medseg.data.files.images import ENDINGS
 from medseg.data.files.pictures import is_picture
 
@@ -26,11 +27,20 @@ def existing(path: Path, problems: list[Problem]) -> str:
     return str(path.resolve())
 
 
-def grouped(files: Iterable[Path], channels: int) -> list[Case]:
+def one_a_channel(files: Iterable[Path], found: Found) -> tuple[str | None, ...]:
+    """The absolute paths of a case's channels, None where nothing is there, which is what is wrong with it."""
+    paths = [(existing(file, found.incomplete), file.exists()) for file in files]
+    return tuple(path if there else None for path, there in paths)
+
+
+def grouped(files: Iterable[Path], channels: int, incomplete: list[Problem] | None = None) -> list[Case]:
     """Cases of a folder without a description: a case is one file, or the files `{case}_0000`, `{case}_0001`, ...
 
+    Args:
+        incomplete: where cases may lack channels: what each of them lacks is added here, and it is listed.
+
     Raises:
-        DataError: a case without all its channels.
+        DataError: a case without all its channels; where it may lack some, with others than it can have.
     """
     files = list(files)
     if channels == 1 and any(not CHANNEL.match(stem(file)) for file in files):
@@ -52,7 +62,13 @@ def grouped(files: Iterable[Path], channels: int) -> list[Case]:
         else:
             got = ", ".join(file.name for file in sorted(members))
             remedy = f"expected {', '.join(expected)}, or one file with {channels} channel(s)"
-            problems.append(Problem(str(members[0].parent), f"case {name!r} has {got}", remedy))
+            problem = Problem(str(members[0].parent), f"case {name!r} has {got}", remedy)
+            files_of = {stem(file): str(file) for file in members}
+            if incomplete is None or len(files_of) < len(members) or not files_of.keys() <= set(expected):
+                problems.append(problem)
+                continue
+            incomplete.append(problem)
+            cases.append(Case(name, tuple(files_of.get(one) for one in expected)))
     if problems:
         raise DataError(problems)
     return cases

@@ -19,6 +19,7 @@ class Found:
 
     Args:
         cases: with a label; `unlabelled`: without.
+        incomplete: what is wrong with cases that lack channels, unless they may; they are listed all the same.
         channels, labels: empty where the data set does not say what its channels and label values mean.
         splits: the official ones, name -> cases, some of them perhaps without a label; none where there are no splits.
         name: of the data set; "" where it is that of its folder.
@@ -27,6 +28,7 @@ class Found:
     cases: list[Case] = field(default_factory=list)
     unlabelled: list[Case] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    incomplete: list[Problem] = field(default_factory=list)
     channels: tuple[str, ...] = ()
     labels: Labels = field(default_factory=lambda: Labels({}))
     splits: Mapping[str, list[Case]] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """A CSV or TSV file, one line a case: `case`, `patient`, `image` (or `image_T1w`, `image_FLAIR`, ...) and `label`.
 
 Paths are absolute or from the folder of the file; an image may be the folder of a DICOM series. Columns `image_NAME`
-are the channels, in their order. Without `case`, a case has its first image's name; without a `label` in its line, it
-has none. Other columns (age, centre) are passed over.
+are the channels, in their order; an empty one is a channel that the case lacks. Without `case`, a case has its first
+image's name; without a `label` in its line, it has none. Other columns (age, centre) are passed over.
 """
 
 from __future__ import annotations
@@ -68,9 +68,12 @@ def read_list(path: Path) -> Found:
             continue
         row = dict(zip(header, entries, strict=True))
         if missing := [name for name in images if not row[name]]:
-            found.problems.append(Problem(where, f"has no {', '.join(missing)}", "every case needs every channel"))
-            continue
-        case = row.get("case") or case_of(path.parent / row[images[0]])
+            problem = Problem(where, f"has no {', '.join(missing)}", "every case needs every channel")
+            if len(missing) == len(images):
+                found.problems.append(problem)
+                continue
+            found.incomplete.append(problem)
+        case = row.get("case") or case_of(path.parent / next(row[name] for name in images if row[name]))
         if not is_name(case):
             found.problems.append(Problem(where, f"the case is called {case!r}", UNSAFE_NAME))
             continue
@@ -83,7 +86,7 @@ def read_list(path: Path) -> Found:
             remedy = "every case needs a patient, so that none stands in two folds"
             found.problems.append(Problem(where, "names no patient", remedy))
         problems: list[Problem] = []
-        paths = tuple(existing(path.parent / row[name], problems) for name in images)
+        paths = tuple(existing(path.parent / row[name], problems) if row[name] else None for name in images)
         label = existing(path.parent / row["label"], problems) if row.get("label") else None
         entry = Case(case, paths, label, row.get("patient") or None)
         (found.unlabelled if label is None else found.cases).append(entry)

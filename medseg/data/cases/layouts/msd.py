@@ -9,7 +9,7 @@ from typing import Any
 from medseg.core.errors import Problem
 from medseg.data.cases.case import Case
 from medseg.data.cases.layouts.description import find_described, is_described
-from medseg.data.cases.layouts.files import existing
+from medseg.data.cases.layouts.files import existing, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import case_name
 
@@ -26,18 +26,17 @@ class Decathlon(Layout):
         return find_described(root, msd_cases)
 
 
-def msd_cases(
-    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
-) -> tuple[list[Case], list[Case]]:
-    """(labelled, unlabelled); what is wrong is added to `problems`."""
+def msd_cases(root: Path, description: Mapping[str, Any], channels: int, found: Found) -> tuple[list[Case], list[Case]]:
+    """(labelled, unlabelled); what is wrong is added to `found`."""
+    problems = found.problems
 
-    def images(entry: str) -> tuple[str, ...]:
+    def images(entry: str) -> tuple[str | None, ...]:
         path = root / entry
         if not path.is_file():  # nnU-Net's first version: the names of MSD, the files {case}_0000 of nnU-Net
             ending = path.name[len(case_name(path)) :]
             split = [path.with_name(f"{case_name(path)}_{i:04d}{ending}") for i in range(channels)]
-            if split[0].is_file():
-                return tuple(existing(file, problems) for file in split)
+            if any(file.is_file() for file in split):
+                return one_a_channel(split, found)
         return (existing(path, problems),)
 
     cases, unlabelled = [], []

@@ -9,7 +9,7 @@ from typing import Any
 from medseg.core.errors import Problem
 from medseg.data.cases.case import CHANNEL, Case
 from medseg.data.cases.layouts.description import find_described, is_described
-from medseg.data.cases.layouts.files import existing, image_files
+from medseg.data.cases.layouts.files import existing, image_files, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import ENDINGS, case_name
 from medseg.data.files.pictures import is_picture
@@ -28,24 +28,26 @@ class NNUNetRaw(Layout):
 
 
 def nnunet_cases(
-    root: Path, description: Mapping[str, Any], channels: int, problems: list[Problem]
+    root: Path, description: Mapping[str, Any], channels: int, found: Found
 ) -> tuple[list[Case], list[Case]]:
-    """(labelled, unlabelled); what is wrong is added to `problems`."""
+    """(labelled, unlabelled); what is wrong is added to `found`."""
+    problems = found.problems
     if isinstance(description.get("dataset"), dict):  # files listed one by one, with paths of any kind
         listed = []
         for name, entry in description["dataset"].items():
             images = tuple(existing(root / file, problems) for file in entry["images"])
             listed.append(Case(name, images, existing(root / entry["label"], problems)))
-        return listed, _folder(root / "imagesTs", None, "", channels, problems)
+        return listed, _folder(root / "imagesTs", None, "", channels, found)
     ending = description.get("file_ending", ".nii.gz")
     if ending not in ENDINGS:
         problems.append(Problem(str(root / "dataset.json"), f"file_ending {ending!r}", f"known: {', '.join(ENDINGS)}"))
         return [], []
-    cases = _folder(root / "imagesTr", root / "labelsTr", ending, channels, problems)
-    return cases, _folder(root / "imagesTs", None, ending, channels, problems)
+    cases = _folder(root / "imagesTr", root / "labelsTr", ending, channels, found)
+    return cases, _folder(root / "imagesTs", None, ending, channels, found)
 
 
-def _folder(images: Path, labels: Path | None, ending: str, channels: int, problems: list[Problem]) -> list[Case]:
+def _folder(images: Path, labels: Path | None, ending: str, channels: int, found: Found) -> list[Case]:
+    problems = found.problems
     groups: dict[str, dict[int, Path]] = {}
     for file in image_files(images):
         if match := CHANNEL.match(case_name(file)):
@@ -65,7 +67,9 @@ def _folder(images: Path, labels: Path | None, ending: str, channels: int, probl
         wanted = (
             1 if set(files) == {0} and is_picture(files[0]) else channels
         )  # a picture holds its colours in one file
-        paths = tuple(existing(files.get(i, images / f"{name}_{i:04d}{ending}"), problems) for i in range(wanted))
+        paths = [files.get(i, images / f"{name}_{i:04d}{ending}") for i in range(wanted)]
         label = None if labels is None else existing(labels / f"{name}{ending}", problems)
-        cases.append(Case(name, paths, label))
+        some = any(path.exists() for path in paths)
+        own = one_a_channel(paths, found) if some else tuple(existing(path, problems) for path in paths)
+        cases.append(Case(name, own, label))
     return cases

@@ -62,7 +62,7 @@ def find_volumes(root: Path) -> Found:
     for file in image_files(labels):
         masks.setdefault(case_name(file), []).append(file)
     try:
-        cases = grouped(entries, channels)
+        cases = grouped(entries, channels, found.incomplete)
     except DataError as error:
         found.problems += error.problems
         cases = []
