@@ -9,7 +9,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-fast test-all lint bench bench-2d bench-lgg bench-busi bench-hippocampus bench-camvid
-.PHONY: bench-nnunet bundles gpu-check clean
+.PHONY: bench-nnunet bench-channels bench-finetune bundles gpu-check clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -65,6 +65,12 @@ MINUTES = 15
 bench-nnunet: $(READY)  ## nnU-Net and medseg on the same cases for the same minutes (a day; DATA=LGG: one data set)
 	@for data in $(DATA); do \
 		$(BIN)/python tests/bench/nnunet.py $$data --minutes $(MINUTES) $(SITTING) || exit $$?; done
+
+bench-channels: $(READY)  ## one network for any channels against one for each subset of them, on phantoms (hours)
+	@$(BIN)/python tests/bench/missing_channels.py
+
+bench-finetune: $(READY)  ## the second half of the hippocampi, from the start and from a run on the first (hours)
+	@$(BIN)/python tests/bench/finetune.py
 
 bundles: $(READY)  ## compile configs into bundles/
 	@$(BIN)/medseg bundle --config hippocampus --output bundles/hippocampus_unet3d

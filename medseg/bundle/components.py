@@ -35,6 +35,7 @@ from medseg.data.training.spread import SpreadOut
 from medseg.data.training.transforms import preprocessing_steps
 from medseg.engine import device as hardware
 from medseg.engine.groups import parameter_groups
+from medseg.engine.resume import START, with_start
 from medseg.inference.colour import COLOUR_SCALES, ColourInferer
 from medseg.inference.crf import CRFParameters, published_parameters
 from medseg.inference.refine import DenseCRFd
@@ -84,12 +85,14 @@ def network(config: Config, in_channels: int, out_channels: int) -> Component:
 
 
 def placed_network(config: Config, *, checkpoint: str | None = None) -> Component:
-    """The network on its device, in its memory format; with its pretrained weights, if any, unless there is a
-    checkpoint to go on from (None: a network that gets its weights elsewhere)."""
+    """The network on its device, in its memory format; with pretrained weights or those of the run that it begins
+    with, if any, unless there is a checkpoint to go on from (None: a network that gets its weights elsewhere)."""
     start: Any = "@network_def"
     source = config.network.pretrained
     if checkpoint is not None and source is not None:
         start = target(with_pretrained, network=start, source=source, inflate=config.network.inflate, unless=checkpoint)
+    if checkpoint is not None and config.training.start is not None:
+        start = target(with_start, network=start, file=f"$@bundle_root + '/{START.as_posix()}'", unless=checkpoint)
     return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
 
 

@@ -29,6 +29,9 @@ def train(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="DIR", help="Folder of the run; default runs/<name of the config>.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Begin with the weights of a finished run.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", metavar="", help="Begin anew, not where the run stopped.")
     ] = False,
@@ -40,10 +43,11 @@ def train(
     ] = None,
 ) -> None:
     """Train, evaluate and report. The same command again goes on where it stopped."""
-    from medseg.config.load import load_config
+    from medseg.config.load import load_config, start_override
     from medseg.workflows.train import train
 
-    train(load_config(config, overrides), run=run, fold=fold, restart=restart, dry_run=dry_run)
+    settings = load_config(config, [*overrides, *start_override(start)])
+    train(settings, run=run, fold=fold, restart=restart, dry_run=dry_run)
 
 
 @app.command()

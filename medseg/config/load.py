@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from medseg.config.validate import validated
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 from medseg.core.resources import resource_file, resource_names
 from medseg.inference.cleaning import CLEANING
+
+RUN_CONFIG = "config.yaml"  # in the folder of a run
 
 
 def find_config(name: str | Path) -> Path:
@@ -31,8 +34,24 @@ def find_config(name: str | Path) -> Path:
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file, apply `--set` overrides ("training.seed=1"), and validate; raises ConfigError with it all."""
-    document = read_document(find_config(path), overrides)
+    return _validated(read_document(find_config(path), overrides))
+
+
+def start_with(config: Config, run: str | Path) -> Config:
+    """The config of a training that begins with a run, whose network it has where it names none itself."""
+    data = config.model_dump(mode="json", exclude=set() if "network" in config.model_fields_set else {"network"})
+    data["training"]["start"] = str(run)
+    return _validated(Document(source="the config", data=data))
+
+
+def start_override(run: str | Path | None) -> list[str]:
+    """The same as an override of `load_config`."""
+    return [] if run is None else [f"training.start={json.dumps(str(run))}"]
+
+
+def _validated(document: Document) -> Config:
     forget_what_said_nothing(document)
+    _begin_with(document)
     _change_network(document)
     _check_card(document)
     return validated(Config, document)
@@ -41,6 +60,24 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def dump_config(config: Config) -> str:
     """The resolved config, every default included, as YAML that loads to an equal one."""
     return write_document(config.model_dump(mode="json"))
+
+
+def _begin_with(document: Document) -> None:
+    """`training.start`: where the document names no network, what it does not say of it is as in that run."""
+    training, network = document.data.get("training"), document.data.get("network") or {}
+    start = training.get("start") if isinstance(training, dict) else None
+    if not isinstance(start, str) or not isinstance(network, dict) or "name" in network:
+        return
+    folders = [Path(start), *sorted(Path(start).glob("fold_*"))]
+    file = next((folder / RUN_CONFIG for folder in folders if (folder / RUN_CONFIG).is_file()), None)
+    if file is None:
+        what = f"{start} is no run of medseg ({RUN_CONFIG} is missing), and the config names no network"
+        where, remedy = document.where(("training", "start")), "give the folder of a finished `medseg train`"
+        document.problems.append(Problem(where, what, remedy))
+        return
+    theirs = read_document(file).data.get("network") or {}
+    own = {key: value for key, value in theirs.items() if key not in ("pretrained", "inflate")}
+    document.data["network"] = {**own, **network}
 
 
 def _change_network(document: Document) -> None:

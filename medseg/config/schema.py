@@ -175,6 +175,9 @@ class TrainingConfig(Section):
     channel_dropout: Share = 0.0
     """Probability that a channel of a training sample is taken out, never all of them. Above 0 the network learns to do
     with any of the channels, and cases may lack some, in training and in prediction."""
+    start: str | None = None
+    """Folder of a finished run to begin with (`medseg train --from RUN`): its weights, for other data, with other
+    channels, targets or spacing. What the config does not say of the network is as in that run."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     gradient_clip: Annotated[float, Field(ge=0)] = 12.0
@@ -302,6 +305,8 @@ class Config(Section):
         if self.training.lacks_channels and self.preprocessing.colours in ("imagenet", "inception"):
             both = ("training.channel_dropout", "preprocessing.normalization")
             yield both, "a picture has all its colours; zscore is for channels that are measured one by one"
+        if self.training.start is not None and self.network.pretrained is not None:
+            yield ("training.start", "network.pretrained"), "both say which weights to begin with: give one"
         if self.training.early_stop_epochs and not self.data.holds_out:
             yield ("training.early_stop_epochs", "data.validation"), "needs validation cases, but data.validation is 0"
         for keys, name in self.inference.named():

@@ -21,6 +21,7 @@ from medseg.core.files import replacing
 from medseg.engine.device import rank
 
 CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
+START = Path("models") / "start.pt"  # what a run begins with that goes on from another one
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -78,6 +79,20 @@ def load_weights(network: torch.nn.Module, path: Path | str, device: torch.devic
             "use the config that the weights were trained with",
         )
     network.load_state_dict(state)
+    return network
+
+
+def with_start(network: torch.nn.Module, file: str, unless: str) -> torch.nn.Module:
+    """The network itself, with the tensors of the file in the place of its own of their names.
+
+    Args:
+        unless: a checkpoint. Where it exists its weights are about to replace all others, and nothing is loaded.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    if not Path(unless).exists():
+        network.load_state_dict(load_safely(Path(file)), strict=False)
     return network
 
 

@@ -10,6 +10,7 @@ from medseg.config.schema import Config
 from medseg.data.cases.dataset import Dataset
 from medseg.planning.step import measure_step
 from medseg.runs.disk import cache_disk, run_cache
+from medseg.runs.folder import read_start
 from medseg.runs.split import run_split
 
 
@@ -26,6 +27,7 @@ def rehearse(config: Config, dataset: Dataset, run: Path) -> None:
     """
     training, facts = config.training, describe_data(config, dataset)
     split = run_split(Trained(run, config, facts), dataset)
+    start = read_start(Trained(run, config, facts), dataset, split)
     cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
     disk = cache_disk(run_cache(config, facts, cases, run))
     step = measure_step(config, facts)
@@ -41,6 +43,8 @@ peak memory  {step.peak_gib:.1f} GiB
 disk         {disk.text()}
 budget       {_budget(config, step.seconds)}"""
     )
+    if start is not None:
+        print(start)
     disk.check()
 
 

@@ -64,7 +64,7 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
     budget = {"max_iterations": 1 + MOST_STEPS, "max_minutes": None, "iterations_per_epoch": 1 + MOST_STEPS}
-    budget |= {"workers": 0, "compile": False}
+    budget |= {"workers": 0, "compile": False, "start": None}
     changed = {
         "loss": config.loss.unweighted(),  # counting would read every label
         "network": config.network.model_copy(update={"pretrained": None}),

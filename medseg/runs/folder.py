@@ -19,7 +19,7 @@ from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, describe_data, network_channels
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import KINDS, write_bundle
-from medseg.config.load import dump_config, load_config
+from medseg.config.load import RUN_CONFIG, dump_config, load_config
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError, below
 from medseg.core.files import make_folder, replace_file
@@ -29,21 +29,22 @@ from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split
 from medseg.data.training.entries import KEPT_DAYS
 from medseg.engine.machine import environment
-from medseg.engine.resume import CHECKPOINT
+from medseg.engine.resume import CHECKPOINT, START
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.runs.disk import cache_disk, run_cache
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.spent import TIME
 from medseg.runs.split import run_split
+from medseg.runs.start import START_FILE, Start, start_from
 
-CONFIG, DATA = "config.yaml", "data.json"
+CONFIG, DATA = RUN_CONFIG, "data.json"
 ENVIRONMENT = "environment.json"
 DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
     *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
-    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME),
+    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME, START_FILE),
 )
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
@@ -97,6 +98,8 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     if config.data.folds_file is not None and split.parts != run_split(trained, dataset, anew=True).parts:
         what = "other folds than those that this run was begun with"
         raise RunError(Problem(config.data.folds_file, what, "give --run DIR, or --restart to start anew"))
+    kept = (run / START).is_file() and not restart
+    start = read_start(trained, dataset, split) if begins and not kept else None
     _open_cache(trained, dataset, split)
     make_folder(run, "choose another with --run DIR")
     if restart:
@@ -106,8 +109,18 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     replace_file(saved, dump_config(config))
     replace_file(run / DATA, facts.to_json())
     replace_file(run / SPLIT_FILE, split.to_json())
+    if start is not None:
+        start.write(run)
+        print(start)
     write_environment(run, config)
     return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
+
+
+def read_start(run: Trained, dataset: Dataset, split: Split) -> Start | None:
+    """The weights of the run that this one begins with, if its config names one; raises as `start_from`."""
+    if run.config.training.start is None:
+        return None
+    return start_from(read_run(Path(run.config.training.start)), run.config, run.facts, dataset, split)
 
 
 def check_beginning(config: Config, dataset: Dataset, run: Path) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from medseg.bundle.run import run_compiled
-from medseg.config.load import load_config
+from medseg.config.load import load_config, start_override, start_with
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.core.files import make_folder
@@ -33,6 +33,7 @@ def train(
     *,
     run: str | Path | None = None,
     fold: str | int | None = None,
+    start: str | Path | None = None,
     restart: bool = False,
     dry_run: bool = False,
 ) -> Path:
@@ -46,6 +47,9 @@ def train(
         run: the folder of the run; default `runs/NAME`.
         fold: hold out this fold, from 0, as a run of its own in the folder (single folds may share it); or "all": every
             fold in turn, then one table of all cases, each scored by the run that did not train on it.
+        start: a finished run whose weights to begin with, on other data: channels and targets of the same names take
+            theirs. Of a folder of folds, each fold begins with the fold of its number. What the config does not say of
+            the network is as there.
         restart: start anew, removing the results of an earlier run in the folder; with "all" folds are made anew too.
         dry_run: only list the cases, build the network and time one step; nothing is written.
 
@@ -56,7 +60,10 @@ def train(
         MedsegError: the config, the data, the folds or the folder do not fit, before anything expensive begins.
         PartialFailure: some held-out cases could not be scored; everything about the others is written.
     """
-    settings = with_paths(config if isinstance(config, Config) else load_config(config))
+    if isinstance(config, Config):
+        settings = with_paths(config if start is None else start_with(config, start))
+    else:
+        settings = with_paths(load_config(config, start_override(start)))
     folder = RUNS / settings.name if run is None else Path(run)
     if fold is not None:
         return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run)
@@ -126,14 +133,16 @@ def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
 
 def _of_fold(config: Config, run: Path, number: int, count: int) -> Config:
     """The config of one fold: its number, the folds of the folder, and the cache that all share."""
-    file = run / FOLDS_FILE
+    file, training = run / FOLDS_FILE, config.training
+    if training.start is not None and (folder := Path(training.start) / f"fold_{number}").is_dir():
+        training = training.model_copy(update={"start": str(folder)})
     data = {
         "fold": number,
         "folds": count if config.data.folds_file is None else config.data.folds,
         "folds_file": str(file.resolve()) if file.exists() else config.data.folds_file,
         "cache": config.data.cache or str((run / CACHE).resolve()),
     }
-    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+    return config.model_copy(update={"data": config.data.model_copy(update=data), "training": training})
 
 
 def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = False) -> None:
@@ -174,9 +183,13 @@ def _keep_spent(run: Path, spent: Spent) -> None:
 
 
 def with_paths(config: Config) -> Config:
-    """The config with absolute paths of its data and of its pretrained weights, so that it holds from anywhere."""
+    """The config with absolute paths of its data and of the weights to begin with, so that it holds from anywhere."""
     root, source = config.data.root, absolute_weights(config.network.pretrained)
-    config = config.model_copy(update={"network": config.network.model_copy(update={"pretrained": source})})
+    start = None if config.training.start is None else str(Path(config.training.start).resolve())
+    network = config.network.model_copy(update={"pretrained": source})
+    config = config.model_copy(
+        update={"network": network, "training": config.training.model_copy(update={"start": start})}
+    )
     return config if root is None else with_root(config, Path(root).resolve())
 
 

@@ -1,0 +1,149 @@
+"""What a training begins with that goes on from another run, on other data: its weights, and whom they have seen.
+
+models/start.pt  the weights as the new network has them; not needed any more once there is a checkpoint
+start.json       which run they are of, their digest, and on which cases it and those before it were trained
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.bundle.facts import DataFacts
+from medseg.bundle.trained import Trained
+from medseg.config.schema import Config
+from medseg.core.errors import ConfigError, DataError, Problem, RunError, below, listed
+from medseg.core.files import replace_file
+from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.patients import find_patients
+from medseg.data.splits.split import Split
+from medseg.engine.resume import START, load_safely, save_atomically
+from medseg.networks import build_network
+from medseg.networks.finetune import Carried, Ends, carried_over
+from medseg.runs.split import run_split
+
+START_FILE = "start.json"
+KEY = "training.start"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin with.
+
+    Args:
+        record: what `start.json` says.
+        seen: names of held-out cases that other data had too, on which the weights were trained.
+    """
+
+    weights: Carried
+    record: dict[str, Any]
+    seen: tuple[str, ...] = ()
+
+    def write(self, run: Path) -> None:
+        """Put both files into the folder of the run."""
+        (run / START).parent.mkdir(parents=True, exist_ok=True)
+        save_atomically(dict(self.weights.tensors), run / START)
+        replace_file(run / START_FILE, json.dumps(self.record, indent=1) + "\n")
+
+    def __str__(self) -> str:
+        text = f"begins with {self.record['run']}: {self.weights}"
+        if not self.seen:
+            return text
+        names = f"{len(self.seen)} held-out cases are called as cases of other data that it was trained on"
+        return f"{text}\n  {names} ({listed(self.seen)}): if they are the same ones, the figures deceive"
+
+
+def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Dataset, split: Split) -> Start:
+    """The weights of a finished run for the network of the config, which may have other channels and targets.
+
+    Raises:
+        ConfigError: the networks are of different kinds, with the keys of the config that differ.
+        RunError: the run has no weights, or was trained on cases that are held out now.
+    """
+    if not origin.weights.is_file():
+        remedy = "give the folder of a finished `medseg train`"
+        raise RunError(Problem(str(origin.folder), "has no weights yet", remedy))
+    trained_on = _trained_on(origin, dataset)
+    seen = _check_unseen(origin, config, dataset, split, trained_on)
+    state = load_safely(origin.weights)
+    with below("network"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        old, new = _ends(origin.config, origin.facts), _ends(config, facts)
+        network = new.network(len(new.inputs), len(new.outputs))
+        weights = carried_over(state, old, new, network)
+    if weights.problems or origin.config.network.name != config.network.name:
+        raise ConfigError(_differences(origin, config, weights))
+    record = {
+        "run": str(origin.folder.resolve()),
+        "name": origin.name,
+        "weights": {"file": origin.weights.name, "sha256": sha256(origin.weights.read_bytes()).hexdigest()},
+        "adapted": list(weights.adapted),
+        "initial": list(weights.fresh),
+        "trained_on": trained_on,
+    }
+    return Start(weights, record, seen)
+
+
+def _ends(config: Config, facts: DataFacts) -> Ends:
+    name, options = config.network.name, config.network.options()
+    return Ends(
+        lambda inner, outer: build_network(name, in_channels=inner, out_channels=outer, **options),
+        facts.channels,
+        facts.labels.channels,
+    )
+
+
+def _differences(origin: Trained, config: Config, weights: Carried) -> list[Problem]:
+    """What differs in the network's section; where nothing does, in the networks."""
+    there, here = ({"name": one.network.name, **one.network.options()} for one in (origin.config, config))
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    remedy = "leave the section network out, and it is that of the run; or begin with another run"
+    if not keys:
+        return [Problem(KEY, f"{origin.folder} is another network: {listed(weights.problems)}", remedy)]
+    return [
+        Problem(f"network.{key}", f"is {here.get(key)!r}, but {there.get(key)!r} in {origin.folder}", remedy)
+        for key in keys
+    ]
+
+
+def _trained_on(origin: Trained, dataset: Dataset) -> list[dict[str, Any]]:
+    """Roots of data sets, and the names of the cases there that the run, and those before it, were trained on."""
+    try:
+        before = json.loads((origin.folder / START_FILE).read_text(encoding="utf-8"))["trained_on"]
+    except FileNotFoundError:
+        before = []
+    root = Path(str(origin.config.data.root)).resolve()
+    try:
+        own = run_split(origin, dataset if root == dataset.root else None).training
+    except DataError as error:  # of a run from before splits were kept, whose data are gone
+        what = "does not say which cases it was trained on"
+        raise RunError([Problem(str(origin.folder), what, "bring its data back"), *error.problems]) from None
+    return [*before, {"root": str(root), "cases": list(own)}]
+
+
+def _check_unseen(
+    origin: Trained, config: Config, dataset: Dataset, split: Split, trained_on: Sequence[dict[str, Any]]
+) -> tuple[str, ...]:
+    """Names of held-out cases that other data sets have as well; raises where cases of the same one were seen."""
+    held_out = {*split.validation, *split.test}
+    names = [case.name for case in dataset.cases]
+    patients = find_patients(names, config.data.patient_pattern, config.data.patient_table, dataset.patients)
+    seen, named = set(), set()
+    for part in trained_on:
+        cases = set(part["cases"])
+        if Path(part["root"]) == dataset.root:
+            who = {patients.get(name, name) for name in cases}
+            seen |= {name for name in held_out if patients.get(name, name) in who}
+        else:
+            named |= held_out & cases
+    if seen:
+        what = f"was trained on {len(seen)} of the {len(held_out)} cases that are held out now, or on their patients"
+        remedy = "begin with a run that held out the same ones (a fold with that fold), or hold out others"
+        raise RunError(Problem(str(origin.folder), f"{what}: {listed(sorted(seen))}", remedy))
+    return tuple(sorted(named))
