@@ -200,7 +200,8 @@ def augment(config: Config) -> Component | None:
     changes, probability = _changes(config), config.training.channel_dropout
     if not probability:
         return changes
-    return target(ChannelDropout, probability=probability, seed=config.seed, augment=changes)
+    slices = {} if config.data.context is None else {"context": config.data.context}
+    return target(ChannelDropout, probability=probability, seed=config.seed, augment=changes, **slices)
 
 
 def _changes(config: Config) -> Component | None:

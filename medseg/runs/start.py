@@ -91,10 +91,12 @@ def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Datas
 
 
 def _ends(config: Config, facts: DataFacts) -> Ends:
-    name, options = config.network.name, config.network.options()
+    """How the config's network is built; a neighbouring slice is called by its distance, `T1 -1`."""
+    name, options, slices = config.network.name, config.network.options(), config.data.context or 1
+    around = [f" {shift:+}" if shift else "" for shift in range(-(slices // 2), slices // 2 + 1)]
     return Ends(
         lambda inner, outer: build_network(name, in_channels=inner, out_channels=outer, **options),
-        facts.channels,
+        tuple(f"{channel}{distance}" for channel in facts.channels for distance in around),
         facts.labels.channels,
     )
 

@@ -16,7 +16,7 @@ STREAM = "channel_dropout"
 
 
 class ChannelDropout:
-    """Take channels out of a batch: `image` `(B, C, *spatial)`, `sample` `(B,)` whole numbers.
+    """Take channels out of a batch: `image` `(B, C * context, *spatial)`, `sample` `(B,)` whole numbers.
 
     A channel that is taken out is 0 everywhere, as preprocessing leaves one that a case lacks. Each goes with the same
     probability, but of the channels that a sample has, one always stays: at a half, every subset is about as frequent
@@ -26,19 +26,25 @@ class ChannelDropout:
     Args:
         probability: that a channel is taken out.
         augment: random changes that come before; what was 0 everywhere stays so, whatever they add.
+        context: neighbouring slices of each channel, which go with it.
     """
 
     def __init__(
-        self, probability: float, seed: int, augment: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+        self,
+        probability: float,
+        seed: int,
+        augment: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
+        context: int = 1,
     ) -> None:
-        self.probability, self.seed, self.augment = probability, seed, augment
+        self.probability, self.seed, self.augment, self.context = probability, seed, augment, context
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        there = batch["image"].flatten(2).any(2)
+        there = batch["image"].unflatten(1, (-1, self.context)).flatten(2).any(2)
         batch = dict(batch) if self.augment is None else self.augment(batch)
         image = batch["image"]
-        draws = [stream(self.seed, sample, STREAM).random(image.shape[1]) for sample in batch["sample"].tolist()]
+        draws = [stream(self.seed, sample, STREAM).random(there.shape[1]) for sample in batch["sample"].tolist()]
         kept = chosen_channels(there, on_device(np.stack(draws), image.device), self.probability)
+        kept = kept.repeat_interleave(self.context, 1)
         return batch | {"image": image * kept.view(*kept.shape, *[1] * (image.ndim - 2))}
 
 

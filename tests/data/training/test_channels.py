@@ -46,6 +46,15 @@ def test_a_sample_s_channels_depend_on_its_number_and_the_seed_alone() -> None:
     assert not torch.equal(ChannelDropout(0.5, seed=2)(whole)["image"], expected)
 
 
+def test_a_channel_goes_with_its_neighbouring_slices() -> None:
+    single, around = batch(64, 3), batch(64, 9)
+    around["image"][0, 3:5] = 0  # the outermost slices of a channel that is there
+    kept = ChannelDropout(0.5, seed=1)(single)["image"].flatten(2).any(2)
+    found = ChannelDropout(0.5, seed=1, context=3)(around)["image"].flatten(2).any(2).unflatten(1, (3, 3))
+    assert torch.equal(found[1:], kept[1:, :, None].expand(-1, -1, 3))
+    assert found[0].any(1).tolist() == kept[0].tolist()
+
+
 def test_of_the_channels_that_are_there_one_stays() -> None:
     there = torch.tensor([[True, False, False], [False, True, True], [True, True, True], [False, False, False]])
     draws = torch.tensor([[0.1, 0.9, 0.95], [0.99, 0.1, 0.2], [0.6, 0.5, 0.4], [0.9, 0.9, 0.9]])
