@@ -61,7 +61,7 @@ class CaseDataset(Dataset):
         case = self.data[index]
         try:
             content = _kept(case, self.kept[case.name]) if case.name in self.kept else self.transform(case.entry())
-            return {**content, "image_path": case.first, "image_files": case.images, "label_path": case.label}
+            return {**content, "image_path": case.first, "image_files": case.there, "label_path": case.label}
         except Exception as error:  # anything that a file can make a reader raise
             return Failure(case.name, _root_cause(error))
 

@@ -59,6 +59,6 @@ def _mask_of(output: Path, case: Case, maker: dict[str, str]) -> Path | None:
         return None
     (mask,) = mask_paths(masks, case.name, case.first)
     try:
-        return mask if origin_of(maker, case.images, mask) == origin else None
+        return mask if origin_of(maker, case.there, mask) == origin else None
     except OSError:  # a file is gone
         return None
