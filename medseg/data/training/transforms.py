@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
-from torch.nn import functional as F
 
 from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.data.cases.case import LACKING
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
+from medseg.data.training.grids import LongestSided, SlicesFirstd, plain
 from medseg.inference.colour import COLOUR_SCALES
 
 Step = tuple[type, dict[str, Any]]
@@ -218,7 +218,7 @@ class CropToForegroundd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = dict(data)
         foreground = torch.zeros(case[self.source_key].shape[1:], dtype=torch.bool)
-        for channel in _plain(case[self.source_key]):
+        for channel in plain(case[self.source_key]):
             background = background_value(channel)
             foreground |= torch.ones_like(foreground) if background is None else channel != background
         if not foreground.any():
@@ -231,53 +231,6 @@ class CropToForegroundd(MapTransform):
             end.append(int(used[-1]) + 1)
         crop = SpatialCrop(roi_start=start, roi_end=end)
         return case | {key: crop(case[key]) for key in self.key_iterator(case)}
-
-
-class LongestSided(MapTransform):
-    """Resize pictures `(C, X, Y)` to so many pixels along the longer side; their shape stays.
-
-    Images linearly, with a low-pass before they become coarser (speckle would alias otherwise); labels by the pixel at
-    the centre. The affine follows, so that a mask finds its way back.
-    """
-
-    def __init__(self, keys: Sequence[str], longest_side: int) -> None:
-        super().__init__(keys, allow_missing_keys=True)
-        self.longest_side = longest_side
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        case = dict(data)
-        for key in self.key_iterator(case):
-            picture = case[key]
-            old = picture.shape[1:]
-            size = [max(1, round(length * self.longest_side / max(old))) for length in old]
-            batch = _plain(picture)[None]
-            if key == "label":
-                resized = F.interpolate(batch, size, mode="nearest-exact")
-            else:
-                resized = F.interpolate(batch, size, mode="bilinear", antialias=True)
-            to_old = torch.eye(len(picture.affine), dtype=picture.affine.dtype)
-            for axis, (before, after) in enumerate(zip(old, size, strict=True)):
-                to_old[axis, axis] = before / after
-                to_old[axis, -1] = before / after / 2 - 0.5  # both grids begin at the same edge
-            meta = {name: value for name, value in picture.meta.items() if name != "affine"}
-            case[key] = MetaTensor(resized[0], affine=picture.affine @ to_old, meta=meta)
-        return case
-
-
-class SlicesFirstd(MapTransform):
-    """`(C, X, Y, slices)` -> `(C, slices, X, Y)`, so that a slice lies in one piece in memory and in the cache."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        super().__init__(keys, allow_missing_keys=True)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        case = dict(data)
-        for key in self.key_iterator(case):
-            volume = case[key]
-            meta = {name: value for name, value in volume.meta.items() if name != "affine"}
-            moved = _plain(volume).movedim(-1, 1).contiguous()
-            case[key] = MetaTensor(moved, affine=volume.affine[:, [2, 0, 1, 3]], meta=meta)
-        return case
 
 
 class Normalized(MapTransform):
@@ -315,7 +268,7 @@ class Normalized(MapTransform):
         for key in self.key_iterator(case):
             if self.mode != "none":
                 image = case[key].clone()
-                channels = _plain(image)
+                channels = plain(image)
                 modes = [self.mode] * len(channels) if isinstance(self.mode, str) else list(self.mode)
                 for number in case.get("missing", ()):
                     modes[number] = "none"
@@ -392,8 +345,3 @@ def in_plane(image: Image) -> np.ndarray:
 def _tensor(array: np.ndarray, affine: np.ndarray, image: Image) -> MetaTensor:
     meta = {"filename_or_obj": str(image.path), "spatial_shape": array.shape[1:], "original_affine": affine.copy()}
     return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine.copy()), meta=meta)
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    """The same memory without metadata, whose upkeep costs more than small operations."""
-    return image.as_tensor() if isinstance(image, MetaTensor) else image
