@@ -36,6 +36,11 @@ def weights_file(source: str | Path) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / file
 
 
+def is_there(source: str | Path) -> bool:
+    """Whether `weights_file` finds it."""
+    return is_installed(str(source)) if str(source) in PACKAGES else Path(source).is_file()
+
+
 def is_installed(name: str) -> bool:
     """Whether the package with the weights of that name in `PACKAGES` is there."""
     return importlib.util.find_spec(PACKAGES[name][1]) is not None

@@ -29,9 +29,11 @@ from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE, Split
 from medseg.data.training.entries import KEPT_DAYS
 from medseg.engine.machine import environment
+from medseg.engine.origin import file_digest
 from medseg.engine.resume import CHECKPOINT, START
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
+from medseg.networks.weights import is_there, weights_file
 from medseg.runs.disk import cache_disk, run_cache
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.spent import TIME
@@ -40,6 +42,7 @@ from medseg.runs.start import START_FILE, Start, start_from
 
 CONFIG, DATA = RUN_CONFIG, "data.json"
 ENVIRONMENT = "environment.json"
+PRETRAINED = "pretrained"
 DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
@@ -190,9 +193,21 @@ def read_run(run: Path) -> Trained:
 
 
 def write_environment(folder: Path, config: Config) -> None:
-    """`environment.json`: versions and hardware of this moment, and the packages that parts of the config come with."""
-    content = {**environment(), "plugins": plugins_of(config)}
+    """`environment.json`: versions and hardware of this moment, the packages that parts of the config come with, and
+    the pretrained weights that the run began with."""
+    content = {**environment(), "plugins": plugins_of(config), **_pretrained(folder, config)}
     replace_file(folder / ENVIRONMENT, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def _pretrained(folder: Path, config: Config) -> dict[str, Any]:
+    """Name and digest of the pretrained weights; of a run that goes on, those that it began with, which may be gone."""
+    source, known = config.network.pretrained, read_environment(folder).get(PRETRAINED)
+    if source is None:
+        return {}
+    goes_on = known is not None and known.get("source") == source
+    if goes_on and ((folder / "models" / CHECKPOINT).exists() or not is_there(source)):
+        return {PRETRAINED: known}
+    return {PRETRAINED: {"source": source, "sha256": file_digest(weights_file(source))}} if is_there(source) else {}
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,8 @@ def test_a_run_starts_from_the_file_once_and_then_needs_it_no_more(
     assert "20 adapted" in printed
     assert "encoder.conv1.weight (2D -> 3D by centre, depth 7, 3 -> 2 input channels)" in printed
     assert "2 left out (in the file only): fc.weight, fc.bias" in printed
+    began = json.loads((run / "environment.json").read_text())["pretrained"]
+    assert began == {"source": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     theirs = torch.load(file, weights_only=True)
     ours = torch.load(run / "models" / "model.pt", weights_only=True)
     kernel = theirs["conv1.weight"].sum(1, keepdim=True).expand(-1, 2, -1, -1) / 2
@@ -91,6 +95,7 @@ def test_a_run_starts_from_the_file_once_and_then_needs_it_no_more(
     monkeypatch.chdir(tmp_path)
     train(tiny_config(root, **options, network__inflate="centre"), run=run)
     assert "pretrained weights" not in capsys.readouterr().out
+    assert json.loads((run / "environment.json").read_text())["pretrained"] == began
     assert len((run / "history.csv").read_text().splitlines()) == 3
     assert len(predict(run, input=root / "imagesTs", output=tmp_path / "masks")) == 1
 
