@@ -67,7 +67,6 @@ def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     budget |= {"workers": 0, "compile": False, "start": None}
     changed = {
         "loss": config.loss.unweighted(),  # counting would read every label
-        "network": config.network.model_copy(update={"pretrained": None}),
         "training": training.model_copy(update=budget),
         "data": config.data.model_copy(update={"fold": None, "validation": 0.0}),
     }

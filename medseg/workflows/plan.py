@@ -133,7 +133,8 @@ def plan(
     def measure(name: str, config: Config) -> Step:
         if name not in steps:
             planned_disk(measured, config, RUNS / config.name).check()
-            steps[name] = measure_step(config, facts, count=False)
+            bare = config.network.model_copy(update={"pretrained": None})  # which weights changes no cost
+            steps[name] = measure_step(config.model_copy(update={"network": bare}), facts, count=False)
         return steps[name]
 
     def text_of(choices: Sequence[Choice], notes: Sequence[str] = ()) -> str:
