@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from medseg.engine.machine import OPTIONAL
 from tests.test_layers import MODULES, PACKAGE, imports
 
+IMPORTED_AS = {"connected-components-3d": "cc3d", "fill-voids": "fill_voids"}
+"""Package -> the module that it brings, where that has another name."""
+
 
 def extras() -> Mapping[str, set[str]]:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
@@ -23,7 +26,15 @@ def test_every_extra_has_code() -> None:
     imported = {module.partition(".")[0] for file in MODULES for module in imports(file)}
     for file in MODULES:  # a package whose import may fail is imported by its name
         imported |= set(re.findall(r'import_module\("(\w+)"\)', file.read_text(encoding="utf-8")))
-    assert {name: packages - imported for name, packages in extras().items() if packages - imported} == {}
+    modules = {name: {IMPORTED_AS.get(one, one) for one in packages} for name, packages in extras().items()}
+    assert {name: needed - imported for name, needed in modules.items() if needed - imported} == {}
+
+
+def test_make_installs_what_makes_it_faster() -> None:
+    root = PACKAGE.parent
+    assert "'.[dev,fast]'" in (root / "Makefile").read_text()
+    pinned = {line.partition("==")[0].replace("_", "-") for line in (root / "constraints.txt").read_text().splitlines()}
+    assert extras()["fast"] <= pinned
 
 
 def test_doctor_looks_for_every_extra() -> None:

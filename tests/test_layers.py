@@ -31,7 +31,7 @@ LEVEL = {layer: level for level, layers in enumerate(LEVELS) for layer in layers
 
 # Plain arguments in, tensors out: these know no config and no file.
 IGNORANT = {"networks", "inference", "losses"}
-GROUND = {f"medseg.core.{name}" for name in ("errors", "labels", "parts", "types")}
+GROUND = {f"medseg.core.{name}" for name in ("errors", "fast", "labels", "parts", "types")}
 
 LAZY = {"SimpleITK", "matplotlib", "tensorboard", "torch.utils.tensorboard"}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
+from medseg.core.fast import components
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
 from medseg.metrics.confusion import bounding_box, where_values
@@ -84,9 +84,8 @@ def score_lesions(
 def _score(predicted: np.ndarray, true: np.ndarray, case: str, target: str) -> LesionScore:
     if not true.size:
         return LesionScore(case, target, 0, 0, 0, None)
-    whole = np.ones((3,) * true.ndim)
-    parts, number = ndimage.label(predicted, whole)
-    lesions, count = ndimage.label(true, whole)
+    parts, number = components(predicted, connectivity=true.ndim)
+    lesions, count = components(true, connectivity=true.ndim)
     both = (parts > 0) & (lesions > 0)
     codes, overlaps = np.unique(lesions[both].astype(np.int64) * (number + 1) + parts[both], return_counts=True)
     pairs = np.divmod(codes, number + 1)  # lesion and part of every overlap

@@ -17,6 +17,7 @@ import torch
 from scipy import ndimage
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
@@ -286,7 +287,7 @@ def _parts(values: np.ndarray, members: Sequence[int]) -> int:
     mask = np.isin(values, members)
     if not mask.any():
         return 0
-    return int(ndimage.label(mask[ndimage.find_objects(mask.view(np.uint8))[0]])[1])
+    return int(components(mask[ndimage.find_objects(mask.view(np.uint8))[0]])[1])
 
 
 def _intensities(channel: str, values: np.ndarray) -> Intensities:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.files.images import Image
 from medseg.metrics.confusion import bounding_box, where_values
@@ -133,13 +134,11 @@ def _position(truths: list[np.ndarray], predictions: list[np.ndarray]) -> list[i
 
     It stays within the largest connected part of the truth (of the prediction, if the truth is empty).
     """
-    from scipy.ndimage import label
-
     masks = truths if any(mask.any() for mask in truths) else predictions
     union = np.logical_or.reduce(masks)
     if not union.any():
         return [size // 2 for size in union.shape]
-    parts, _ = label(union)
+    parts, _ = components(union)
     largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
     position = []
     for axis in range(3):

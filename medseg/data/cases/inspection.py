@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
@@ -173,7 +174,7 @@ def _components(values: np.ndarray, members: Sequence[int]) -> int:
     if not mask.any():
         return 0
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return int(ndimage.label(mask[box])[1])
+    return int(components(mask[box])[1])
 
 
 def _compare(facts: CaseFacts, kind: str, image: Image, other: Image) -> None:

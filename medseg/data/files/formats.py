@@ -6,7 +6,6 @@ small files and about as fast on large ones.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.fast import compress, decompress
 from medseg.core.labels import Labels
 
 NIFTI = (".nii.gz", ".nii")
@@ -83,7 +83,7 @@ def open_nifti(path: Path) -> Any:
     import nibabel
 
     if path.name.lower().endswith(".gz"):
-        content = gzip.decompress(path.read_bytes())
+        content = decompress(path.read_bytes())
         two = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # NIfTI-2 says its header has 540 bytes
         return (nibabel.Nifti2Image if two else nibabel.Nifti1Image).from_bytes(content)
     return nibabel.load(path)
@@ -162,7 +162,8 @@ def write_nifti(
     # affine None: the header's own sform, qform and codes stay as they are, bit for bit
     written = kind(mask, None, header)
     written.header.set_slope_inter(1 if levels is None else 1 / levels, 0)  # one given before is forgotten
-    nibabel.save(written, path)
+    content = written.to_bytes()
+    path.write_bytes(compress(content) if path.name.lower().endswith(".gz") else content)
 
 
 def _label_table(labels: Labels) -> bytes:

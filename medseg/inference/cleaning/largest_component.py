@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
+from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.inference.cleaning.masks import inside, removed
 from medseg.inference.cleaning.step import CleaningStep
@@ -16,7 +16,7 @@ class LargestComponent(CleaningStep):
     WORDS = "largest component of {target}"
 
     def __call__(self, mask: np.ndarray, labels: Labels, target: str, voxel_ml: float) -> np.ndarray:
-        parts, count = ndimage.label(inside(mask, labels.targets[target]))
+        parts, count = components(inside(mask, labels.targets[target]))
         if count < 2:
             return mask
         sizes = np.bincount(parts.ravel())

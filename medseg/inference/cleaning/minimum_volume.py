@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
+from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.inference.cleaning.masks import inside, removed
 from medseg.inference.cleaning.step import HeldOut, VolumeStep
@@ -18,7 +18,7 @@ class MinimumVolume(VolumeStep):
     WORDS = "components of {target} from {ml:g} ml"
 
     def __call__(self, mask: np.ndarray, labels: Labels, target: str, voxel_ml: float) -> np.ndarray:
-        parts, count = ndimage.label(inside(mask, labels.targets[target]))
+        parts, count = components(inside(mask, labels.targets[target]))
         small = np.bincount(parts.ravel()) < self.voxels(voxel_ml)
         small[0] = False
         return removed(mask, labels, target, small[parts]) if count and small.any() else mask

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
+from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.core.types import Positive
 from medseg.inference.cleaning.masks import inside
@@ -46,7 +46,7 @@ class HeldOut:
     @cached_property
     def invented(self) -> list[int]:
         """Voxels of each component in the mask that touches neither the truth nor what is ignored."""
-        parts, number = ndimage.label(self.found)
+        parts, number = components(self.found)
         sizes = np.bincount(parts.ravel(), minlength=number + 1)
         known = parts[self.true | inside(self.truth, self.labels.ignored)]
         return [int(sizes[part]) for part in np.setdiff1d(np.arange(1, number + 1), known)]

@@ -171,10 +171,12 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     write_mask(mask, np.ones((3, 3, 3), int), like=image)
     before = mask.read_bytes()
 
-    def full(*_: object) -> None:
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("disk full")
 
-    monkeypatch.setattr(nibabel, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="disk full"):
         write_mask(mask, np.zeros((3, 3, 3), int), like=image)
     assert mask.read_bytes() == before

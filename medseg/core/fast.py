@@ -1,0 +1,105 @@
+"""Components, holes, distances and gzip: by the faster libraries of the extra `fast` where they are installed.
+
+Which implementation is at work is decided here, and nowhere else; both give the same masks, sizes and distances, and
+the same numbers of components.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+
+import numpy as np
+
+GZIP_LEVEL = 1  # masks are runs of one value: higher levels take longer for the same size
+
+
+def components(mask: np.ndarray, connectivity: int = 1) -> tuple[np.ndarray, int]:
+    """The number of each voxel's connected component `(*spatial)`, 0 outside, and how many there are.
+
+    They are numbered from 1 in the order of their first voxels.
+
+    Args:
+        mask: boolean, 2D or 3D.
+        connectivity: what neighbours share: 1 a face, 2 at least an edge, 3 at least a corner (in 2D: 1 an edge, 2 at
+            least a corner).
+    """
+    try:
+        import cc3d
+    except ImportError:
+        from scipy import ndimage
+
+        return ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, connectivity))
+    neighbours = {2: (4, 8), 3: (6, 18, 26)}[mask.ndim][connectivity - 1]
+    # Not as booleans: of small masks cc3d 4.1.1 then mislabels voxels (8 neighbours), or fails (26 neighbours).
+    numbers = np.ascontiguousarray(mask, dtype=np.uint8)
+    return cc3d.connected_components(numbers, connectivity=neighbours, return_N=True)
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """The mask with its holes filled: voxels that reach no edge of the array over faces (in 2D: edges) outside it.
+
+    Args:
+        mask: boolean, 2D or 3D.
+    """
+    try:
+        import fill_voids
+    except ImportError:
+        outside, count = components(~mask)
+        enclosed = np.ones(count + 1, dtype=bool)
+        enclosed[0] = False
+        for axis in range(mask.ndim):
+            for end in (0, -1):
+                enclosed[np.unique(np.take(outside, end, axis))] = False
+        return mask | enclosed[outside]
+    return fill_voids.fill(np.ascontiguousarray(mask, dtype=bool))
+
+
+def depths(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distance of every voxel inside the mask to the nearest one outside it, float64 `(*spatial)`; 0 outside.
+
+    Args:
+        mask: boolean, 2D or 3D, with at least one voxel outside.
+        spacing: distance between neighbours along each axis.
+    """
+    try:
+        import edt
+    except ImportError:
+        from scipy import ndimage
+
+        return ndimage.distance_transform_edt(mask, sampling=spacing)
+    rounded = edt.edt(np.ascontiguousarray(mask, dtype=bool), anisotropy=tuple(spacing), parallel=1)
+    return _whole_steps(rounded, spacing)
+
+
+def _whole_steps(rounded: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distances in float32 -> float64 ones, of the nearest whole number of steps along each axis.
+
+    A distance that equals a tolerance must not come to lie beyond it by rounding.
+    """
+    found, where = np.unique(rounded, return_inverse=True)
+    reach = [np.arange(int(found[-1] / step) + 2) for step in spacing]
+    steps = [numbers * step for numbers, step in zip(reach, spacing, strict=True)]
+    squares = sum(axis * axis for axis in np.meshgrid(*steps, indexing="ij", sparse=True))
+    exact = np.sqrt(np.unique(squares))
+    above = np.clip(np.searchsorted(exact, found), 1, len(exact) - 1)
+    nearest = np.where(found - exact[above - 1] < exact[above] - found, exact[above - 1], exact[above])
+    return nearest[where].reshape(rounded.shape)
+
+
+def decompress(content: bytes) -> bytes:
+    """What a gzip file holds; damaged ones raise what gzip or zlib raise."""
+    try:
+        from isal import igzip
+    except ImportError:
+        return gzip.decompress(content)
+    return igzip.decompress(content)
+
+
+def compress(content: bytes) -> bytes:
+    """A gzip file without a name and a date: the same content gives the same bytes, by the same library."""
+    try:
+        from isal import igzip
+    except ImportError:
+        return gzip.compress(content, GZIP_LEVEL, mtime=0)
+    return igzip.compress(content, GZIP_LEVEL, mtime=0)
