@@ -38,8 +38,8 @@ lint: $(READY)  ## style, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(READY)  ## measure the figures of docs/benchmarks.md (50 minutes; what lacks a peer says what to install)
-	@for script in step_time roofline crf_time score_time composite_rate hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
+bench: $(READY)  ## measure the figures of docs/benchmarks.md (60 minutes; what lacks a peer says what to install)
+	@for script in step_time roofline predict_time crf_time score_time composite_rate hippocampus; do $(BIN)/python tests/bench/$$script.py || test $$? -eq 2; done
 
 bench-2d: $(READY)  ## training steps in 2D against torchvision and segmentation-models-pytorch
 	@$(BIN)/python tests/bench/train_step_2d.py
