@@ -18,6 +18,7 @@ from medseg.core.errors import DataError, Problem, unwrapped
 from medseg.data.cases.case import LACKING
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
 from medseg.data.training.grids import LongestSided, SlicesFirstd, plain
+from medseg.data.training.moments import moments
 from medseg.inference.colour import COLOUR_SCALES
 
 Step = tuple[type, dict[str, Any]]
@@ -298,8 +299,7 @@ class Normalized(MapTransform):
         voxels = counted.numpy()
         if not voxels.size:
             voxels = np.zeros(1, np.float32)
-        # sums in float64: scanners' units reach millions
-        mean, std = float(voxels.mean(dtype=np.float64)), float(voxels.std(dtype=np.float64))
+        mean, std = moments(voxels)
         std = max(std, 1e-8)
         channel.sub_(mean).div_(std)
         if foreground is not None:
