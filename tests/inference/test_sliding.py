@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
-from medseg.inference.sliding import WindowInferer, windows
+from medseg.inference.sliding import WindowInferer
 from medseg.networks import build_network
 
 WINDOW = {"roi_size": (16, 16, 16), "overlap": 0.5, "mode": "gaussian"}
@@ -45,46 +43,6 @@ def test_the_logits_are_monais_for_fewer_windows(batch: int) -> None:
     assert torch.allclose(found, expected, atol=1e-5)
     assert theirs.windows == 125
     assert ours.windows == 3 * 3 * 4 + 1, "those that touch the body, and one of air"
-
-
-@pytest.mark.parametrize("size", [(10, 40, 21), (16, 16, 16), (33, 7, 64)])
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
-def test_windows_cover_the_image_evenly_and_are_as_many_as_monais(size: tuple[int, ...], overlap: float) -> None:
-    window = (16, 8, 16)
-    larger = [max(pair) for pair in zip(size, window, strict=True)]
-    places = windows(larger, window, overlap)
-    theirs: list[Tensor] = []
-    SlidingWindowInferer(window, overlap=overlap)(torch.zeros(1, 1, *size), lambda batch: theirs.append(batch) or batch)
-    assert len(places) == len(theirs)
-    for axis, (length, side) in enumerate(zip(larger, window, strict=True)):
-        starts = sorted({box[axis].start for box in places})
-        assert (starts[0], starts[-1] + side) == (0, length)
-        gaps = [after - before for before, after in pairwise(starts)]
-        assert all(gap <= side * (1 - overlap) for gap in gaps)
-        assert not gaps or max(gaps) - min(gaps) <= 1
-
-
-def test_what_a_network_that_knows_no_place_says_stays_as_it_is() -> None:
-    torch.manual_seed(0)
-    image = torch.randn(2, 3, 19, 5, 30)  # two images, smaller than the window along one axis
-    seen: list[int] = []
-
-    def network(windows: Tensor) -> Tensor:
-        seen.append(len(windows))
-        return windows[:, :2].bfloat16().float() - 1
-
-    found = WindowInferer((8, 8, 12), sw_batch_size=4, overlap=0.3, mode="gaussian")(image, network)
-    assert torch.allclose(found, image[:, :2].bfloat16().float() - 1, atol=1e-5)
-    assert found.dtype == torch.float32
-    assert seen == [4, 4, 4, 4, 4, 4, 4, 4]
-
-
-def test_windows_of_air_between_others_leave_the_batches_full() -> None:
-    image = torch.zeros(1, 1, 8, 80)
-    image[..., ::16] = 1  # every second window of 8 is empty
-    seen: list[int] = []
-    WindowInferer((8, 8), sw_batch_size=2, overlap=0.0)(image, lambda batch: seen.append(len(batch)) or batch)
-    assert seen == [2, 2, 2]
 
 
 def test_every_value_is_another_window() -> None:
