@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def components(mask: np.ndarray, connectivity: int = 1) -> tuple[np.ndarray, int
         from scipy import ndimage
 
         return ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, connectivity))
-    neighbours = {2: (4, 8), 3: (6, 18, 26)}[mask.ndim][connectivity - 1]
+    neighbours: Any = {2: (4, 8), 3: (6, 18, 26)}[mask.ndim][connectivity - 1]
     # Not as booleans: of small masks cc3d 4.1.1 then mislabels voxels (8 neighbours), or fails (26 neighbours).
     numbers = np.ascontiguousarray(mask, dtype=np.uint8)
     return cc3d.connected_components(numbers, connectivity=neighbours, return_N=True)
