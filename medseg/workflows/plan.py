@@ -40,7 +40,7 @@ from medseg.planning.config import patient_pattern
 from medseg.planning.disk import planned_disk
 from medseg.planning.fingerprint import Fingerprint, fingerprint
 from medseg.planning.fitting import Fitter, Proposal
-from medseg.planning.overrides import kinds_that_fit
+from medseg.planning.overrides import CONTEXT, kinds_that_fit
 from medseg.planning.planes import ENCODER
 from medseg.planning.record import Record, Trial, read_record
 from medseg.planning.rules import Choice, Machine
@@ -269,7 +269,8 @@ def _given(root: Path, overrides: Sequence[str]) -> Config:
     """What is known before anything is measured: the data section, and whether cases may lack channels."""
     document = Document(source="medseg plan", data={"name": "plan", "data": {"root": str(root)}})
     for assignment in overrides:
-        if assignment.startswith(("data.", "training.channel_dropout=")):
+        of_data = assignment.startswith(("data.", "training.channel_dropout="))
+        if of_data and not assignment.startswith(f"{CONTEXT}="):  # which says how the data are seen, not what they are
             document.override(assignment)
     return validated(Config, document)
 
