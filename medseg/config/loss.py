@@ -31,7 +31,7 @@ class LossConfig(PartSection):
     auxiliary_weight: Weight = 0.4
     """Of an auxiliary head's loss, where the network has one."""
     presence_weight: Weight = 0.2
-    """EncNet: of the loss of which classes are in the image."""
+    """Of the loss of which classes are in the image, where the network has `presence`."""
 
     def findings(self) -> Iterable[Finding]:
         if not self.specialised or self.name not in self.table:

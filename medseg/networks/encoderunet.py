@@ -62,6 +62,9 @@ class Climb(nn.Module):
 class EncoderUNet(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
+    In training with `auxiliary` or `presence` a list: the logits, those of a head on the second last feature, and logits
+    `(B, out_channels)` of which classes the image holds.
+
     The encoder's coarsest feature climbs to each finer one, joined by it, and at last to the image. The defaults are
     those of segmentation-models-pytorch.
 
@@ -75,6 +78,8 @@ class EncoderUNet(EncoderNetwork):
         upsample: `nearest` or `linear` resize, or `transposed` convolution to the width of the level.
         climb_to_image: where the encoder's finest feature is coarser than the image, one more level without anything to
             join. Without it the logits are resized from that feature, which saves about half of the decoder's time.
+        presence: in training predict from the mean of the coarsest feature which classes are in the image too (the SE
+            loss of EncNet, Zhang et al., arXiv 1803.08904, 3.2), so that the encoder learns what is healthy.
 
     Raises:
         ValueError: an unknown upsample, another number of widths, or an encoder with features of one stride only.
@@ -96,6 +101,7 @@ class EncoderUNet(EncoderNetwork):
         blocks_per_level: Count = 2,
         upsample: DecoderUpsampling = "nearest",
         climb_to_image: bool = True,
+        presence: bool = False,
     ) -> None:
         chosen(upsample, DecoderUpsampling, "upsample")
         super().__init__(spatial_dims, in_channels, encoder, encoder_options, norm=norm)
@@ -117,7 +123,15 @@ class EncoderUNet(EncoderNetwork):
         )
         self.head = convolution(spatial_dims)(widths[0], out_channels, kernel_size=3, padding=1)
         self.auxiliary = self.auxiliary_head(spatial_dims, out_channels, auxiliary, norm)
+        self.presence = nn.Linear(channels[-1], out_channels) if presence else None
         self.climbs.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        features = self.encoder(x)
+        presence = []
+        if self.training and self.presence is not None:
+            presence = [self.presence(features[-1].float().flatten(2).mean(2))]
+        return self.outputs(self.decode(x, features), x, features, behind=presence)
 
     def decode(self, x: Tensor, features: Sequence[Tensor]) -> Tensor:
         skips: list[Tensor | None] = list(features[:-1])

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from medseg.core.errors import ConfigError
+from medseg.losses.auxiliary import AuxiliaryHeads
+from medseg.losses.dice_ce import DiceCrossEntropy
 from medseg.networks import build_network
+from medseg.networks.blocks.layers import resize
 from medseg.networks.encoders import build_encoder
 from medseg.networks.encoderunet import EncoderUNet
 from medseg.networks.pretrained import load_pretrained
@@ -187,3 +190,35 @@ def test_exports(size: tuple[int, ...], upsample: str) -> None:
 def test_mistakes_are_explained(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_network("unet", spatial_dims=2, in_channels=1, out_channels=2, **{"encoder": "resnet18", **options})
+
+
+def test_presence_is_learnt_in_training_and_changes_no_prediction() -> None:
+    torch.manual_seed(0)
+    network = EncoderUNet(2, 1, 3, encoder="resnet18", presence=True, **SMALL)
+    image = torch.randn(2, 1, 64, 48)
+    logits, presence = network(image)
+    assert logits.shape == (2, 3, 64, 48)
+    assert presence.shape == (2, 3)
+    loss = AuxiliaryHeads(DiceCrossEntropy())([logits, presence], torch.zeros(2, 1, 64, 48, dtype=torch.long))
+    loss.backward()
+    assert network.presence is not None
+    assert network.presence.weight.grad is not None
+    assert network.presence.weight.grad.abs().sum() > 0
+    assert isinstance(network.eval()(image), torch.Tensor)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (45, 70)])
+def test_without_the_climb_to_the_image_the_finest_feature_has_the_logits(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    whole = EncoderUNet(2, 1, 3, encoder="resnet18", **SMALL)
+    short = EncoderUNet(2, 1, 3, encoder="resnet18", climb_to_image=False, **SMALL).eval()
+    assert len(short.climbs) == len(whole.climbs) - 1
+    image = torch.randn(1, 1, *size)
+    features = short.encoder(image)
+    finest = features[0].shape[2:]
+    assert short(image).shape[2:] == size
+    y = features[-1]
+    for climb, skip in zip(reversed(short.climbs), reversed(features[:-1]), strict=True):
+        y = climb(y, skip.shape[2:], skip)
+    assert y.shape[2:] == finest
+    torch.testing.assert_close(short(image), resize(short.head(y), size))
