@@ -62,7 +62,7 @@ class Climb(nn.Module):
 class EncoderUNet(EncoderNetwork):
     """`(B, in_channels, *spatial)` -> logits `(B, out_channels, *spatial)`, for any size of image.
 
-    In training with `auxiliary` or `presence` a list: the logits, those of a head on the second last feature, and logits
+    In training with `auxiliary` or `presence` a list: the logits, those of a head on the second last feature, and those
     `(B, out_channels)` of which classes the image holds.
 
     The encoder's coarsest feature climbs to each finer one, joined by it, and at last to the image. The defaults are
