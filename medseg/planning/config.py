@@ -19,6 +19,7 @@ from medseg.planning.planes import (
     plane_network,
     plane_normalization,
     plane_orientation,
+    plane_spacing,
 )
 from medseg.planning.rules import (
     FEW_CASES,
@@ -135,7 +136,7 @@ def _plane_recipe(found: Fingerprint, machine: Machine, sampling: PlaneSampling,
     of_slices = sampling.slices_along is not None
     grid = [Choice("preprocessing.longest_side", sampling.longest_side, sampling.reasons["grid"])]
     if of_slices:
-        grid = [Choice("preprocessing.spacing_mm", _listed(sampling.target_mm), sampling.reasons["grid"])]
+        grid = [Choice("preprocessing.spacing_mm", plane_spacing(sampling), sampling.reasons["grid"])]
         grid.append(Choice("preprocessing.crop_to_foreground", sampling.crop, "where a quarter is background"))
     spacing = np.median(found.spacings_mm(), axis=0)
     return [

@@ -8,6 +8,7 @@ from pathlib import Path
 from medseg.config.schema import Config
 from medseg.core.machine import free_disk
 from medseg.data.training.size import entry_bytes
+from medseg.data.training.transforms import AXES
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.planning.fingerprint import CasePrint, Fingerprint
 from medseg.runs.disk import Disk, cache_folder
@@ -23,8 +24,11 @@ def planned_disk(measured: Fingerprint, config: Config, run: Path) -> Disk:
 def _case_bytes(case: CasePrint, channels: int, config: Config) -> int:
     options = config.preprocessing
     target = options.spacing_mm
-    sides = zip(case.spacing_mm, target or [None] * len(case.spacing_mm), strict=True)
-    finer = math.prod(own / side if side else 1.0 for own, side in sides)
+    own = case.spacing_mm  # of volumes along right, anterior, superior
+    if len(own) == 3:
+        own = tuple(own[next(a for a, ends in enumerate(AXES) if code in ends)] for code in options.orientation)
+    sides = zip(own, target or [None] * len(own), strict=True)
+    finer = math.prod(before / after if after else 1.0 for before, after in sides)
     if options.longest_side is not None:
         finer = (options.longest_side / max(case.shape)) ** 2
     shape = case.cropped_shape if options.crop_to_foreground else case.shape

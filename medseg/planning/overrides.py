@@ -32,7 +32,7 @@ def kinds_that_fit(overrides: Sequence[str]) -> list[str] | None:
     network = document.data.get("network")
     network = network if isinstance(network, dict) else {}
     data = document.data.get("data")
-    if isinstance(data, dict) and data.get(CONTEXT.partition(".")[2]) is not None:
+    if isinstance(data, dict) and data.get("context") is not None:
         return [SLICES]
     if set(network) - {"spatial_dims"}:
         return [VOLUMES, PLAIN]

@@ -152,6 +152,12 @@ def plane_orientation(found: Fingerprint, sampling: PlaneSampling) -> Choice:
     return Choice("preprocessing.orientation", codes, f"one for all; slices lie along {codes[-1]}, the last axis")
 
 
+def plane_spacing(sampling: PlaneSampling) -> list[float | None] | None:
+    """The target in the order of the axes that `plane_orientation` gives."""
+    target, along = sampling.target_mm, sampling.slices_along
+    return None if target is None or along is None else [target[axis] for axis in (*sampling.plane, along)]
+
+
 def plane_normalization(found: Fingerprint, sampling: PlaneSampling) -> list[Choice]:
     """As of a volume; of MR by the statistics of the tissue, since how much air lies around it differs by scanner."""
     choices = choose_normalization(found, sampling.crop)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from medseg.core.errors import ConfigError
 from medseg.core.files import replace_file
@@ -14,6 +16,7 @@ from medseg.planning.rules import Machine
 from medseg.planning.step import Step
 
 SCHEMA = "medseg-plan/1"
+RECORD = ".json"  # in the place of the ending of the config
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class Trial:
 
     Args:
         dice: mean of the held-out cases and targets, on their own grid.
-        cases: held out.
+        cases: held out, and scored.
+        failed: why it gave nothing.
     """
 
     dice: float
     cases: int
     minutes: float
     epochs: int
+    failed: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Record:
     Args:
         steps: what was measured -> its costs.
         trials: kind of network -> how it did; empty where none were tried.
-        chosen: the kind in the config, and why.
+        chosen, why: the kind in the config.
+        fingerprint: digest of the measured data set.
     """
 
     data: str
@@ -50,15 +56,18 @@ class Record:
     trials: Mapping[str, Trial] = field(default_factory=dict)
     chosen: str = ""
     why: str = ""
+    fingerprint: str = ""
 
     def write(self, path: Path) -> None:
         replace_file(path, json.dumps({"schema": SCHEMA} | asdict(self), indent=1) + "\n")
 
-    def with_step(self, name: str, step: Step) -> Record:
-        return replace(self, steps={**self.steps, name: step})
 
-    def with_trial(self, kind: str, trial: Trial) -> Record:
-        return replace(self, trials={**self.trials, kind: trial})
+def is_record(path: Path) -> bool:
+    """Whether the file is what a plan wrote."""
+    try:
+        return bool(json.loads(path.read_text())["schema"] == SCHEMA)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def read_record(path: Path) -> Record:
@@ -75,11 +84,8 @@ def read_record(path: Path) -> Record:
     try:
         if content.pop("schema") != SCHEMA:
             raise KeyError("schema")
-        content["machine"] = Machine(**content["machine"])
-        content["steps"] = {name: Step(**step) for name, step in content["steps"].items()}
-        content["trials"] = {name: Trial(**trial) for name, trial in content["trials"].items()}
-        content["overrides"] = tuple(str(one) for one in content["overrides"])
-        return Record(**content)
-    except (KeyError, TypeError, AttributeError) as error:
-        what = f"{path}: is no record of a plan ({type(error).__name__}: {error})"
+        return TypeAdapter(Record).validate_python(content)
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        reason = str(error.errors()[0]["loc"]) if isinstance(error, ValidationError) else str(error)
+        what = f"{path}: is no record of a plan ({type(error).__name__}: {reason})"
         raise ConfigError(what, remedy) from error

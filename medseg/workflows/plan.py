@@ -34,6 +34,7 @@ from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients, found_table
 from medseg.engine.device import choose_device, choose_precision
+from medseg.engine.origin import data_digest
 from medseg.networks.weights import how_to_install, is_installed
 from medseg.planning.candidates import Kind, decide, shortlist
 from medseg.planning.config import patient_pattern
@@ -42,13 +43,13 @@ from medseg.planning.fingerprint import Fingerprint, fingerprint
 from medseg.planning.fitting import Fitter, Proposal
 from medseg.planning.overrides import CONTEXT, kinds_that_fit
 from medseg.planning.planes import ENCODER
-from medseg.planning.record import Record, Trial, read_record
+from medseg.planning.record import RECORD, Record, Trial, is_record, read_record
 from medseg.planning.rules import Choice, Machine
 from medseg.planning.step import Step, measure_step
 from medseg.planning.write import config_text
 from medseg.runs.disk import Disk
 from medseg.runs.folder import RUNS
-from medseg.workflows.try_out import trial_fold, try_out
+from medseg.workflows.try_out import official_folds, trial_fold, try_out, without_test
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 TRIAL_SHARE = 0.15  # of the minutes, for all trials together
@@ -106,21 +107,23 @@ def plan(
         DataError: the data set, or some of its cases, cannot be read.
     """
     output = Path(output)
-    if output.exists() and not overwrite:
-        raise ConfigError(f"{output}: exists already", "choose another name, or add --overwrite")
+    beside = _places(output, overwrite)
+    if again is not None and (minutes, memory_gib, *overrides) != (None, None):
+        raise ConfigError("--from: says what the minutes, the memory and the overrides are", "leave those out")
     record = _asked(data, minutes, memory_gib, overrides) if again is None else read_record(Path(again))
     root = Path(record.data if data is None else data).expanduser().resolve()
     given = _given(root, record.overrides)
-    dataset = config_dataset(given)
+    dataset = without_test(config_dataset(given))
     given, named = _named(given, dataset)
     facts = describe_data(given)
     measured = fingerprint(dataset, facts.modality, labels=facts.labels, channels=facts.channels, progress=progress)
+    record = _of_data(record, measured)
     names = [case.case for case in measured.cases]
     pattern, table = given.data.patient_pattern, given.data.patient_table
     if not dataset.patients and not given.data.model_fields_set & {"patient_pattern", "patient_table"}:
-        beside, why = found_table(root, names)
+        lying, why = found_table(root, names)
         if why:
-            table = str(beside) if beside else None
+            table = str(lying) if lying else None
             named.append(Choice("data.patient_table", table, why))
         pattern = None if table else patient_pattern(names)
     patients = find_patients(names, pattern, table, dataset.patients)
@@ -161,15 +164,39 @@ def plan(
         only=kinds_that_fit(record.overrides),
     )
     proposals = fitter.fit_all(listed.kinds)
-    trials = record.trials if again is not None or folds is None else _tried(proposals, folds, record.minutes)
+    trials = record.trials
+    if again is None and folds is not None:
+        tried_on = official_folds(dataset, measured.presence(), patients) or folds
+        trials = _tried(proposals, tried_on, record.minutes, output.parent)
     chosen, why = decide([proposal.kind for proposal in proposals], trials, listed.why)
     best = next(proposal for proposal in proposals if proposal.kind == chosen)
     disk = planned_disk(measured, best.config, RUNS / best.config.name)
     disk.check()
     replace_file(output, text_of(best.choices, _notes(chosen, why, listed.missing, proposals, trials)))
-    beside = output.with_suffix(".json")
     replace(record, steps=steps, trials=trials, chosen=chosen.name, why=why).write(beside)
     return Plan(output, beside, load_config(output), measured, best, folds, disk, why, listed.missing)
+
+
+def _places(output: Path, overwrite: bool) -> Path:
+    """The file beside the config for what was measured; raises ConfigError where a file is in the way."""
+    beside = output.with_suffix(RECORD)
+    if beside == output:
+        raise ConfigError(f"{output}: what is measured goes into {beside.name}", "name the config NAME.yaml")
+    if beside.exists() and not is_record(beside):
+        raise ConfigError(f"{beside}: exists already, and is no record of a plan", "choose another name or folder")
+    for file in (output, beside):
+        if file.exists() and not overwrite:
+            raise ConfigError(f"{file}: exists already", "choose another name, or add --overwrite")
+    return beside
+
+
+def _of_data(record: Record, measured: Fingerprint) -> Record:
+    """The record, of these data; raises ConfigError where it is of others."""
+    digest = data_digest(measured.as_dict())
+    if record.fingerprint not in ("", digest):
+        what = f"--from: what was measured is of other data than these {len(measured.cases)} cases"
+        raise ConfigError(what, "plan these anew, without --from")
+    return replace(record, fingerprint=digest)
 
 
 def _asked(
@@ -179,11 +206,16 @@ def _asked(
     if data is None:
         raise ConfigError("no data set is given", "medseg plan DATA --output CONFIG, or --from the JSON of a plan")
     root = str(Path(data).expanduser().resolve())
+    minutes, memory_gib = (None if number is None else float(number) for number in (minutes, memory_gib))
     return Record(root, minutes, memory_gib, tuple(overrides), this_machine(memory_gib))
 
 
-def _tried(proposals: Sequence[Proposal], folds: Folds, minutes: float | None) -> dict[str, Trial]:
-    """How each proposal does after the same short training; nothing where there is no time for it."""
+def _tried(proposals: Sequence[Proposal], folds: Folds, minutes: float | None, place: Path) -> dict[str, Trial]:
+    """How each proposal does after the same short training; nothing where there is no time for it.
+
+    Args:
+        place: a folder that can be written to; what the trainings write there is removed again.
+    """
     if minutes is None or len(proposals) < 2:
         return {}
     each = TRIAL_SHARE * minutes / len(proposals)
@@ -191,7 +223,7 @@ def _tried(proposals: Sequence[Proposal], folds: Folds, minutes: float | None) -
         return {}
     fold = trial_fold(folds)
     found = {}
-    with tempfile.TemporaryDirectory(prefix="medseg-plan-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".medseg-plan-", dir=place) as folder:
         for proposal in proposals:
             print(f"trying a {proposal.kind.said} for {each:.2g} minutes")
             found[proposal.kind.name] = try_out(proposal, fold, each, Path(folder))
@@ -208,7 +240,8 @@ def _notes(
         line = f"Fitted:    {proposal.kind.name}: {proposal.config.training.batch_size} x {patch}, "
         line += f"{proposal.step.seconds:.3g} s a step"
         if (trial := trials.get(proposal.kind.name)) is not None:
-            line += f"; Dice {trial.dice:.3f} of {trial.cases} held-out cases after {trial.minutes:.2g} minutes"
+            after = f"of {trial.cases} held-out cases after {trial.minutes:.2g} minutes"
+            line += f"; failed: {trial.failed}" if trial.failed else f"; Dice {trial.dice:.3f} {after}"
         lines.append(line)
     return [*lines, *([f"Missing:   {missing}"] if missing else [])]
 

@@ -6,18 +6,43 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.config.schema import Config
-from medseg.core.errors import PartialFailure
-from medseg.data.splits.folds import Fold, Folds
+from medseg.core.errors import MedsegError, PartialFailure
+from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.folds import Fold, Folds, make_folds
+from medseg.data.splits.split import OFFICIAL, TEST
 from medseg.planning.fitting import Proposal
 from medseg.planning.record import Trial
 from medseg.workflows.train import train
 
 MOST_TRAINED, MOST_HELD_OUT = 60, 12  # cases
 SPLIT = "trial_splits.json"
+
+
+def without_test(dataset: Dataset) -> Dataset:
+    """The data set without the official list that nobody trains on or chooses by."""
+    kept_back = set(dataset.splits.get(TEST, ()))
+    return replace(dataset, cases=tuple(case for case in dataset.cases if case not in kept_back))
+
+
+def official_folds(
+    dataset: Dataset, presence: Mapping[str, frozenset[str]], patients: Mapping[str, str] | None
+) -> Folds | None:
+    """Folds of the official training list, so that no trial touches what the data set holds out; None: it has none.
+
+    Args:
+        presence: case -> the classes that it has.
+    """
+    listed = {case.name for case in dataset.splits.get(OFFICIAL["training"], ())}
+    inside = {name: classes for name, classes in presence.items() if name in listed}
+    if len(inside) < 2:
+        return None
+    who = {name: patient for name, patient in (patients or {}).items() if name in inside}
+    return make_folds(inside, who, max(2, min(5, len(set(who.values()) or inside))), seed=0)
 
 
 def trial_fold(folds: Folds) -> Fold:
@@ -32,20 +57,23 @@ def try_out(proposal: Proposal, fold: Fold, minutes: float, folder: Path) -> Tri
     Args:
         folder: for the run and its preprocessed cases; kinds with the same preprocessing share them.
 
-    Raises:
-        MedsegError: the training cannot be begun, or fails.
+    Returns:
+        How it did, or why it failed: another kind may do better.
     """
     split = folder / SPLIT
     split.write_text(Folds((fold,), seed=0).to_json())
     run = folder / proposal.kind.name.replace(" ", "_").replace(".", "_")
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(PartialFailure):
-        train(_short(proposal.config, split, folder, minutes), run=run)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(PartialFailure):
+            train(_short(proposal.config, split, folder, minutes), run=run)
+    except MedsegError as error:
+        return Trial(0.0, 0, round(minutes, 3), 0, failed=" ".join(str(error).split()))
     scores = json.loads((run / "eval" / "metrics.json").read_text())
     with open(run / "history.csv", newline="") as file:
         epochs = len(list(csv.DictReader(file)))
     return Trial(
         dice=round(scores.get("mean_dice") or scores.get("mean_iou") or 0.0, 4),
-        cases=len(fold.validation),
+        cases=int(scores["cases"]),
         minutes=round(minutes, 3),
         epochs=epochs,
     )

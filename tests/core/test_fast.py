@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from medseg.core import fast
 
-LIBRARIES = ("cc3d", "edt", "fill_voids", "isal")
+LIBRARIES = ("cc3d", "fill_voids", "isal")
 STEPS = st.sampled_from([0.3, 0.7, 1.0, 1.5, 2.5, 6.0])
 
 
@@ -68,22 +68,13 @@ def test_holes_are_those_of_scipy(mask: np.ndarray) -> None:
     assert np.array_equal(mask, before)
 
 
-@given(masks(), st.lists(STEPS, min_size=3, max_size=3))
-@settings(max_examples=150, deadline=None)
-def test_depths_are_those_of_scipy_in_float64(mask: np.ndarray, spacing: list[float]) -> None:
-    installed("edt")
-    mask.flat[0] = False  # somewhere is outside
-    steps = spacing[: mask.ndim]
-    found, expected = fast.depths(mask, steps), without(lambda: fast.depths(mask, steps))
-    assert found.dtype == expected.dtype == np.float64
-    np.testing.assert_allclose(found, expected, rtol=1e-14, atol=0)
-
-
-def test_a_depth_that_equals_a_tolerance_stays_within_it() -> None:
-    installed("edt")
-    mask = np.ones((9, 9, 9), dtype=bool)
-    mask[0] = False
-    assert set(fast.depths(mask, (0.1, 1.0, 1.0))[:, 0, 0]) == {0.1 * steps for steps in range(9)}
+def test_what_touches_the_edge_of_the_array_is_no_hole() -> None:
+    """Noise, of which fill-voids alone fills some voxels on the edge."""
+    installed("fill_voids")
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        mask = random.random(tuple(random.integers(2, 9, 3))) < random.uniform(0.4, 0.9)
+        assert np.array_equal(fast.filled(mask), ndimage.binary_fill_holes(mask))
 
 
 @pytest.mark.parametrize("content", [b"", b"a", bytes(10**6), np.random.default_rng(0).bytes(10**5)])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medseg.config.network import NetworkConfig
+from medseg.core.errors import ConfigError
+from medseg.data.training.transforms import preprocessing
 from medseg.planning.candidates import PICTURES, PLAIN, SLICES, VOLUMES, Shortlist, decide, shortlist
-from medseg.planning.planes import choose_planes, plane_flips
+from medseg.planning.planes import PlaneSampling, choose_planes, plane_flips, plane_orientation, plane_spacing
 from medseg.planning.record import Trial
 from medseg.planning.rules import Machine
 from tests.planning.test_rules import CPU, GPU, made_up
@@ -104,3 +110,47 @@ def test_the_network_has_the_levels_of_its_encoder() -> None:
         {"spatial_dims": 2, "encoder": ENCODER, "widths": WIDTHS, "climb_to_image": False}
     )
     build_network(network.name, in_channels=3, out_channels=2, **network.options())
+
+
+@pytest.mark.parametrize("along", [0, 1, 2])
+def test_the_grid_of_a_plan_is_that_of_the_plane_whatever_axis_the_slices_lie_along(along: int, tmp_path: Path) -> None:
+    """Through the preprocessing: slices stay as many, and the plane becomes coarser."""
+    shape, spacing = [192, 220, 250], [1.0, 1.0, 1.0]
+    shape[along], spacing[along] = 12, 5.0
+    found = made_up([tuple(shape)] * 10, [tuple(spacing)] * 10)
+    sampling = choose_planes(found, CPU, 60.0, slices_along=along, time_factor=500.0)
+    assert sampling is not None
+    assert sampling.target_mm is not None
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), np.diag([*spacing, 1.0])), tmp_path / "image.nii")
+    orientation = plane_orientation(found, sampling).value
+    prepare = preprocessing(
+        orientation=orientation, spacing_mm=plane_spacing(sampling), normalization="none", slices_first=True
+    )
+    volume = prepare({"image": str(tmp_path / "image.nii")})["image"]
+    assert volume.shape[1] == 12
+    side = sampling.target_mm[sampling.plane[0]]
+    assert side is not None
+    expected = [shape[axis] / side for axis in sampling.plane]
+    assert np.allclose(volume.shape[2:], expected, atol=1.5)
+    assert all(size <= patch + 1 for size, patch in zip(volume.shape[2:], sampling.patch_size, strict=True))
+
+
+def test_what_was_given_and_fits_no_network_is_said_with_the_true_reason() -> None:
+    with pytest.raises(ConfigError, match="too small"):
+        listed(SMALL, only=[SLICES])
+    with pytest.raises(ConfigError, match="2 dimensions"):
+        listed(PHOTOS, only=[VOLUMES])
+    without = listed(THICK, weights="pip install them", only=[SLICES])
+    assert kinds(without) == [SLICES]
+    made = without.kinds[0].make(1.0, 1.0)
+    assert isinstance(made, PlaneSampling)
+    assert not made.pretrained
+    assert "pip install" in without.missing
+
+
+def test_a_failed_trial_is_not_chosen() -> None:
+    found = listed(THICK)
+    trials = {SLICES: Trial(0.0, 0, 2.0, 0, failed="diverged"), VOLUMES: Trial(0.1, 9, 2.0, 10)}
+    assert decide(found.kinds, trials, found.why)[0].name == VOLUMES
+    both = {name: Trial(0.0, 0, 2.0, 0, failed="no room") for name in (SLICES, VOLUMES)}
+    assert decide(found.kinds, both, found.why)[0].name == SLICES

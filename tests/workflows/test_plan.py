@@ -16,6 +16,9 @@ from PIL import Image as Pillow
 
 from medseg.config.load import load_config
 from medseg.core.errors import ConfigError
+from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import Dataset
 from medseg.engine.memory import OutOfMemory
 from medseg.planning import fitting
 from medseg.planning.step import measure_step
@@ -23,6 +26,7 @@ from medseg.workflows import plan as planning
 from medseg.workflows.plan import plan, summary
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
+from medseg.workflows.try_out import official_folds, without_test
 
 
 def test_a_plan_validates_says_why_and_is_the_same_again(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
@@ -42,6 +46,48 @@ def test_a_plan_validates_says_why_and_is_the_same_again(tiny_msd: Callable[...,
     assert (tmp_path / "two.json").read_text() == (tmp_path / "one.json").read_text()
     with pytest.raises(ConfigError, match="exists already"):
         plan(root, output=tmp_path / "one.yaml")
+
+
+def test_a_plan_replaces_no_file_of_the_users(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=3, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    before = (root / "dataset.json").read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="no record of a plan"):
+            plan(root, output=root / "dataset.yaml", minutes=1, overwrite=overwrite)
+    assert (root / "dataset.json").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"NAME\.yaml"):
+        plan(root, output=tmp_path / "plan.json", minutes=1)
+
+
+def test_a_plan_is_repeated_on_its_own_data_and_as_it_was_asked(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=3, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0))
+    plan(root, output=tmp_path / "one.yaml", minutes=1)
+    again = tmp_path / "one.json"
+    with pytest.raises(ConfigError, match="leave those out"):
+        plan(again=again, output=tmp_path / "two.yaml", minutes=2)
+    other = tiny_msd(cases=4, shape=(16, 16, 16), spacing_mm=(1.0, 1.0, 1.0), name="other")
+    with pytest.raises(ConfigError, match="other data"):
+        plan(other, again=again, output=tmp_path / "two.yaml")
+    content = json.loads(again.read_text())
+    for key, value in {"minutes": "ten", "data": None, "steps": {"x": {"seconds": "x"}}, "machine": 3}.items():
+        again.write_text(json.dumps(content | {key: value}))
+        with pytest.raises(ConfigError, match="no record of a plan"):
+            plan(again=again, output=tmp_path / "two.yaml")
+    assert not (tmp_path / "two.yaml").exists()
+
+
+def test_no_trial_touches_what_the_data_hold_out() -> None:
+    parts = ("train", "val", "test")
+    cases = {part: tuple(Case(f"{part}{n}", (f"{part}{n}.png",), "x") for n in range(6)) for part in parts}
+    every = tuple(case for listed in cases.values() for case in listed)
+    labels = Labels({"background": 0, "cell": 1})
+    data = Dataset(Path("data"), "pictures", "made", ("grey",), labels, every, unlabelled=(), splits=cases)
+    used = without_test(data)
+    assert {case.name for case in used.cases} == {case.name for part in ("train", "val") for case in cases[part]}
+    folds = official_folds(used, {case.name: frozenset({"cell"}) for case in used.cases}, None)
+    assert folds is not None
+    names = {name for fold in folds.folds for name in (*fold.training, *fold.validation)}
+    assert names == {case.name for case in cases["train"]}
 
 
 def test_another_network_takes_the_place_of_the_planned_one(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
