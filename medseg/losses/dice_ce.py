@@ -33,6 +33,9 @@ class DiceCrossEntropy(nn.Module):
             teaches a network to leave the healthy alone. Not for generalised Dice.
         focal_weight: of the focal loss (Lin et al., arXiv 1708.02002) with the exponent `focal_gamma`.
         focal_gamma: the larger, the less the voxels count that are nearly right.
+        label_smoothing: share of every voxel's truth that the cross-entropy spreads evenly over all classes, of a region
+            over 0 and 1 (Szegedy et al., arXiv 1512.00567), so that being surer than that costs. The Dice and the focal
+            loss keep the truth as it is.
 
     Raises:
         ValueError: an unknown overlap, or one that `smooth` is not for.
@@ -49,6 +52,7 @@ class DiceCrossEntropy(nn.Module):
         smooth: Share = 0.0,
         focal_weight: Weight = 0.0,
         focal_gamma: Weight = 2.0,
+        label_smoothing: Share = 0.0,
     ) -> None:
         super().__init__()
         self.overlap = OVERLAPS[chosen(overlap, Overlap, "overlap")]
@@ -58,6 +62,7 @@ class DiceCrossEntropy(nn.Module):
         self.smooth = smooth
         self.focal_weight = focal_weight
         self.focal_gamma = focal_gamma
+        self.label_smoothing = label_smoothing
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
         self.batch_dice = batch_dice
@@ -73,6 +78,8 @@ class DiceCrossEntropy(nn.Module):
         valid = index != IGNORED_CLASS
         log_probability = F.log_softmax(logits, dim=1)
         entropy = F.nll_loss(log_probability, index, ignore_index=IGNORED_CLASS, reduction="sum")
+        if self.label_smoothing:
+            entropy = entropy.lerp(-(log_probability.mean(1) * valid).sum(), self.label_smoothing)
         rest = self.cross_entropy_weight * (entropy / valid.sum().clamp(min=1))
         if self.focal_weight:
             voxels = F.nll_loss(log_probability, index, ignore_index=IGNORED_CLASS, reduction="none")
@@ -85,7 +92,8 @@ class DiceCrossEntropy(nn.Module):
     def _regions(self, logits: Tensor, target: Tensor) -> Tensor:
         valid = (target != IGNORED_REGION).to(logits.dtype)
         truth = target * valid
-        entropy = F.binary_cross_entropy_with_logits(logits, truth, weight=valid, reduction="sum")
+        smoothed = truth.lerp(torch.full_like(truth, 0.5), self.label_smoothing) if self.label_smoothing else truth
+        entropy = F.binary_cross_entropy_with_logits(logits, smoothed, weight=valid, reduction="sum")
         rest = self.cross_entropy_weight * (entropy / valid.sum().clamp(min=1))
         if self.focal_weight:
             voxels = F.binary_cross_entropy_with_logits(logits, truth, weight=valid, reduction="none")

@@ -26,8 +26,8 @@ REGIONS = Labels(
 )
 EVERYTHING = {"focal_weight": 0.5, "dice_weight": 0.5, "lovasz_weight": 2.0, "class_weights": [0.5, 1.0, 2.0]}
 LOSSES = {
-    "dice_ce": (DiceCrossEntropy(focal_weight=0.5), CLASSES),
-    "regions": (DiceCrossEntropy(regions=True), REGIONS),
+    "dice_ce": (DiceCrossEntropy(focal_weight=0.5, label_smoothing=0.1), CLASSES),
+    "regions": (DiceCrossEntropy(regions=True, label_smoothing=0.1), REGIONS),
     "combined": (CombinedLoss(**EVERYTHING), CLASSES),
     "ohem": (CombinedLoss(dice_weight=0.0, ohem_threshold=0.4, ohem_minimum=5, class_weights=[0.5, 1.0, 2.0]), CLASSES),
     "hardest": (CombinedLoss(dice_weight=0.0, hardest=0.2), CLASSES),

@@ -209,7 +209,33 @@ def test_focal_loss_equals_monai(regions: bool) -> None:
     torch.testing.assert_close(ours, 2 * theirs * (1 if regions else 4))  # MONAI's mean is over the classes too
 
 
-@pytest.mark.parametrize("options", [{"overlap": "tversky"}, {"overlap": "generalised_dice"}, {"focal_weight": 1.0}])
+@pytest.mark.parametrize("smoothing", [0.1, 0.4])
+def test_label_smoothing_is_that_of_torch(smoothing: float) -> None:
+    """Of classes torch's own, ignored voxels included; of regions its formula for 0 and 1 as two classes."""
+    logits, target = sample(4, 6, 5, 4)
+    target[:, :, :2] = -100
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    entropy = torch.nn.functional.cross_entropy(theirs, target[:, 0], label_smoothing=smoothing)
+    with torch.no_grad():
+        dice = DiceCrossEntropy(cross_entropy_weight=0.0)(logits, target)
+    loss = DiceCrossEntropy(dice_weight=0.0, label_smoothing=smoothing)(ours, target)
+    torch.testing.assert_close(loss, entropy)
+    loss.backward()
+    entropy.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    torch.testing.assert_close(DiceCrossEntropy(label_smoothing=smoothing)(logits, target), loss + dice)
+    logits, regions = regions_sample()
+    two = torch.stack([torch.zeros_like(logits), logits], dim=1)
+    entropy = torch.nn.functional.cross_entropy(two, regions.long(), label_smoothing=smoothing)
+    loss = DiceCrossEntropy(dice_weight=0.0, regions=True, label_smoothing=smoothing)(logits, regions)
+    torch.testing.assert_close(loss, entropy)
+
+
+SMOOTHED = {"label_smoothing": 0.1}
+FURTHER = [{"overlap": "tversky"}, {"overlap": "generalised_dice"}, {"focal_weight": 1.0}, SMOOTHED]
+
+
+@pytest.mark.parametrize("options", FURTHER)
 @pytest.mark.parametrize("regions", [True, False])
 def test_other_terms_are_blind_to_what_is_ignored(regions: bool, options: dict) -> None:
     logits, target = regions_sample() if regions else sample(4, 6, 5, 4)
