@@ -20,7 +20,6 @@ from medseg.config.coding import recode
 from medseg.config.schema import Config
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.training.encode import LabelEncoder
-from medseg.data.training.patches import SampleSequence
 from medseg.data.writers import OWN
 from medseg.engine import device as hardware
 from medseg.engine.allowance import Allowance
@@ -110,13 +109,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             "preprocessing": parts.preprocessing(config, facts),
             "cases": parts.cached("training", "@train#preprocessing"),
             "dataset": parts.patches(config, facts),
-            "sampler": target(
-                SampleSequence,
-                samples_per_epoch="@samples_per_epoch",
-                batch_size=training.batch_size,
-                rank="$hardware.rank()",
-                world_size="$hardware.world_size()",
-            ),
+            "sampler": parts.sampler(config),
             "dataloader": target(
                 DataLoader,
                 dataset="@train#dataset",

@@ -28,7 +28,8 @@ from medseg.data.training.cache import CachedDataset
 from medseg.data.training.channels import ChannelDropout
 from medseg.data.training.crops import CropDataset
 from medseg.data.training.frequency import class_weights
-from medseg.data.training.patches import PatchDataset
+from medseg.data.training.growth import PatchGrowth
+from medseg.data.training.patches import PatchDataset, SampleSequence
 from medseg.data.training.photometric import Photometric
 from medseg.data.training.slices import SliceDataset
 from medseg.data.training.spread import SpreadOut
@@ -195,6 +196,22 @@ def patches(config: Config, facts: DataFacts) -> Component:
     )
 
 
+def sampler(config: Config) -> Component:
+    """The numbers of the samples of an epoch, with the size of their patches where they grow."""
+    growth = {}
+    if config.training.patch_growth:
+        sizes = {"share": config.training.patch_growth, "multiple": config.network.multiple()}
+        growth["growth"] = target(PatchGrowth, patch_size=config.training.patch_size, **sizes)
+    return target(
+        SampleSequence,
+        samples_per_epoch="@samples_per_epoch",
+        batch_size=config.training.batch_size,
+        rank="$hardware.rank()",
+        world_size="$hardware.world_size()",
+        **growth,
+    )
+
+
 def augment(config: Config) -> Component | None:
     """The random changes of a batch, and the channels taken out of it behind them."""
     changes, probability = _changes(config), config.training.channel_dropout
@@ -219,6 +236,7 @@ def _changes(config: Config) -> Component | None:
         spacing_mm=None if spacing is None else [side or 1.0 for side in spacing[: config.network.spatial_dims]],
         **slices,
         patch_size="$@train#dataset.patch_size",
+        **({"margin": "$@train#dataset.margin"} if config.training.patch_growth else {}),
         transforms={name: target(TRANSFORMS[name].load(), **given) for name, given in options.transforms.items()},
     )
 

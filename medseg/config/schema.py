@@ -23,6 +23,7 @@ from medseg.config.section import Finding, Section
 from medseg.core.conventions import Convention
 from medseg.core.types import Axes, Count, Fraction, Positive, Range, Share, Size
 from medseg.data.cases.layouts import AUTO, LAYOUTS
+from medseg.data.training.growth import PatchGrowth
 
 
 class DataConfig(Section):
@@ -170,6 +171,9 @@ class TrainingConfig(Section):
     """Default: as many as it takes to see every training case once, at least 20."""
     batch_size: Count = 2
     patch_size: Size = [96, 96, 96]
+    patch_growth: Share = 0.0
+    """Share of the budget in which patches grow to patch_size, from half of each side, so that its steps are cheaper.
+    0: they have that size from the beginning."""
     foreground_probability: Fraction = 0.33
     """Share of patches centred on a voxel of a target, every target alike."""
     channel_dropout: Share = 0.0
@@ -289,18 +293,24 @@ class Config(Section):
         if self.image_dims == 3 and len(self.preprocessing.orientation) != 3:
             yield ("preprocessing.orientation", "network.spatial_dims"), "needs three letters where images are volumes"
         if len(self.training.patch_size) == dims:
-            coarsest = self.network.coarsest(self.training.patch_size)
+            smallest, growth = self.training.patch_size, self.patch_growth()
+            if growth is not None:
+                smallest = list(growth.sizes[0])
+                if smallest == self.training.patch_size:
+                    what = "cannot be smaller: the network's coarsest map takes as many voxels as one"
+                    yield ("training.patch_size", "training.patch_growth"), f"{smallest} {what}"
+            coarsest = self.network.coarsest(smallest)
             if coarsest and math.prod(coarsest) == 1 and self.network.options()["norm"] == "instance":
                 yield (
                     (
                         "training.patch_size",
+                        *(["training.patch_growth"] if growth else []),
                         "network.widths",
                         "network.strides",
                         "network.norm",
                         "network.spatial_dims",
                     ),
-                    f"{self.training.patch_size} is a single voxel at the coarsest resolution, "
-                    "too few for instance norm",
+                    f"{smallest} is a single voxel at the coarsest resolution, too few for instance norm",
                 )
         if self.training.lacks_channels and self.preprocessing.colours in ("imagenet", "inception"):
             both = ("training.channel_dropout", "preprocessing.normalization")
@@ -324,6 +334,11 @@ class Config(Section):
         if self.augmentation.crop_scale is not None:
             what = "crops at a random scale are of pictures; slices are turned and scaled by the other keys"
             yield ("augmentation.crop_scale", "data.context"), what
+
+    def patch_growth(self) -> PatchGrowth | None:
+        """How the patches of training grow, if they do."""
+        size, share = self.training.patch_size, self.training.patch_growth
+        return PatchGrowth(size, share, self.network.multiple()) if share else None
 
     @property
     def image_dims(self) -> int:

@@ -68,14 +68,13 @@ class Budget:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_run)
 
-    def progress(self, engine: Any) -> float:
-        """Share of the budget that is used up, in [0, 1]."""
-        steps = engine.state.max_epochs * engine.state.epoch_length
-        used = max(engine.state.iteration - 1, 0) / steps
+    def progress(self, engine: Any, done: int) -> float:
+        """Share of the budget that is used up after so many steps (and the minutes until now), in [0, 1]."""
+        used = done / (engine.state.max_epochs * engine.state.epoch_length)
         if self.max_minutes is not None:
             used = max(used, self.total_seconds / max(60 * self.max_minutes - self._reserve, 1e-9))
         if self.max_iterations is not None:
-            used = max(used, (engine.state.iteration - 1) / self.max_iterations)
+            used = max(used, done / self.max_iterations)
         return min(used, 1.0)
 
     @property
@@ -129,7 +128,7 @@ class Budget:
         self._since = now
 
     def _set_rates(self, engine: Any) -> None:
-        progress = self.progress(engine)
+        progress = self.progress(engine, engine.state.iteration - 1)
         rise = min((progress + 1e-3) / self.warmup, 1.0) if self.warmup else 1.0
         factor = rise * (1.0 - progress) ** self.power
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
@@ -138,12 +137,16 @@ class Budget:
     def _count(self, engine: Any) -> None:
         self._tick()
         self.iterations = engine.state.iteration
-        if self.max_minutes is not None and world_size() > 1:  # all processes must leave after the same step
+        self.agree(engine)  # all processes must leave after the same step
+        if self.is_over:
+            engine.terminate_epoch()  # EPOCH_COMPLETED still fires: the last validation and checkpoint happen
+
+    def agree(self, engine: Any) -> None:
+        """Let all processes count the minutes of the slowest."""
+        if self.max_minutes is not None and world_size() > 1:
             seconds = torch.tensor([self.seconds, self.validation_seconds], device=engine.state.device)
             distributed.all_reduce(seconds, distributed.ReduceOp.MAX)
             self.seconds, self.validation_seconds = seconds.tolist()
-        if self.is_over:
-            engine.terminate_epoch()  # EPOCH_COMPLETED still fires: the last validation and checkpoint happen
 
     def _end_run(self, engine: Any) -> None:
         if self.is_over:

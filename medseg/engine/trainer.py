@@ -33,7 +33,8 @@ class SegmentationTrainer(Trainer):
     Args:
         device: where to train.
         max_epochs: number of epochs, a checkpoint's included.
-        train_data_loader: a loader; if its sampler has `set_epoch`, it is called before each epoch.
+        train_data_loader: a loader; if its sampler has `set_epoch`, it is called before each epoch, and so is
+            `set_progress` with the share of the budget that is used up.
         network: already on `device`, channels last.
         optimizer: of the network's parameters.
         loss_function: (output of the network, target) -> scalar.
@@ -92,6 +93,9 @@ class SegmentationTrainer(Trainer):
         sampler = getattr(self.data_loader, "sampler", None)
         if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.state.epoch - 1)
+        if sampler is not None and hasattr(sampler, "set_progress"):
+            self.budget.agree(self)
+            sampler.set_progress(self.budget.progress(self, self.state.iteration))
         self._loss_sum = torch.zeros((), device=self.state.device)
         self._steps = 0
 

@@ -33,9 +33,9 @@ class DiceCrossEntropy(nn.Module):
             teaches a network to leave the healthy alone. Not for generalised Dice.
         focal_weight: of the focal loss (Lin et al., arXiv 1708.02002) with the exponent `focal_gamma`.
         focal_gamma: the larger, the less the voxels count that are nearly right.
-        label_smoothing: share of every voxel's truth that the cross-entropy spreads evenly over all classes, of a region
-            over 0 and 1 (Szegedy et al., arXiv 1512.00567), so that being surer than that costs. The Dice and the focal
-            loss keep the truth as it is.
+        label_smoothing: share of every voxel's truth that the cross-entropy spreads evenly over all classes, of a
+            region over 0 and 1 (Szegedy et al., arXiv 1512.00567), so that being surer than that costs. The Dice and
+            the focal loss keep the truth as it is.
 
     Raises:
         ValueError: an unknown overlap, or one that `smooth` is not for.

@@ -65,9 +65,10 @@ def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
     budget = {"max_iterations": 1 + MOST_STEPS, "max_minutes": None, "iterations_per_epoch": 1 + MOST_STEPS}
     budget |= {"workers": 0, "compile": False, "start": None}
+    full = {"patch_growth": 0.0}  # the full patch is what has to fit
     changed = {
         "loss": config.loss.unweighted(),  # counting would read every label
-        "training": training.model_copy(update=budget),
+        "training": training.model_copy(update=budget | full),
         "data": config.data.model_copy(update={"fold": None, "validation": 0.0}),
     }
     content = compile_training(config.model_copy(update=changed), facts=facts, bundle_root=".")

@@ -95,6 +95,12 @@ def test_every_mistake_at_once_each_with_its_line_and_the_nearest_name(tmp_path:
         ("network: {widths: [8, 16], kernel_sizes: [3, [3, 3]]}", "network.kernel_sizes", "must have 3 numbers"),
         ("network: {widths: [8, 16], kernel_sizes: [3, 2]}", "network.kernel_sizes", "must be odd"),
         ("training: {patch_size: [16, 16, 16]}", "training.patch_size", "single voxel"),
+        ("training: {patch_size: [32, 16, 16], patch_growth: 0.5}", "training.patch_size", "[16, 16, 16] is a single"),
+        (
+            "training: {patch_size: [32, 32, 32], patch_growth: 0.5}\nnetwork: {name: segresnet}",
+            "training.patch_size",
+            "cannot be smaller",
+        ),
         ("augmentation: {flip_axes: [1, 1]}", "augmentation.flip_axes", "twice"),
         ("augmentation: {scale: [1.2, 0.8]}", "augmentation.scale", "low to high"),
         ("training: {device: cpu, precision: float16}", "training.precision", "float16 needs a GPU"),

@@ -63,6 +63,7 @@ def test_killed_run_ends_in_the_same_weights(tiny_msd, tmp_path: Path, workers: 
         "training__max_epochs": EPOCHS,
         "training__iterations_per_epoch": 25,
         "training__weight_average": 0.9,
+        "training__patch_growth": 0.7,
         "network__dropout": 0.2,  # draws from torch's generator
     }
     whole, broken = tmp_path / "whole", tmp_path / "broken"

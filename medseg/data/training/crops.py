@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.training.cache import CachedDataset
-from medseg.data.training.patches import PatchDataset
+from medseg.data.training.patches import PatchDataset, Sized
 from medseg.data.training.streams import stream
 
 TRIES = 10  # crops that are looked at before one is taken as it is, as mmsegmentation
@@ -59,24 +59,25 @@ class CropDataset(PatchDataset):
         self.outside = outside
         self.ignored = tuple(ignored)
 
-    def __getitem__(self, sample: int) -> dict[str, Any]:
+    def __getitem__(self, asked: int | Sized) -> dict[str, Any]:
+        sample, size = self._sized(asked)
         entry = self.cases.entry(self._case(sample))
         if entry.label is None:
             raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
         shape = tuple(entry.image.shape[1:])
-        if len(shape) != len(self.patch_size):
-            raise DataError(Problem(entry.case, f"image of shape {shape}, but a crop of size {self.patch_size}"))
+        if len(shape) != len(size):
+            raise DataError(Problem(entry.case, f"image of shape {shape}, but a crop of size {size}"))
         factor = stream(self.seed, sample, "crop.scale").uniform(*self.scale)
-        box = tuple(max(1, round(size / factor)) for size in self.patch_size)
+        box = tuple(max(1, round(side / factor)) for side in size)
         mirrored = stream(self.seed, sample, "crop.flip").random(len(shape)) < 0.5
         flips = [axis + 1 for axis in range(len(shape)) if axis in self.flip_axes and mirrored[axis]]
         places = stream(self.seed, sample, "crop.position")
         for _ in range(TRIES):
             start = _start(places, shape, box)
-            label = self._label(entry.label, start, box)
+            label = self._label(entry.label, start, box, size)
             if self._is_mixed(label):
                 break
-        image = self._image(entry.image, start, box)
+        image = self._image(entry.image, start, box, size)
         return {
             "image": image.flip(flips) if flips else image,
             "label": label.flip(flips) if flips else label,
@@ -89,18 +90,22 @@ class CropDataset(PatchDataset):
         counts[list(self.ignored)] = 0
         return bool(counts.sum() and counts.max() <= self.category_cap * counts.sum())
 
-    def _label(self, label: torch.Tensor, start: Sequence[int], box: Sequence[int]) -> torch.Tensor:
-        """`(1, *patch_size)`: the pixel at the centre of every pixel of the crop, `outside` beyond the picture."""
-        for axis, (first, length, size) in enumerate(zip(start, box, self.patch_size, strict=True), start=1):
-            index = first + ((torch.arange(size) * 2 + 1) * length) // (2 * size)
+    def _label(
+        self, label: torch.Tensor, start: Sequence[int], box: Sequence[int], size: Sequence[int]
+    ) -> torch.Tensor:
+        """`(1, *size)`: the pixel at the centre of every pixel of the crop, `outside` beyond the picture."""
+        for axis, (first, length, side) in enumerate(zip(start, box, size, strict=True), start=1):
+            index = first + ((torch.arange(side) * 2 + 1) * length) // (2 * side)
             inside = (index >= 0) & (index < label.shape[axis])
             label = label.index_select(axis, index.clamp(0, label.shape[axis] - 1))
             if not inside.all():
                 label.index_fill_(axis, (~inside).nonzero()[:, 0], self.outside)
         return label
 
-    def _image(self, image: torch.Tensor, start: Sequence[int], box: Sequence[int]) -> torch.Tensor:
-        """`(C, *patch_size)`, linear; beyond the picture `fill`."""
+    def _image(
+        self, image: torch.Tensor, start: Sequence[int], box: Sequence[int], size: Sequence[int]
+    ) -> torch.Tensor:
+        """`(C, *size)`, linear; beyond the picture `fill`."""
         inside, there = [slice(None)], [slice(None)]
         for first, length, limit in zip(start, box, image.shape[1:], strict=True):
             low, high = max(0, first), min(limit, first + length)
@@ -112,14 +117,14 @@ class CropDataset(PatchDataset):
             whole[:] = torch.tensor(self.fill).to(image.dtype).view(-1, *[1] * len(box))
             whole[tuple(there)] = cut
             cut = whole
-        if tuple(box) == self.patch_size:
+        if tuple(box) == tuple(size):
             return cut.clone(memory_format=torch.contiguous_format)
         channels_last = torch.channels_last if cut.ndim == 3 else torch.channels_last_3d  # what the byte kernels want
         batch = cut[None].contiguous(memory_format=channels_last)
         if batch.ndim == 5 and batch.dtype == torch.uint8:
-            resized = F.interpolate(batch.float(), self.patch_size, mode="trilinear").round_().to(torch.uint8)
+            resized = F.interpolate(batch.float(), size, mode="trilinear").round_().to(torch.uint8)
         else:
-            resized = F.interpolate(batch, self.patch_size, mode=MODES[len(box)], align_corners=False)
+            resized = F.interpolate(batch, size, mode=MODES[len(box)], align_corners=False)
         return resized[0].contiguous()
 
 

@@ -13,8 +13,12 @@ from torch.utils.data import Dataset, Sampler
 from medseg.core.errors import DataError, Problem
 from medseg.data.cases.case import Case
 from medseg.data.training.cache import CachedDataset, Entry
+from medseg.data.training.growth import PatchGrowth
 
 ORDER, PATCH = 1, 2  # keep the streams of random numbers apart
+
+Sized = tuple[int, tuple[int, ...]]
+"""The number of a sample, and the size of its patch."""
 
 
 class PatchDataset(Dataset):
@@ -25,6 +29,9 @@ class PatchDataset(Dataset):
     fresh permutation. A volume smaller than the patch is padded evenly on both sides: the image with 0, which is what
     MONAI's sliding window pads with at inference (after z-scoring, the mean, or the background where that is set to 0);
     the label with 0, background, so that the network learns that nothing is out there.
+
+    `dataset[sample, size]` is a smaller patch (or a larger one) in the place of `patch_size`. The size comes with the
+    number, and not by way of the data set, of which each loader worker has a copy.
 
     With a `margin`, the patch comes with that many voxels a side around it, for an augmentation that turns and shrinks
     it to cut it out of: so the border of the patch is real, and only that of the volume is repeated.
@@ -65,21 +72,25 @@ class PatchDataset(Dataset):
     def __len__(self) -> int:
         return self.samples_per_epoch
 
-    def __getitem__(self, sample: int) -> dict[str, Any]:
+    def __getitem__(self, asked: int | Sized) -> dict[str, Any]:
+        sample, size = self._sized(asked)
         index = self._case(sample)
         entry = self.cases.entry(index)
         if entry.label is None:
             raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
         shape = tuple(entry.image.shape[1:])
-        if len(shape) != len(self.patch_size):
-            raise DataError(Problem(entry.case, f"image of shape {shape}, but a patch of size {self.patch_size}"))
-        start = self._start(entry, shape, np.random.default_rng([self.seed, PATCH, sample]))
+        if len(shape) != len(size):
+            raise DataError(Problem(entry.case, f"image of shape {shape}, but a patch of size {size}"))
+        start = self._start(entry, shape, size, np.random.default_rng([self.seed, PATCH, sample]))
         return {
-            "image": cut(entry.image, start, self.patch_size, self.margin),
-            "label": cut(entry.label, start, self.patch_size, self.margin),
+            "image": cut(entry.image, start, size, self.margin),
+            "label": cut(entry.label, start, size, self.margin),
             "sample": sample,
             "case": entry.case,
         }
+
+    def _sized(self, asked: int | Sized) -> Sized:
+        return asked if isinstance(asked, tuple) else (asked, self.patch_size)
 
     def _case(self, sample: int) -> int:
         number, position = divmod(sample, len(self.cases))
@@ -87,23 +98,11 @@ class PatchDataset(Dataset):
             self._pass = (number, np.random.default_rng([self.seed, ORDER, number]).permutation(len(self.cases)))
         return int(self._pass[1][position])
 
-    def _start(self, entry: Entry, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
-        wanted = random.random() < self.foreground_probability
-        return self._start_around(self._target_voxel(entry, shape, random) if wanted else None, shape, random)
-
-    def _start_around(
-        self, centre: tuple[int, ...] | None, shape: Sequence[int], random: np.random.Generator
+    def _start(
+        self, entry: Entry, shape: tuple[int, ...], size: Sequence[int], random: np.random.Generator
     ) -> list[int]:
-        """Where a patch around a voxel begins, or one anywhere."""
-        room = [size - patch for size, patch in zip(shape, self.patch_size, strict=True)]
-        if centre is None:
-            start = [int(random.integers(0, max(0, free) + 1)) for free in room]
-        else:  # as near to the middle of the patch as the border of the volume allows
-            start = [
-                min(max(0, middle - patch // 2), max(0, free))
-                for middle, patch, free in zip(centre, self.patch_size, room, strict=True)
-            ]
-        return [-(-free // 2) if free < 0 else first for first, free in zip(start, room, strict=True)]
+        wanted = random.random() < self.foreground_probability
+        return start_around(self._target_voxel(entry, shape, random) if wanted else None, shape, size, random)
 
     def _target_voxel(
         self, entry: Entry, shape: tuple[int, ...], random: np.random.Generator
@@ -122,15 +121,40 @@ class PatchDataset(Dataset):
         raise AssertionError("counts do not add up")
 
 
-class SampleSequence(Sampler[int]):
+def start_around(
+    centre: tuple[int, ...] | None, shape: Sequence[int], size: Sequence[int], random: np.random.Generator
+) -> list[int]:
+    """Where a patch of that size around a voxel begins, or one anywhere."""
+    room = [length - patch for length, patch in zip(shape, size, strict=True)]
+    if centre is None:
+        start = [int(random.integers(0, max(0, free) + 1)) for free in room]
+    else:  # as near to the middle of the patch as the border of the volume allows
+        start = [
+            min(max(0, middle - patch // 2), max(0, free))
+            for middle, patch, free in zip(centre, size, room, strict=True)
+        ]
+    return [-(-free // 2) if free < 0 else first for first, free in zip(start, room, strict=True)]
+
+
+class SampleSequence(Sampler[int | Sized]):
     """The numbers of an epoch's samples, in order; with several ranks, each takes its own part of every batch.
+
+    Where patches grow, the size of the epoch's patches comes with each number.
 
     Args:
         samples_per_epoch: over all ranks; a multiple of `batch_size * world_size`.
         batch_size: samples a rank takes at once.
+        growth: how patches grow; None: they do not.
     """
 
-    def __init__(self, samples_per_epoch: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        samples_per_epoch: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        growth: PatchGrowth | None = None,
+    ) -> None:
         if samples_per_epoch % (batch_size * world_size):
             raise ValueError(f"{samples_per_epoch} samples are no multiple of {batch_size} x {world_size} ranks")
         if not 0 <= rank < world_size:
@@ -139,16 +163,28 @@ class SampleSequence(Sampler[int]):
         self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.growth = growth
+        self.epoch, self.progress = 0, 0.0
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch (from 0) the next iteration is."""
         self.epoch = epoch
 
+    def set_progress(self, progress: float) -> None:
+        """What share of the run lies before the next iteration."""
+        self.progress = progress
+
     def __len__(self) -> int:
         return self.samples_per_epoch // self.world_size
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int | Sized]:
+        if self.growth is None:
+            yield from self._numbers()
+        else:
+            size = self.growth.size(self.progress)
+            yield from ((number, size) for number in self._numbers())
+
+    def _numbers(self) -> Iterator[int]:
         first = self.epoch * self.samples_per_epoch + self.rank * self.batch_size
         for batch in range(first, first + self.samples_per_epoch, self.batch_size * self.world_size):
             yield from range(batch, batch + self.batch_size)

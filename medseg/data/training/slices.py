@@ -10,7 +10,7 @@ import torch
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.training.cache import CachedDataset, Entry
-from medseg.data.training.patches import PATCH, PatchDataset, cut
+from medseg.data.training.patches import PATCH, PatchDataset, Sized, cut, start_around
 from medseg.inference.slices import with_neighbours
 
 
@@ -43,34 +43,37 @@ class SliceDataset(PatchDataset):
         self.context = context
         self._slices: dict[int, list[dict[int, np.ndarray]]] = {}
 
-    def __getitem__(self, sample: int) -> dict[str, Any]:
+    def __getitem__(self, asked: int | Sized) -> dict[str, Any]:
+        sample, size = self._sized(asked)
         index = self._case(sample)
         entry = self.cases.entry(index)
         if entry.label is None:
             raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
         if entry.image.ndim != 4:
             raise DataError(Problem(entry.case, f"image of shape {tuple(entry.image.shape[1:])}, expected a volume"))
-        number, start = self._place(index, entry, np.random.default_rng([self.seed, PATCH, sample]))
+        number, start = self._place(index, entry, size, np.random.default_rng([self.seed, PATCH, sample]))
         image = with_neighbours(entry.image, torch.tensor([number]), self.context)[0]
         return {
-            "image": cut(image, start, self.patch_size, self.margin),
-            "label": cut(entry.label[:, number], start, self.patch_size, self.margin),
+            "image": cut(image, start, size, self.margin),
+            "label": cut(entry.label[:, number], start, size, self.margin),
             "sample": sample,
             "case": entry.case,
         }
 
-    def _place(self, index: int, entry: Entry, random: np.random.Generator) -> tuple[int, list[int]]:
+    def _place(
+        self, index: int, entry: Entry, size: Sequence[int], random: np.random.Generator
+    ) -> tuple[int, list[int]]:
         """The number of a slice, and where the patch begins in it."""
         slices, *shape = entry.image.shape[1:]
         wanted = random.random() < self.foreground_probability
         present = self._present(index, entry)
         if not wanted or not present:
-            return int(random.integers(slices)), self._start_around(None, shape, random)
+            return int(random.integers(slices)), start_around(None, shape, size, random)
         held = present[int(random.integers(len(present)))]
         numbers = list(held)
         number = numbers[int(random.integers(len(numbers)))]
         pixel = int(random.choice(held[number]))
-        return number, self._start_around(tuple(map(int, np.unravel_index(pixel, shape))), shape, random)
+        return number, start_around(tuple(map(int, np.unravel_index(pixel, shape))), shape, size, random)
 
     def _present(self, index: int, entry: Entry) -> list[dict[int, np.ndarray]]:
         """For each target of the case: the slices that hold it, and (some of) its pixels in each."""

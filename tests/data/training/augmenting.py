@@ -23,8 +23,8 @@ def transforms(**options: Any) -> dict[str, Transform]:
     return {name: TRANSFORMS[name].builder()(**{key: options[key] for key in mine}) for name, mine in keys.items()}
 
 
-def built(seed: int = 5, spacing_mm: Any = None, patch_size: Any = None, **options: Any) -> Augment:
-    return Augment(seed, transforms(**options), spacing_mm, patch_size)
+def built(seed: int = 5, spacing_mm: Any = None, patch_size: Any = None, margin: Any = None, **options: Any) -> Augment:
+    return Augment(seed, transforms(**options), spacing_mm, patch_size, margin=margin)
 
 
 def only(*names: str, **options: Any) -> Augment:

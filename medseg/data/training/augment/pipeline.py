@@ -26,6 +26,8 @@ class Augment:
         transforms: name -> transform; the name is that of its stream of random numbers.
         spacing_mm: size of the voxels; default: cubes.
         patch_size: what is returned, the middle of images that came with a margin; default: as large as they come.
+        margin: voxels a side that images come with, for patches of several sizes: all but that is returned. Then
+            patch_size is the full one, which a map's waves are counted in.
         context: neighbouring slices that each channel of the scan comes with, as so many channels of the image.
     """
 
@@ -36,6 +38,7 @@ class Augment:
         spacing_mm: Sequence[float] | None = None,
         patch_size: Sequence[int] | None = None,
         context: int = 1,
+        margin: Sequence[int] | None = None,
     ) -> None:
         for name, transform in transforms.items():
             if not isinstance(transform, Spatial | Intensity):
@@ -47,6 +50,7 @@ class Augment:
         self.spacing_mm = None if spacing_mm is None else tuple(spacing_mm)
         self.patch_size = None if patch_size is None else tuple(patch_size)
         self.context = context
+        self.margin = None if margin is None else tuple(margin)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         image, label = batch["image"].contiguous(), batch["label"].contiguous()
@@ -82,7 +86,10 @@ class Augment:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels `(B, C, *spatial)` after what was drawn for each sample, all of them at once."""
         warps = [combined([drawn[name] for name in self.spatial if name in drawn]) for drawn in draws]
-        image, label = resampled(image, label, warps, self.patch_size)
+        size = self.patch_size
+        if self.margin is not None:
+            size = tuple(n - 2 * extra for n, extra in zip(image.shape[2:], self.margin, strict=True))
+        image, label = resampled(image, label, warps, size, self.patch_size)
         for name, transform in self.intensity.items():
             together = transform.whole_channels and self.context > 1
             seen = image.unflatten(1, (-1, self.context)) if together else image

@@ -38,9 +38,17 @@ def combined(warps: Sequence[Warp]) -> Warp:
 
 
 def resampled(
-    image: torch.Tensor, label: torch.Tensor, warps: Sequence[Warp], size: tuple[int, ...] | None
+    image: torch.Tensor,
+    label: torch.Tensor,
+    warps: Sequence[Warp],
+    size: tuple[int, ...] | None,
+    patch_size: tuple[int, ...] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The middle, of that size, of images and labels `(B, C, *spatial)` each under its map."""
+    """The middle, of that size, of images and labels `(B, C, *spatial)` each under its map.
+
+    Args:
+        patch_size: of a patch that waves are counted in; default: what is returned.
+    """
     shape = tuple(image.shape[2:])
     size = shape if size is None else size
     if len(warps) == 1 and warps[0].matrix is None:
@@ -48,7 +56,7 @@ def resampled(
         middle = (slice(None), slice(None), *(slice(start, start + m) for start, m in zip(first, size, strict=True)))
         axes = [axis + 2 for axis in warps[0].flips]
         return image[middle].flip(axes), label[middle].flip(axes)
-    positions = _positions(warps, shape, size, image.device)
+    positions = _positions(warps, shape, size, patch_size or size, image.device)
     return _linear(image, positions), _nearest(label, positions)
 
 
@@ -58,11 +66,12 @@ def _first(shape: Sequence[int], size: Sequence[int]) -> list[int]:
 
 
 def _positions(
-    warps: Sequence[Warp], shape: Sequence[int], size: Sequence[int], device: torch.device
+    warps: Sequence[Warp], shape: Sequence[int], size: Sequence[int], patch: Sequence[int], device: torch.device
 ) -> list[torch.Tensor]:
     """For every voxel of the output, its position on each axis of the input, `(B, *size)` each, kept inside."""
     dims = len(shape)
-    terms = on_device(np.stack([_terms(warp, shape, size) for warp in warps]), device).split(list(size) * dims, dim=1)
+    terms = on_device(np.stack([_terms(warp, shape, size, patch) for warp in warps]), device)
+    terms = terms.split(list(size) * dims, dim=1)
     positions = []
     for axis, n in enumerate(shape):
         position: torch.Tensor | None = None
@@ -74,7 +83,7 @@ def _positions(
     return positions
 
 
-def _terms(warp: Warp, shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
+def _terms(warp: Warp, shape: Sequence[int], size: Sequence[int], patch: Sequence[int]) -> np.ndarray:
     """For each axis of the input and each of the output, one after the other: what the latter adds to the position."""
     matrix = np.eye(len(shape)) if warp.matrix is None else warp.matrix.copy()
     matrix[:, list(warp.flips)] *= -1  # the output's axis runs backwards
@@ -86,7 +95,7 @@ def _terms(warp: Warp, shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
             offset = np.arange(length) - (length - 1) / 2
             term = offset * matrix[axis, other] + (centre if other == 0 else 0)
             for amplitude, waves, phase in (wave[:, axis, other] for wave in warp.waves):
-                term = term + amplitude * np.sin(2 * np.pi * (waves * offset / length + phase))
+                term = term + amplitude * np.sin(2 * np.pi * (waves * offset / patch[other] + phase))
             terms.append(term)
     return np.concatenate(terms)
 
