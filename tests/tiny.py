@@ -46,12 +46,12 @@ def medseg(*arguments: str | Path, cwd: Path, module: str = "medseg") -> Module:
     return Module(module, arguments, cwd=cwd)
 
 
-def together(processes: int, *arguments: str | Path, cwd: Path) -> list[Module]:
-    """`medseg ARGUMENTS` in several processes that work together, as `torchrun` starts them, each on one thread."""
+def together(processes: int, *arguments: str | Path, cwd: Path, module: str = "medseg") -> list[Module]:
+    """`python -m MODULE ARGUMENTS` in several processes that work together, as of `torchrun`, each on one thread."""
     shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-    return [Module("medseg", arguments, cwd=cwd, environment=shared | rank) for rank in ranks]
+    return [Module(module, arguments, cwd=cwd, environment=shared | rank) for rank in ranks]
 
 
 def torchrun(processes: int, *arguments: str | Path, cwd: Path) -> Module:

@@ -163,8 +163,8 @@ class TrainingConfig(Section):
     max_epochs: Count = 100
     max_minutes: Positive | None = None
     """Wall-clock minutes of training and validation together (start-up and the final scoring come on top); the schedule
-    follows it. When given, it ends the run, whatever max_epochs says, and validation takes at most 5 % of it: a fixed
-    sample of the held-out cases, as often as that allows."""
+    follows it. When given, it ends the run, whatever max_epochs says, and validation takes at most 5 % of it, or a
+    single case where that takes longer: a fixed sample of the held-out cases, as often as that allows."""
     max_iterations: Count | None = None
     """Steps of training; when given, they end the run, whatever max_epochs says."""
     iterations_per_epoch: Count | None = None

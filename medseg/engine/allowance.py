@@ -21,8 +21,9 @@ class Allowance:
     """Says when to validate, and ends a validation that has seen enough; a handler of the evaluator that validates.
 
     The first validation goes through the cases in their order (`SpreadOut`) until its part of the allowance is used up,
-    or, of the first few cases, half of all of it. The cases that it came to are those of every later one. Such a one is
-    due when the allowance for the time that has passed pays for it, and what the last one takes is kept back.
+    or, of the first few cases, half of all of it; one case is seen whatever it takes. The cases that it came to are
+    those of every later one, equally many in each process. Such a one is due when the allowance for the time that has
+    passed pays for it, and what the last one takes is kept back while the allowance can still pay for it.
 
     Args:
         max_minutes: the budget.
@@ -37,9 +38,17 @@ class Allowance:
         self.cost: float | None = None
 
     @property
-    def reserve(self) -> float:
+    def _next(self) -> float:
         """Seconds that one validation takes, as far as that is known."""
         return self.part if self.cost is None else self.cost
+
+    def reserve(self, spent: float) -> float:
+        """Seconds that are kept back for the validation of the last weights: 0 where there will be none.
+
+        Args:
+            spent: seconds of validation so far.
+        """
+        return self._next if spent + self._next <= self.total else 0.0
 
     def is_due(self, seconds: float, spent: float, *, last: bool) -> bool:
         """Whether to validate now.
@@ -50,8 +59,8 @@ class Allowance:
             last: it is the end of the run.
         """
         if last:
-            return spent + self.reserve <= self.total
-        return spent + self.reserve <= self.share * seconds and spent + 2 * self.reserve <= self.total
+            return spent + self._next <= self.total
+        return spent + self._next <= self.share * seconds and spent + 2 * self._next <= self.total
 
     def state_dict(self) -> dict[str, Any]:
         return {"cases": self.cases, "cost": self.cost}
@@ -66,27 +75,32 @@ class Allowance:
 
     def _start(self, engine: Any) -> None:
         self._began, self._done = time.perf_counter(), 0
+        self._everywhere = -int(_largest(engine, -(engine.state.epoch_length or 0)))  # cases that each process has
 
     def _count(self, engine: Any) -> None:
         self._done += 1
-        if self._done >= self._enough():
+        if self._is_enough(engine) if self.cases is None else self._done >= self.cases:
             engine.terminate_epoch()  # EPOCH_COMPLETED still fires: the metric is that of the cases so far
 
-    def _enough(self) -> int:
-        """How many cases this validation has at least seen when it ends, of this process."""
-        if self.cases is not None:
-            return self.cases
+    def _is_enough(self, engine: Any) -> bool:
+        """Whether the first validation ends here, which all processes decide together, after each case."""
+        if self._done > self._everywhere:  # the last case of a process that has one more
+            return False
         with_another = (time.perf_counter() - self._began) * (self._done + 1) / self._done
         limit = self.part if self._done * world_size() >= FEW else self.total / 2
-        return self._done if with_another > limit else self._done + 1
+        return bool(_largest(engine, with_another > limit))
 
     def _complete(self, engine: Any) -> None:
-        cases = self._done if self._done < engine.state.epoch_length else ALL
-        cost = time.perf_counter() - self._began
-        if world_size() > 1:  # all processes must come to the same decisions
-            slowest = torch.tensor([-float(cases), cost], device=engine.state.device)
-            distributed.all_reduce(slowest, distributed.ReduceOp.MAX)
-            cases, cost = -int(slowest[0].item()), slowest[1].item()
-        self.cost = cost
+        self.cost = _largest(engine, time.perf_counter() - self._began)
         if self.cases is None:
-            self.cases = cases
+            cases = self._done if self._done < (engine.state.epoch_length or 0) else ALL
+            self.cases = -int(_largest(engine, -cases))
+
+
+def _largest(engine: Any, value: float) -> float:
+    """The largest value of all processes, which must come to the same decisions."""
+    if world_size() == 1:
+        return float(value)
+    largest = torch.tensor(float(value), device=engine.state.device)
+    distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+    return largest.item()

@@ -38,8 +38,8 @@ class Budget:
         max_iterations: steps of training, or None.
         warmup: share of the budget in which the rate rises linearly.
         power: of the polynomial decay (Chen et al. 2017, DeepLab).
-        allowance: what validation may take of the minutes; training ends as early as the last one needs. None: there is
-            no validation, or no limit to it.
+        allowance: what validation may take of the minutes; training ends as early as the last one needs, if there
+            is one. None: there is no validation, or no limit to it.
 
     `seconds` are those of training, `validation_seconds` those of validation.
     """
@@ -84,7 +84,7 @@ class Budget:
 
     @property
     def _reserve(self) -> float:
-        return 0.0 if self.allowance is None else self.allowance.reserve
+        return 0.0 if self.allowance is None else self.allowance.reserve(self.validation_seconds)
 
     @property
     def is_over(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,7 @@ from medseg.engine.allowance import Allowance
 from medseg.engine.budget import Budget
 from medseg.engine.handlers import Validation
 from medseg.engine.resume import Checkpoints, surpasses
+from tests.tiny import finish, together
 
 
 class Clock:
@@ -118,6 +121,52 @@ def test_dear_cases_are_a_few_and_seen_rarely(clock: Clock) -> None:
     assert len(few) == 3  # of 30 seconds
     assert [cases for _, cases in Run(clock, 10.0, case=14.0).go().validations] == [1, 1]
     assert [cases for _, cases in Run(clock, 10.0, case=20.0).go().validations] == [1], "a second one would be too much"
+
+
+def test_nothing_is_kept_back_for_a_validation_that_cannot_be_paid_for(clock: Clock) -> None:
+    run = Run(clock, 10.0, case=120.0).go()  # a case takes a fifth of the minutes
+    assert [cases for _, cases in run.validations] == [1]
+    assert run.budget.total_seconds == pytest.approx(600, abs=5)
+    assert run.rates[-1] < 0.01
+    allowance = Allowance(10.0)
+    allowance.load_state_dict({"cases": 1, "cost": 20.0})
+    assert (allowance.reserve(10.0), allowance.reserve(10.1)) == (20.0, 0.0)  # of 30 seconds
+
+
+SEVERAL = """
+import json, sys, time
+import torch
+from ignite.engine import Engine
+from medseg.engine.allowance import Allowance
+from medseg.engine.device import gather, process_group, rank
+
+with process_group():
+    cases, slow = 6 + (rank() == 0), rank() == 1  # of 13; where all are seen, the first process has one more
+    allowance = Allowance(max_minutes=float(sys.argv[1]))
+    found = []
+    for first in (True, False):
+        seen = []
+        validator = Engine(lambda engine, case: (seen.append(case), time.sleep(0.05 if first and slow else 0.001)))
+        validator.state.device = torch.device("cpu")
+        allowance.attach(validator)
+        validator.run(range(cases), max_epochs=1)
+        found.append(gather([len(seen)]))
+    if rank() == 0:
+        print(json.dumps([*found, allowance.cases]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("minutes", "seen"), [(0.3, None), (100.0, [7, 6])])
+def test_several_processes_see_equally_many_cases_from_the_first_validation_on(
+    tmp_path: Path, minutes: float, seen: list[int] | None
+) -> None:
+    (tmp_path / "several.py").write_text(SEVERAL)
+    processes = together(2, str(minutes), cwd=tmp_path, module="several")
+    out, _ = [finish(process)[0] for process in processes]
+    first, second, cases = json.loads(out.splitlines()[-1])
+    assert first == second == (seen or [cases] * 2)
+    assert seen is not None or 1 <= cases <= 4, "by the clock of the slower one"
 
 
 def test_saving_counts_as_training(clock: Clock) -> None:
