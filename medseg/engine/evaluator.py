@@ -40,7 +40,8 @@ class CaseDataset(Dataset):
     Args:
         data: cases, or MONAI's dictionaries of them (see `Case.from_entry`).
         transform: preprocessing, `Case.entry` -> `{"image": (C, *spatial), ...}`; added are `image_path`, which stands
-            for the format and the grid of the image, all its `image_files`, and `label_path` (None without a label).
+            for the format and the grid of the image, all its `image_files` (None in the place of a channel that it
+            lacks), and `label_path` (None without a label).
         kept: pairs (case, file of a finished mask); such a case has a `mask` (1, *native_spatial) and no `image`.
     """
 
@@ -61,7 +62,7 @@ class CaseDataset(Dataset):
         case = self.data[index]
         try:
             content = _kept(case, self.kept[case.name]) if case.name in self.kept else self.transform(case.entry())
-            return {**content, "image_path": case.first, "image_files": case.there, "label_path": case.label}
+            return {**content, "image_path": case.first, "image_files": case.images, "label_path": case.label}
         except Exception as error:  # anything that a file can make a reader raise
             return Failure(case.name, _root_cause(error))
 
@@ -76,6 +77,7 @@ def _kept(case: Case, file: str) -> dict[str, Any]:
         "mask": MetaTensor(mask, affine=affine),
         "native_affine": affine.clone(),
         "native_shape": shape,
+        "missing": case.missing,
     }
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from medseg.data.files.images import files_beside
+
 ORIGIN = "origin"  # its key in the sidecar
 
 
@@ -22,13 +24,24 @@ def data_digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def image_digest(images: Iterable[str | Path]) -> str:
-    """Of the files of an image: another one, or a changed one, is another digest; a data set that was moved is not."""
-    files = [file for image in map(Path, images) for file in (sorted(image.iterdir()) if image.is_dir() else [image])]
-    return data_digest([[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files])
+def image_digest(images: Iterable[str | Path | None]) -> str:
+    """Of the files of an image: another one, or a changed one, is another digest; a data set that was moved is not.
+
+    Args:
+        images: as of a `Case`: None stands for a channel that it lacks.
+    """
+    files: list[list[Any] | None] = []
+    for image in images:
+        if image is None:
+            files.append(None)
+            continue
+        path = Path(image)
+        there = [*([] if path.is_dir() else [path]), *files_beside(path)]
+        files += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in there]
+    return data_digest(files)
 
 
-def origin_of(made_by: Mapping[str, str], images: Iterable[str | Path], mask: Path) -> dict[str, str]:
+def origin_of(made_by: Mapping[str, str], images: Iterable[str | Path | None], mask: Path) -> dict[str, str]:
     """The origin of the mask in this file: who made it, from which image, and what was written.
 
     The file's own digest tells a mask that somebody has edited since, or that a crash left beside an older sidecar.

@@ -1,8 +1,8 @@
 """Masks that the same weights have made already: they are scored as they are, since a case is predicted once.
 
 A mask is taken where its sidecar says that it came from these weights, this pipeline (preprocessing, network, windows,
-test-time augmentation, CRF, this version of medseg) and these files of the image, and where it was not changed since.
-Cleaning is no part of that: it begins with the mask as it was before.
+test-time augmentation, CRF, these versions of medseg and of packages that bring parts) and these files of the image,
+and where it was not changed since. Cleaning is no part of that: it begins with the mask as it was before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from medseg.bundle.trained import Trained
 from medseg.data.cases.case import Case
 from medseg.engine.origin import ORIGIN, data_digest, file_digest, origin_of
 from medseg.engine.outputs import mask_paths, read_sidecar
+from medseg.runs.plugins import plugins_of
 
 OTHERWISE = (
     *("bundle_root", "dataset_dir", "output_dir", "data", "split", "cases", "kept", "origin", "benchmark", "cohort"),
@@ -30,7 +31,7 @@ def made_by(run: Trained, content: Component) -> dict[str, str]:
     pipeline = {key: value for key, value in content.items() if key not in OTHERWISE}
     pipeline["steps"] = {name: step for name, step in content["steps"].items() if name not in FINISHING}
     weights = file_digest(run.weights) if run.weights.is_file() else ""  # what loads them says so
-    return {"weights": weights, "pipeline": data_digest([medseg.__version__, pipeline])}
+    return {"weights": weights, "pipeline": data_digest([medseg.__version__, pipeline, *plugins_of(run.config)])}
 
 
 def kept_masks(outputs: Iterable[Path], cases: Sequence[Case], maker: dict[str, str]) -> tuple[tuple[str, str], ...]:
@@ -59,6 +60,6 @@ def _mask_of(output: Path, case: Case, maker: dict[str, str]) -> Path | None:
         return None
     (mask,) = mask_paths(masks, case.name, case.first)
     try:
-        return mask if origin_of(maker, case.there, mask) == origin else None
+        return mask if origin_of(maker, case.images, mask) == origin else None
     except OSError:  # a file is gone
         return None

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from medseg.bundle.facts import DataFacts
+from medseg.bundle.trained import Trained
 from medseg.config.network import NetworkConfig
+from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, RunError
-from medseg.networks import build_network
+from medseg.core.labels import Labels
+from medseg.networks import NETWORKS, build_network
+from medseg.runs.kept import made_by
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 
 MODULE = """
@@ -88,3 +93,14 @@ def test_a_network_of_a_package_with_options_and_two_dimensions_only() -> None:
         NetworkConfig.of(name="flat")
     with pytest.raises(ConfigError, match="flat has no option 'kernels'\n    -> did you mean 'kernel'"):
         build_network("flat", spatial_dims=2, in_channels=1, out_channels=2, kernels=5)
+
+
+def test_masks_are_those_of_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = DataFacts("two", ("grey",), Labels({"background": 0, "tumour": 1}))
+    network = {"name": "flat", "spatial_dims": 2}
+    config = Config.model_validate({"name": "flat", "network": network, "training": {"patch_size": [16, 16]}})
+    run = Trained(tmp_path, config, facts)
+    pipeline = made_by(run, run.compiled("evaluate"))["pipeline"]
+    assert made_by(run, run.compiled("evaluate"))["pipeline"] == pipeline
+    monkeypatch.setitem(vars(NETWORKS["flat"]), "version", "1.3")
+    assert made_by(run, run.compiled("evaluate"))["pipeline"] != pipeline

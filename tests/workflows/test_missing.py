@@ -74,14 +74,21 @@ def test_a_run_that_was_trained_for_it_predicts_cases_that_lack_channels(
 
 
 @pytest.mark.slow
-def test_held_out_cases_that_lack_channels_are_scored_and_say_so(lacking: Path, tmp_path: Path) -> None:
-    scored = evaluate(lacking / "run", output=tmp_path / "eval")
+def test_held_out_cases_that_lack_channels_are_scored_and_say_so(
+    lacking: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = evaluate(lacking / "run", output=tmp_path / "eval", anew=True)
     assert scored["mean_dice"] is not None
     split = json.loads((lacking / "run" / "split.json").read_text())
     for name in split["validation"]:
         sidecar = json.loads((tmp_path / f"eval/masks/medseg/{name}.json").read_text())
         assert sidecar["missing_channels"] == ([] if name == "tiny_05" else ["T1gd"])
     assert (lacking / "run" / "report.html").is_file()
+
+    before = {file.name: file.read_bytes() for file in (tmp_path / "eval/masks/medseg").iterdir()}
+    evaluate(lacking / "run", output=tmp_path / "eval")
+    assert "2 of 2 cases have masks by these weights" in capsys.readouterr().out
+    assert {file.name: file.read_bytes() for file in (tmp_path / "eval/masks/medseg").iterdir()} == before
 
 
 @pytest.mark.slow

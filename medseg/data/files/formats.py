@@ -6,6 +6,8 @@ small files and about as fast on large ones.
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,6 +211,31 @@ def read_itk(path: Path) -> Image:
     import SimpleITK
 
     return from_itk(SimpleITK.ReadImage(str(path)), path)
+
+
+DATA_FILE = re.compile(rb"(?:ElementDataFile\s*=|data ?file:)\s*(\S.*?)\s*$", re.IGNORECASE)
+NUMBERED = re.compile(r"(.*)%\d*d(\S*)(?:\s+-?\d+)*")  # one file a slice: a pattern, and from where to where it counts
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files that the header of a MetaImage or an NRRD names for its voxels; empty where they follow it."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.strip():  # the end of an NRRD's header
+                break
+            if (found := DATA_FILE.match(line)) is None:
+                continue
+            name = found[1].decode(errors="surrogateescape")
+            if name.upper() == "LOCAL":
+                break
+            if (several := NUMBERED.fullmatch(name)) is not None:
+                pattern = f"{glob.escape(several[1])}*{glob.escape(several[2])}"
+                return sorted(map(Path, glob.glob(str(Path(glob.escape(str(path.parent))) / pattern))))
+            if name.upper().startswith("LIST"):
+                lines = [one.decode(errors="surrogateescape").strip() for one in file]
+                return [path.parent / one for one in lines if one]
+            return [path.parent / name]
+    return []
 
 
 def from_itk(image: Any, path: Path) -> Image:

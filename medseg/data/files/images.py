@@ -17,6 +17,7 @@ from medseg.data.files.formats import (
     ITK,
     NIFTI,
     Image,
+    data_files,
     is_nifti,
     read_itk,
     read_nifti,
@@ -30,6 +31,7 @@ from medseg.data.files.pictures import (
     is_picture,
     read_picture,
     read_tiff_volume,
+    spacing_file,
     write_grey,
     write_picture,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "Image",
     "among_channels",
     "case_name",
+    "files_beside",
     "grid_difference",
     "is_nifti",
     "label_values",
@@ -84,6 +87,19 @@ def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: 
 
     image = _read_file(Path(path), label=not channel_axis)
     return image if channel_axis else _one_channel(image)
+
+
+def files_beside(path: Path) -> list[Path]:
+    """What an image is read from besides the path itself, which need not change with it.
+
+    These are the slices of a series, the voxels that a header leaves to other files, and the spacing of a TIFF volume.
+    """
+    if path.is_dir():
+        return sorted(path.iterdir())
+    if path.name.lower().endswith(ITK):
+        return data_files(path)
+    spacing = spacing_file(path)
+    return [] if spacing is None else [spacing]
 
 
 def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:

@@ -28,6 +28,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.files.images import files_beside
 from medseg.data.training.entries import Stored, mark_used, remove_unused
 from medseg.data.training.size import VOXELS_A_VALUE
 from medseg.data.training.transforms import apply
@@ -154,13 +155,12 @@ class CachedDataset(Dataset):
         for position, path in enumerate(case.files):
             try:
                 status = os.stat(path)
-            except OSError:
-                raise DataError(Problem(path, "no such file")) from None
+                beside = [(file.name, file.stat()) for file in files_beside(Path(path))]
+            except OSError as error:
+                raise DataError(Problem(str(error.filename or path), "no such file")) from None
             key = "image" if position < len(case.there) else "label"
             files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
-            if Path(path).is_dir():  # a DICOM series: each of its slices counts
-                slices = sorted((file.name, file.stat()) for file in Path(path).iterdir())
-                files += [[name, one.st_size, one.st_mtime_ns] for name, one in slices]
+            files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
         missing = [case.missing] if case.missing else []
         identity = json.dumps([self._parameters, case.name, files, *missing])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -8,10 +8,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from monai.data import MetaTensor
 
 from medseg.core.errors import DataError
+from medseg.data.cases.case import as_cases
 from medseg.data.training import cache as cache_module
 from medseg.data.training.cache import CachedDataset, parameters
 from medseg.data.training.transforms import Normalized, apply, preprocessing
@@ -180,3 +182,19 @@ def test_many_cases_keep_no_file_open(tmp_path: Path) -> None:
     held = [dataset[number] for number in range(20)]
     assert len(os.listdir("/proc/self/fd")) <= before + 2
     assert len(held) == 20
+
+
+def test_the_voxels_beside_a_header_count(tmp_path: Path) -> None:
+    label = SimpleITK.GetImageFromArray(np.ones((5, 6, 7), np.uint8))
+    data = cohort(tmp_path, 1)
+    data[0]["label"] = str(tmp_path / "label.mhd")
+    label.SetSpacing((1.1, 0.9, 2.3))
+    SimpleITK.WriteImage(label, data[0]["label"])
+    keys = []
+    for second in (1, 2):
+        os.utime(tmp_path / "label.raw", (second, second))
+        keys.append(CachedDataset(data, preprocessing(), tmp_path / "cache")._stem(as_cases(data)[0]))
+    assert keys[0] != keys[1]
+    (tmp_path / "label.raw").unlink()
+    with pytest.raises(DataError, match=r"label\.raw: no such file"):
+        CachedDataset(data, preprocessing(), tmp_path / "cache").fill()
