@@ -75,7 +75,14 @@ def _begin_with(document: Document) -> None:
         where, remedy = document.where(("training", "start")), "give the folder of a finished `medseg train`"
         document.problems.append(Problem(where, what, remedy))
         return
-    theirs = read_document(file).data.get("network") or {}
+    saved = read_document(file)
+    theirs = {} if (section := saved.data.get("network")) is None else section
+    if not isinstance(theirs, dict):
+        what, remedy = f"expected a section, got {theirs!r}", "give another run, or name the network in the config"
+        saved.problems.append(Problem(saved.where(("network",)), what, remedy))
+    if saved.problems:
+        document.problems += saved.problems
+        return
     own = {key: value for key, value in theirs.items() if key not in ("pretrained", "inflate")}
     document.data["network"] = {**own, **network}
 

@@ -101,7 +101,7 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     if config.data.folds_file is not None and split.parts != run_split(trained, dataset, anew=True).parts:
         what = "other folds than those that this run was begun with"
         raise RunError(Problem(config.data.folds_file, what, "give --run DIR, or --restart to start anew"))
-    kept = (run / START).is_file() and not restart
+    kept = (run / START).is_file() and (run / START_FILE).is_file() and not restart
     start = read_start(trained, dataset, split) if begins and not kept else None
     _open_cache(trained, dataset, split)
     make_folder(run, "choose another with --run DIR")

@@ -21,7 +21,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, Problem, RunError, below, listed
 from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset
-from medseg.data.splits.patients import find_patients
+from medseg.data.splits.patients import said_patients
 from medseg.data.splits.split import Split
 from medseg.engine.resume import START, load_safely, save_atomically
 from medseg.networks import build_network
@@ -46,10 +46,10 @@ class Start:
     seen: tuple[str, ...] = ()
 
     def write(self, run: Path) -> None:
-        """Put both files into the folder of the run."""
+        """Put both files into the folder of the run; the weights last, so that there are none of unknown cases."""
+        replace_file(run / START_FILE, json.dumps(self.record, indent=1) + "\n")
         (run / START).parent.mkdir(parents=True, exist_ok=True)
         save_atomically(dict(self.weights.tensors), run / START)
-        replace_file(run / START_FILE, json.dumps(self.record, indent=1) + "\n")
 
     def __str__(self) -> str:
         text = f"begins with {self.record['run']}: {self.weights}"
@@ -116,10 +116,7 @@ def _differences(origin: Trained, config: Config, weights: Carried) -> list[Prob
 
 def _trained_on(origin: Trained, dataset: Dataset) -> list[dict[str, Any]]:
     """Roots of data sets, and the names of the cases there that the run, and those before it, were trained on."""
-    try:
-        before = json.loads((origin.folder / START_FILE).read_text(encoding="utf-8"))["trained_on"]
-    except FileNotFoundError:
-        before = []
+    before = _trained_before(origin)
     root = Path(str(origin.config.data.root)).resolve()
     try:
         own = run_split(origin, dataset if root == dataset.root else None).training
@@ -129,13 +126,33 @@ def _trained_on(origin: Trained, dataset: Dataset) -> list[dict[str, Any]]:
     return [*before, {"root": str(root), "cases": list(own)}]
 
 
+def _trained_before(origin: Trained) -> list[dict[str, Any]]:
+    """What the run's own `start.json` lists; empty of a run that began with no other one.
+
+    Raises:
+        RunError: it began with another one, and the file is missing or damaged.
+    """
+    file = origin.folder / START_FILE
+    if origin.config.training.start is None and not file.exists():
+        return []
+    try:
+        return list(json.loads(file.read_text(encoding="utf-8"))["trained_on"])
+    except (OSError, ValueError, KeyError, TypeError):
+        what = f"does not say on which cases the weights were trained that it began with: {START_FILE} is missing"
+        what = f"{what} or damaged"
+        raise RunError(Problem(str(origin.folder), what, "restore that file, or begin with another run")) from None
+
+
 def _check_unseen(
     origin: Trained, config: Config, dataset: Dataset, split: Split, trained_on: Sequence[dict[str, Any]]
 ) -> tuple[str, ...]:
     """Names of held-out cases that other data sets have as well; raises where cases of the same one were seen."""
     held_out = {*split.validation, *split.test}
-    names = [case.name for case in dataset.cases]
-    patients = find_patients(names, config.data.patient_pattern, config.data.patient_table, dataset.patients)
+    names = {case.name for case in dataset.cases}
+    for part in trained_on:  # a case may have left the data set since, and its patient not
+        names |= set(part["cases"]) if Path(part["root"]) == dataset.root else set()
+    data = config.data
+    patients = said_patients(sorted(names), data.patient_pattern, data.patient_table, dataset.patients)
     seen, named = set(), set()
     for part in trained_on:
         cases = set(part["cases"])

@@ -11,16 +11,24 @@ from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, Problem, RunError
 from medseg.core.files import replace_file
 from medseg.data.splits.split import SPLIT_FILE
+from medseg.engine.resume import CHECKPOINT, MODEL, START
 from medseg.runs.official import read_data
 from medseg.runs.split import run_split
+
+BEGUN = (START.name, CHECKPOINT, MODEL)  # in `models`: weights to begin with, to go on from, or to predict with
 
 
 def bundle(config: Config, *, output: Path) -> None:
     """Compile the config into a folder; of a fold, with its split, which needs the data.
 
     Raises:
-        MedsegError: neither a card nor a readable data set says what the labels mean, or there is no such fold.
+        MedsegError: neither a card nor a readable data set says what the labels mean, or there is no such fold, or the
+            bundle would begin with weights that are not there.
     """
+    if config.training.start is not None and not any((output / "models" / one).exists() for one in BEGUN):
+        what = f"{output} has no {START.as_posix()}: the weights of {config.training.start} as this network has them"
+        remedy = "`medseg train` makes them and the bundle, in the run's folder; or leave the key out"
+        raise ConfigError(Problem("training.start", what, remedy))
     fold = config.data.fold is not None
     if fold and config.data.root is None:
         raise ConfigError("data.root: folds are of a data set, whose folder is not given", "add --set data.root=DIR")

@@ -15,8 +15,9 @@ from medseg.config.load import dump_config, load_config, start_with
 from medseg.core.errors import ConfigError, RunError
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.splits.split import Split
-from medseg.runs.folder import read_run
+from medseg.runs.folder import open_run, read_run
 from medseg.runs.start import start_from
+from medseg.workflows.bundle import bundle
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 from tests.conftest import write_msd
@@ -126,6 +127,74 @@ def test_nor_is_a_patient_of_whom_they_have_seen_another_case(trained: tuple[Pat
     assert f"1 held-out cases are called as cases of other data that it was trained on ({seen})" in str(found)
 
 
+def test_nor_is_a_patient_whose_other_case_has_left_the_data_set(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    origin, root = read_run(trained[0]), trained[1]
+    split = json.loads((trained[0] / "split.json").read_text())
+    held_out, seen = split["validation"][0], split["training"][0]
+    dataset = read_dataset(root)
+    dataset = replace(dataset, cases=tuple(case for case in dataset.cases if case.name != seen))
+    new = Split(training=(), validation=(held_out,))
+    assert not start_from(origin, tiny_config(root), origin.facts, dataset, new).seen
+    both = f"tiny_0(?=[{held_out[-1]}{seen[-1]}])"  # are of one patient, and every other case of its own
+    config = tiny_config(root, data__patient_pattern=f"{both}|.+")
+    with pytest.raises(RunError, match=f"was trained on 1 of the 1 cases .* or on their patients: {held_out}"):
+        start_from(origin, config, origin.facts, dataset, new)
+
+
+def test_a_run_that_went_on_from_another_says_whom_that_has_seen(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, root = shutil.copytree(trained[0], tmp_path / "run"), trained[1]
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("\n  start: null", "\n  start: elsewhere"))
+    origin, dataset = read_run(folder), read_dataset(root)
+    assert origin.config.training.start == "elsewhere"
+    (held_out, *_) = json.loads((folder / "split.json").read_text())["validation"]
+    new, config = Split(training=(), validation=(held_out,)), tiny_config(root)
+    for content in (None, "{}", "{"):
+        if content is not None:
+            (folder / "start.json").write_text(content)
+        with pytest.raises(RunError, match=r"does not say on which cases .*: start\.json is missing or damaged"):
+            start_from(origin, config, origin.facts, dataset, new)
+    before = [{"root": str(dataset.root), "cases": [held_out]}]
+    (folder / "start.json").write_text(json.dumps({"trained_on": before}))
+    with pytest.raises(RunError, match="was trained on 1 of the 1 cases"):
+        start_from(origin, config, origin.facts, dataset, new)
+
+
+def test_what_is_killed_as_it_begins_has_both_files_in_the_end(
+    trained: tuple[Path, Path], other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = start_with(tiny_config(other), trained[0]), tmp_path / "run"
+    dataset = read_dataset(other)
+
+    def killed(content: object, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medseg.runs.start.save_atomically", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(config, run, dataset)
+    assert (run / "start.json").is_file()
+    assert not (run / "models" / "start.pt").exists()
+    open_run(config, run, dataset)
+    assert (run / "models" / "start.pt").is_file()
+    (run / "start.json").unlink()  # as a run of an older version may be that was killed between the two
+    open_run(config, run, dataset)
+    assert json.loads((run / "start.json").read_text())["trained_on"]
+
+
+def test_a_bundle_without_the_weights_that_it_begins_with_is_refused(
+    trained: tuple[Path, Path], other: Path, tmp_path: Path
+) -> None:
+    config, output = start_with(tiny_config(other), trained[0]), tmp_path / "bundle"
+    with pytest.raises(ConfigError, match=r"training\.start: .* has no models/start\.pt[\s\S]*medseg train"):
+        bundle(config, output=output)
+    assert not output.exists()
+    open_run(config, output, read_dataset(other))
+    (output / "configs" / "train.yaml").unlink()
+    bundle(config, output=output)
+    assert (output / "configs" / "train.yaml").is_file()
+
+
 def test_another_network_is_refused_with_the_keys_that_differ(
     trained: tuple[Path, Path], other: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +221,13 @@ def test_the_network_is_that_of_the_run_where_the_config_names_none(
     file.write_text(f"name: new\ntraining:\n  start: {tmp_path}\n")
     with pytest.raises(ConfigError, match="no run of medseg"):
         load_config(file)
+    for text, message in (
+        ("network: 5\n", r"config\.yaml:1 network: expected a section, got 5\n    -> give another run"),
+        ("network: [5\n", "is not YAML"),
+    ):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_config(file)
     file.write_text(dump_config(tiny_config(other)))
     with pytest.raises(ConfigError, match="both say which weights to begin with"):
         load_config(file, [f"training.start={trained[0]}", "network.pretrained=efficientnet_lite0"])

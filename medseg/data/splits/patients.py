@@ -20,19 +20,25 @@ def find_patients(
     Raises:
         DataError: cases whose name the pattern does not match, or that the table does not list.
     """
-    if pattern is not None:
-        found = {case: re.search(pattern, case) for case in cases}
-        missing = [case for case, match in found.items() if match is None or not match[min(1, len(match.groups()))]]
-        where, who = "patient_pattern", {c: m[min(1, len(m.groups()))] for c, m in found.items() if m is not None}
-    elif table is not None:
-        where, who = table, _read_table(Path(table))
-        missing = [case for case in cases if case not in who]
-    else:
-        return {case: known[case] for case in cases if case in known} if known else {}
-    if missing:
+    who = said_patients(cases, pattern, table, known)
+    missing = [case for case in cases if case not in who]
+    where = "patient_pattern" if pattern is not None else table
+    if where is not None and missing:
         what = f"says of {len(missing)} cases no patient: {listed(missing)}"
         raise DataError(Problem(where, what, "every case needs a patient, so that none stands in two folds"))
-    return {case: str(who[case]) for case in cases}
+    return who
+
+
+def said_patients(
+    cases: Sequence[str], pattern: str | None, table: str | None, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """As `find_patients`, without the cases of which nothing says who the patient is."""
+    if pattern is not None:
+        found = {case: match for case in cases if (match := re.search(pattern, case)) is not None}
+        named = {case: match[min(1, len(match.groups()))] for case, match in found.items()}
+        return {case: patient for case, patient in named.items() if patient}
+    who = known or {} if table is None else _read_table(Path(table))
+    return {case: who[case] for case in cases if case in who}
 
 
 def found_table(root: Path, cases: Sequence[str]) -> tuple[Path | None, str]:

@@ -11,7 +11,7 @@ import pytest
 from medseg.core.errors import DataError
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.splits.folds import make_folds, read_folds
-from medseg.data.splits.patients import find_patients, found_table
+from medseg.data.splits.patients import find_patients, found_table, said_patients
 from medseg.data.splits.split import decide_split
 
 NAMES = [f"case_{number:02d}" for number in range(20)]
@@ -113,6 +113,8 @@ def test_patients_by_pattern_and_by_table(tmp_path: Path) -> None:
     assert find_patients(names, None, str(table)) == dict(zip(names, "AAB", strict=True))
     with pytest.raises(DataError, match=r"says of 1 cases no patient: healthy"):
         find_patients([*names, "healthy"], r"sub-\d+", None)
+    assert said_patients([*names, "healthy"], r"sub-\d+", None).keys() == set(names)
+    assert said_patients([*names, "healthy"], None, str(table))["sub-02_ses-1"] == "B"
     table.write_text("name,patient\na,b\n")
     with pytest.raises(DataError, match=r"has the columns name, patient\n    -> expected the columns case and patient"):
         find_patients(names, None, str(table))
