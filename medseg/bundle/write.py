@@ -19,7 +19,7 @@ from medseg.config.schema import Config
 from medseg.core.files import replace_file
 
 TITLES: Mapping[Kind, str] = {
-    "train": "Train the network; the best weights are in models/model.pt.",
+    "train": "Train the network; the weights that are kept are in models/model.pt.",
     "evaluate": "Score models/model.pt on the cases that training did not see: eval/metrics.json, eval/metrics.csv.",
     "inference": "Predict masks for the images in dataset_dir: predictions/.",
 }

@@ -115,9 +115,9 @@ class BestWeights:
 
 
 class Checkpoints:
-    """Save everything after each epoch; load it when the trainer starts; keep the best weights in `model.pt`.
+    """Save everything after each epoch; load it when the trainer starts; keep weights in `model.pt`.
 
-    The best are those of the best validation, and until there is one the newest. When a budget in minutes is used up,
+    These are those of the best validation, and until there is one the newest. When a budget in minutes is used up,
     the last weights take their place, unless they are worse by more than a standard error (`surpasses`): the learning
     rate has come down to them, and the best of many validations of a few cases owes a part of its lead to chance.
 

@@ -19,7 +19,7 @@ HOW_TO_READ = """
 | `train/loss` | mean loss of an epoch (Dice + cross-entropy): falls, steeply at first |
 | `train/learning_rate` | rises in the warm-up, then falls to zero at the end of the budget |
 | `val/mean_dice` | **the key metric**: Dice of each target, averaged over held-out cases, then over targets; \
-the best weights are kept by it |
+which weights are kept follows from it |
 | `val/dice/<target>` | Dice of one target: 1 is perfect overlap with the expert, 0 none |
 | `val/iou/<target>` | intersection over union of one target, stricter than Dice |
 | `val/mean_iou` | natural images: **the key metric**, the mean over classes of their IoU in one confusion matrix of \

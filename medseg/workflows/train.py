@@ -37,7 +37,7 @@ def train(
     restart: bool = False,
     dry_run: bool = False,
 ) -> Path:
-    """Train (or continue) the experiment, evaluate its best weights and write the report.
+    """Train (or continue) the experiment, evaluate the weights that are kept and write the report.
 
     The same call on the same folder resumes a run that was interrupted, and trains a finished one longer when its
     budget was raised.
