@@ -81,8 +81,8 @@ def test_an_option_of_another_network_is_refused() -> None:
         ({"name": "pspnet", "width": 0.5}, "width: must be a valid integer"),
         (
             {"encoder": "resnet18", "strides": [1, 2, 2]},
-            "strides: unet on an encoder has no option 'strides'; it has auxiliary, blocks_per_level, climb_to_image, encoder, "
-            "encoder_options, norm, upsample, widths\n    -> leave network.encoder out",
+            "strides: unet on an encoder has no option 'strides'; it has auxiliary, blocks_per_level, climb_to_image, "
+            "encoder, encoder_options, norm, presence, upsample, widths\n    -> leave network.encoder out",
         ),
         (
             {"auxiliary": True},
