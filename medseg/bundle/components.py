@@ -97,11 +97,16 @@ def placed_network(config: Config, *, checkpoint: str | None = None) -> Componen
     return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
 
 
+def patient_rules(config: Config) -> dict[str, Any]:
+    """How the patients are found, as far as the config says it."""
+    rules = {"patient_pattern": config.data.patient_pattern, "patient_table": config.data.patient_table}
+    return {key: value for key, value in rules.items() if value is not None}
+
+
 def fold_rules(config: Config) -> dict[str, Any]:
     """How folds are found: the arguments of `find_folds`."""
     data = config.data
-    who = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
-    return {"folds": data.folds, "seed": config.seed, "folds_file": data.folds_file, **who}
+    return {"folds": data.folds, "seed": config.seed, "folds_file": data.folds_file, **patient_rules(config)}
 
 
 def split_rules(config: Config) -> dict[str, Any]:
@@ -142,10 +147,13 @@ def cached(part: str, transform: str) -> Component:
 
 def spread_out(config: Config) -> Component:
     """The order of the held-out cases in which the first few stand for all."""
-    data = config.data
-    who = {"patient_pattern": data.patient_pattern, "patient_table": data.patient_table}
-    known = {key: value for key, value in who.items() if value is not None}
-    return target(SpreadOut, dataset="@validate#dataset", targets="$@labels.targets", seed=config.seed, **known)
+    who = patient_rules(config)
+    return target(SpreadOut, dataset="@validate#dataset", targets="$@labels.targets", seed=config.seed, **who)
+
+
+def context(config: Config) -> Component:
+    """The argument of that name, of whatever sees slices with their neighbours."""
+    return {} if config.data.context is None else {"context": config.data.context}
 
 
 def preprocessing(config: Config, facts: DataFacts) -> Component:
@@ -168,7 +176,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
     training, options, labels = config.training, config.augmentation, facts.labels
     if not options.crops:
         changes = [TRANSFORMS[name].builder()(**given) for name, given in options.transforms.items()]
-        slices = {} if config.data.context is None else {"context": config.data.context}
+        slices = context(config)
         return target(
             SliceDataset if slices else PatchDataset,
             cases="@train#cases",
@@ -217,8 +225,7 @@ def augment(config: Config) -> Component | None:
     changes, probability = _changes(config), config.training.channel_dropout
     if not probability:
         return changes
-    slices = {} if config.data.context is None else {"context": config.data.context}
-    return target(ChannelDropout, probability=probability, seed=config.seed, augment=changes, **slices)
+    return target(ChannelDropout, probability=probability, seed=config.seed, augment=changes, **context(config))
 
 
 def _changes(config: Config) -> Component | None:
@@ -228,13 +235,11 @@ def _changes(config: Config) -> Component | None:
     if options.crops and options.photometric is not None:
         return target(Photometric, seed=config.seed, **options.photometric.model_dump())
     spacing = config.preprocessing.spacing_mm
-    context = config.data.context
-    slices = {} if context is None else {"context": context}
     return target(
         Augment,
         seed=config.seed,
         spacing_mm=None if spacing is None else [side or 1.0 for side in spacing[: config.network.spatial_dims]],
-        **slices,
+        **context(config),
         patch_size="$@train#dataset.patch_size",
         **({"margin": "$@train#dataset.margin"} if config.training.patch_growth else {}),
         transforms={name: target(TRANSFORMS[name].load(), **given) for name, given in options.transforms.items()},
@@ -322,8 +327,8 @@ def _augmented(config: Config, inferer: Component) -> Component:
         inferer = target(ScaledInferer, inferer=inferer, scales=options.scales)
     if options.mirror_axes:
         inferer = target(MirroredInferer, inferer=inferer, axes=options.mirror_axes)
-    if (context := config.data.context) is not None:
-        inferer = target(SliceInferer, inferer=inferer, context=context, at_once=options.window_batch)
+    if slices := context(config):
+        inferer = target(SliceInferer, inferer=inferer, **slices, at_once=options.window_batch)
     return coloured(config, inferer)
 
 

@@ -137,7 +137,7 @@ def _plane_recipe(found: Fingerprint, machine: Machine, sampling: PlaneSampling,
     grid = [Choice("preprocessing.longest_side", sampling.longest_side, sampling.reasons["grid"])]
     if of_slices:
         grid = [Choice("preprocessing.spacing_mm", plane_spacing(sampling), sampling.reasons["grid"])]
-        grid.append(Choice("preprocessing.crop_to_foreground", sampling.crop, "where a quarter is background"))
+        grid.append(Choice("preprocessing.crop_to_foreground", sampling.crop, sampling.reasons["crop"]))
     spacing = np.median(found.spacings_mm(), axis=0)
     return [
         *([Choice("data.context", CONTEXT, "a slice and its two neighbours, as red, green and blue")] * of_slices),

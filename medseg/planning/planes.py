@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medseg.planning.fingerprint import Fingerprint
-from medseg.planning.rules import ALIKE, Choice, Machine, choose_normalization
+from medseg.planning.rules import ALIKE, Choice, Machine, choose_crop, choose_normalization
 
 ENCODER = "efficientnet_lite0"
 WIDTHS = [24, 32, 64, 96]  # of the decoder, at the strides 2 to 16 of the encoder
@@ -77,7 +77,7 @@ def choose_planes(
         slices_along: axis across which volumes are cut; None for pictures.
         time_factor, memory_factor: measured over estimated, once it has been measured.
     """
-    crop = slices_along is not None and found.cropped_share() < 0.75
+    crop, why_crop = choose_crop(found) if slices_along is not None else (False, "")
     axes = [axis for axis in range(found.spatial_dims) if axis != slices_along]
     shapes = found.shapes(cropped=crop)[:, axes].astype(float)
     spacings = found.spacings_mm()[:, axes]
@@ -90,7 +90,7 @@ def choose_planes(
     device = "cpu" if machine.device == "cpu" else "cuda"
     rate = PIXELS_A_GPU
     if device == "cpu":
-        rate = PIXELS_A_CORE * machine.cores * (1.0 if machine.bytes_a_value == 2 else 0.5)
+        rate = PIXELS_A_CORE * machine.bfloat16_cores
     kept = KEPT_BYTES_A_PIXEL * machine.bytes_a_value / 2 / 2**30
 
     def costs(side: int, batch: int) -> tuple[tuple[int, int], float, float]:
@@ -138,6 +138,7 @@ def choose_planes(
         pretrained=pretrained,
         reasons={
             "grid": why,
+            "crop": why_crop,
             "patch": f"whole {'pictures' if slices_along is None else 'slices'} in most cases; multiples of {COARSEST}",
             "batch": f"{fixed + memory:.2g} GiB estimated of {machine.memory_gib:.3g}",
         },

@@ -48,7 +48,12 @@ class Machine:
     def gmac_a_second(self) -> float:
         if self.device != "cpu":
             return GMAC_A_GPU
-        return GMAC_A_CORE * self.cores * (1.0 if self.bytes_a_value == 2 else 0.5)
+        return GMAC_A_CORE * self.bfloat16_cores
+
+    @property
+    def bfloat16_cores(self) -> float:
+        """CPU cores as fast as one is in bfloat16; in float32 it is half of one."""
+        return self.cores * (1.0 if self.bytes_a_value == 2 else 0.5)
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,7 @@ def choose_sampling(
         time_factor: the same of the seconds of a step.
     """
     target, spacing, why_spacing = _spacing(found)
-    share = found.cropped_share()
-    crop = share < 0.75
+    crop, why_crop = choose_crop(found)
     shapes = np.round(found.shapes(cropped=crop) * found.spacings_mm() / np.array(spacing))
     cpu = machine.device == "cpu"
     base = 16 if cpu else 32
@@ -167,7 +171,7 @@ def choose_sampling(
         steps=None if minutes is None else int(60 * minutes / step),
         reasons={
             "spacing": why_spacing,
-            "crop": f"the box that is not background holds {share:.0%} of a volume (cropped below 75 %)",
+            "crop": why_crop,
             "patch": why_patch,
             "batch": why_batch,
         },
@@ -240,6 +244,12 @@ def choose_orientation(found: Fingerprint) -> Choice:
     if found.spatial_dims == 2:
         return Choice("preprocessing.orientation", codes.most_common(1)[0][0], f"as the pictures lie ({shown})")
     return Choice("preprocessing.orientation", "RAS", f"one for all; the files are {shown}")
+
+
+def choose_crop(found: Fingerprint) -> tuple[bool, str]:
+    """Whether volumes are cropped to what is not background, and why."""
+    share = found.cropped_share()
+    return share < 0.75, f"the box that is not background holds {share:.0%} of a volume (cropped below 75 %)"
 
 
 def choose_foreground(found: Fingerprint) -> Choice:
