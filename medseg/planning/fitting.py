@@ -78,13 +78,12 @@ class Fitter:
         """
         time_factor = memory_factor = 1.0
         taken, full = 0.0, None
-        fitting: Proposal | None = None
+        fitting: tuple[Sampling | PlaneSampling, Step, float] | None = None
         for _ in range(ATTEMPTS):
             sampling = kind.make(time_factor, memory_factor)
             if sampling is None:
                 break
-            choices = self.choices(sampling)
-            config = self.config_of(choices)
+            config = self.config_of(self.choices(sampling))
             fixed = sampling.memory_gib - sampling.activations_gib
             try:
                 step, full = self.measure(_measured(kind, config), config), None
@@ -96,7 +95,7 @@ class Fitter:
             if taken > self.machine.memory_gib:
                 memory_factor *= 1.05 * step.kept_gib / sampling.activations_gib
                 continue
-            fitting = self._proposal(kind, sampling, step, taken)
+            fitting = sampling, step, taken
             wrong = step.seconds / sampling.step_seconds
             if self.minutes is None or abs(wrong - 1) <= NEAR:
                 break
@@ -107,7 +106,7 @@ class Fitter:
             raise ConfigError(
                 f"a step takes {taken:.3g} GiB of {self.machine.memory_gib:.3g}", "give --memory-gib more"
             )
-        return fitting
+        return None if fitting is None else self._proposal(kind, *fitting)
 
     def choices(self, sampling: Sampling | PlaneSampling) -> list[Choice]:
         """The whole config, with what was found and what was given."""

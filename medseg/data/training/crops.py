@@ -61,9 +61,7 @@ class CropDataset(PatchDataset):
 
     def __getitem__(self, asked: int | Sized) -> dict[str, Any]:
         sample, size = self._sized(asked)
-        entry = self.cases.entry(self._case(sample))
-        if entry.label is None:
-            raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
+        _, entry, truth = self._labelled(sample)
         shape = tuple(entry.image.shape[1:])
         if len(shape) != len(size):
             raise DataError(Problem(entry.case, f"image of shape {shape}, but a crop of size {size}"))
@@ -74,7 +72,7 @@ class CropDataset(PatchDataset):
         places = stream(self.seed, sample, "crop.position")
         for _ in range(TRIES):
             start = _start(places, shape, box)
-            label = self._label(entry.label, start, box, size)
+            label = self._label(truth, start, box, size)
             if self._is_mixed(label):
                 break
         image = self._image(entry.image, start, box, size)

@@ -74,23 +74,28 @@ class PatchDataset(Dataset):
 
     def __getitem__(self, asked: int | Sized) -> dict[str, Any]:
         sample, size = self._sized(asked)
-        index = self._case(sample)
-        entry = self.cases.entry(index)
-        if entry.label is None:
-            raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
+        _, entry, label = self._labelled(sample)
         shape = tuple(entry.image.shape[1:])
         if len(shape) != len(size):
             raise DataError(Problem(entry.case, f"image of shape {shape}, but a patch of size {size}"))
         start = self._start(entry, shape, size, np.random.default_rng([self.seed, PATCH, sample]))
         return {
             "image": cut(entry.image, start, size, self.margin),
-            "label": cut(entry.label, start, size, self.margin),
+            "label": cut(label, start, size, self.margin),
             "sample": sample,
             "case": entry.case,
         }
 
     def _sized(self, asked: int | Sized) -> Sized:
         return asked if isinstance(asked, tuple) else (asked, self.patch_size)
+
+    def _labelled(self, sample: int) -> tuple[int, Entry, torch.Tensor]:
+        """The number of the sample's case, its entry, and its label."""
+        index = self._case(sample)
+        entry = self.cases.entry(index)
+        if entry.label is None:
+            raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
+        return index, entry, entry.label
 
     def _case(self, sample: int) -> int:
         number, position = divmod(sample, len(self.cases))

@@ -45,17 +45,14 @@ class SliceDataset(PatchDataset):
 
     def __getitem__(self, asked: int | Sized) -> dict[str, Any]:
         sample, size = self._sized(asked)
-        index = self._case(sample)
-        entry = self.cases.entry(index)
-        if entry.label is None:
-            raise DataError(Problem(entry.case, "has no label", "train on labelled cases"))
+        index, entry, label = self._labelled(sample)
         if entry.image.ndim != 4:
             raise DataError(Problem(entry.case, f"image of shape {tuple(entry.image.shape[1:])}, expected a volume"))
         number, start = self._place(index, entry, size, np.random.default_rng([self.seed, PATCH, sample]))
         image = with_neighbours(entry.image, torch.tensor([number]), self.context)[0]
         return {
             "image": cut(image, start, size, self.margin),
-            "label": cut(entry.label[:, number], start, size, self.margin),
+            "label": cut(label[:, number], start, size, self.margin),
             "sample": sample,
             "case": entry.case,
         }
