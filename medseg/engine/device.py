@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 import torch.distributed as distributed
+from threadpoolctl import threadpool_limits
 
 from medseg.core.errors import ConfigError, Problem
 from medseg.engine.memory import keep_freed_memory
@@ -76,7 +77,8 @@ def prepare(seed: int, deterministic: bool = False) -> None:
 
 
 def set_up(deterministic: bool = False) -> None:
-    """cuDNN, TF32 and the allocator as `prepare` sets them; no generator is touched."""
+    """cuDNN, TF32, the allocator and NumPy's threads as `prepare` sets them; no generator is touched."""
+    threadpool_limits(1, user_api="blas")  # NumPy's threads spin after a product, on the cores that PyTorch's work on
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if torch.cuda.is_available():

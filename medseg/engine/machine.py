@@ -12,7 +12,7 @@ from medseg.core.machine import GIB, count_cores, free_disk, machine_memory, pro
 
 REQUIRED = (
     *("torch", "monai", "pytorch-ignite", "numpy", "scipy", "nibabel", "SimpleITK", "tensorboard", "matplotlib"),
-    *("pydantic", "ruamel.yaml", "typer", "tqdm", "jinja2", "fire", "einops"),
+    *("pydantic", "ruamel.yaml", "typer", "tqdm", "jinja2", "fire", "einops", "threadpoolctl"),
 )
 OPTIONAL = {
     "fast": ("connected-components-3d", "fill-voids", "isal"),
