@@ -16,8 +16,11 @@ from monai.transforms import Compose
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.preprocessing import preprocessing
 from medseg.config.coding import recode
+from medseg.config.finder import FINDER
 from medseg.config.schema import Config
+from medseg.config.stages import second_stage
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.training.encode import LabelEncoder
 from medseg.data.writers import OWN
@@ -30,7 +33,7 @@ from medseg.engine.evaluator import CaseDataset, SegmentationEvaluator, case_loa
 from medseg.engine.handlers import History, Progress, Validation
 from medseg.engine.maps import SaveMapsd
 from medseg.engine.outputs import FORMATS, pending_cases
-from medseg.engine.resume import BestWeights, Checkpoints
+from medseg.engine.resume import MODEL, BestWeights, Checkpoints
 from medseg.engine.tally import TallyMaskd
 from medseg.engine.trainer import SegmentationTrainer
 from medseg.engine.validation import ValidationDice, ValidationIoU
@@ -39,6 +42,7 @@ from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
 QUICK_OVERLAP = 0.25  # of windows, where validation has to be quick
+FOUND_BY = f"$@bundle_root + '/{FINDER}/models/{MODEL}'"
 RAW_MASKS = "masks_raw"  # of an evaluation whose masks are cleaned: those before
 
 
@@ -63,6 +67,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         facts: channels and labels of its data.
         bundle_root: folder of the bundle.
     """
+    config = second_stage(config)
     training, validates = config.training, config.data.holds_out
     limits = {"allowance": "@allowance"} if validates and training.max_minutes is not None else {}
     handlers = [
@@ -106,7 +111,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             iterations=training.iterations_per_epoch,
         ),
         "train": {
-            "preprocessing": parts.preprocessing(config, facts),
+            "preprocessing": preprocessing(config, facts),
             "cases": parts.cached("training", "@train#preprocessing"),
             "dataset": parts.patches(config, facts),
             "sampler": parts.sampler(config),
@@ -150,7 +155,9 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
     }
     if validates:
         content["validate"] = {
-            "preprocessing": "@train#preprocessing",
+            "preprocessing": "@train#preprocessing"
+            if config.finder is None
+            else preprocessing(config, facts, finder=FOUND_BY),
             "dataset": parts.cached("validation", "@validate#preprocessing"),
             "dataloader": target(case_loader, dataset="@validate#dataset"),
             "inferer": parts.inferer(_quick(config) if limits else config),
@@ -259,9 +266,12 @@ def _prediction(
         "output_dir": f"$@bundle_root + '/{output}'",
         **cases,
         "network": parts.placed_network(config),
-        "preprocessing": parts.preprocessing(config, facts),
+        "preprocessing": preprocessing(config, facts, finder=FOUND_BY),
         "dataset": target(CaseDataset, data=target(hardware.shard, cases="@cases"), transform="@preprocessing"),
-        "dataloader": target(case_loader, dataset="@dataset", workers=config.training.workers),
+        # a finder computes in this process: one that was forked could not use a GPU
+        "dataloader": target(
+            case_loader, dataset="@dataset", workers=config.training.workers if config.finder is None else 0
+        ),
         "inferer": parts.inferer(config),
         "steps": there,
         "postprocessing": target(Compose, transforms=[f"@steps#{name}" for name in there]),

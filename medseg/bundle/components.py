@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from monai.transforms import Compose
 
 from medseg.bundle.facts import DataFacts, network_channels
 from medseg.config.cards import load_card
@@ -33,7 +32,6 @@ from medseg.data.training.patches import PatchDataset, SampleSequence
 from medseg.data.training.photometric import Photometric
 from medseg.data.training.slices import SliceDataset
 from medseg.data.training.spread import SpreadOut
-from medseg.data.training.transforms import preprocessing_steps
 from medseg.engine import device as hardware
 from medseg.engine.groups import parameter_groups
 from medseg.engine.resume import START, with_start
@@ -154,21 +152,6 @@ def spread_out(config: Config) -> Component:
 def context(config: Config) -> Component:
     """The argument of that name, of whatever sees slices with their neighbours."""
     return {} if config.data.context is None else {"context": config.data.context}
-
-
-def preprocessing(config: Config, facts: DataFacts) -> Component:
-    labels = facts.labels
-    steps = preprocessing_steps(
-        keys=["image", "label"],
-        spatial_dims=config.image_dims,
-        slices_first=config.data.context is not None,
-        channels=len(facts.channels),
-        values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
-        counts_as=labels.counts_as or None,
-        missing=config.training.lacks_channels,
-        **config.preprocessing.model_dump(),
-    )
-    return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
 
 
 def patches(config: Config, facts: DataFacts) -> Component:

@@ -12,6 +12,7 @@ import torch
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
 from medseg.bundle.facts import network_channels
+from medseg.bundle.preprocessing import preprocessing
 from medseg.bundle.run import checked
 from medseg.bundle.trained import Trained
 from medseg.core.errors import Problem, RunError
@@ -53,7 +54,7 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
         "weights": target(MemberWeights, paths=[str(m.weights.resolve()) for m in ordered]),
     }
     if len(groups) > 1:
-        transforms = [parts.preprocessing(group[0].config, group[0].facts) for group in groups]
+        transforms = [_preprocessing(group[0]) for group in groups]
         evaluator = {key: value for key, value in content["evaluator"].items() if key not in ("_target_", "inferer")}
         changed |= {
             "network": target(torch.nn.ModuleList, modules=networks),
@@ -71,6 +72,11 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
     return {**content, **changed, "steps": steps, "postprocessing": postprocessing}
 
 
+def _preprocessing(member: Trained) -> Component:
+    finder = None if member.finder is None else str(member.finder.weights.resolve())
+    return preprocessing(member.config, member.facts, finder=finder)
+
+
 def _network(member: Trained) -> Component:
     channels = (network_channels(member.config, member.facts), len(member.facts.labels.channels))
     dims = member.config.network.spatial_dims
@@ -85,6 +91,7 @@ def _groups(members: Sequence[Trained]) -> list[list[Trained]]:
         grid: dict[str, Any] = member.config.preprocessing.model_dump(mode="json")
         grid["spatial_dims"] = member.config.network.spatial_dims
         grid["slices"] = member.config.data.context is not None
+        grid["finder"] = None if member.finder is None else str(member.finder.folder)  # each finds another region
         found.setdefault(json.dumps(grid), []).append(member)
     return list(found.values())
 

@@ -16,6 +16,8 @@ from medseg.data.cases.unnamed import channel_names
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.losses import LOSSES
 
+BACKGROUND, REGION = "background", "region"  # what the first of two stages tells apart
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -47,6 +49,32 @@ class DataFacts:
         labels = Labels.from_plain(content.pop("labels"))
         content["channels"], content["references"] = tuple(content["channels"]), tuple(content["references"])
         return cls(labels=labels, **content)
+
+
+def of_region(facts: DataFacts) -> DataFacts:
+    """The same data with one target, which holds all of theirs: what the first of two stages looks for.
+
+    Raises:
+        ConfigError: they have no background.
+    """
+    labels = facts.labels
+    if labels.background is None:
+        raise ConfigError(Problem("finder", "the labels have no background in which to find anything", "leave it out"))
+    targets = sorted({value for values in labels.targets.values() for value in values})
+    others = [value for value in labels.values if value not in (*targets, labels.background)]
+    counted = {value: [raw for raw, one in labels.counts_as.items() if one == value] for value in labels.values}
+    merged = {
+        name: tuple(raw for value in values for raw in (value, *counted[value]))[1:]
+        for name, values in ((BACKGROUND, [labels.background, *others]), (REGION, targets))
+    }
+    found = Labels(
+        {BACKGROUND: labels.background, REGION: targets[0]},
+        ignore_index=labels.ignore_index,
+        also_ignored=labels.also_ignored,
+        background=labels.background,
+        merged={name: values for name, values in merged.items() if values},
+    )
+    return replace(facts, labels=found, convention="medical")
 
 
 def network_channels(config: Config, facts: DataFacts) -> int:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from medseg.bundle.compile import Kind, compiled
 from medseg.bundle.components import Component
-from medseg.bundle.facts import DataFacts
+from medseg.bundle.facts import DataFacts, of_region
+from medseg.config.finder import FINDER
 from medseg.config.schema import Config
+from medseg.config.stages import first_stage
 
 WEIGHTS = Path("models") / "model.pt"
 
@@ -25,6 +27,13 @@ class Trained:
     def weights(self) -> Path:
         """The weights that are kept, see `engine.resume.Checkpoints`; they are there after the first epoch."""
         return self.folder / WEIGHTS
+
+    @property
+    def finder(self) -> Trained | None:
+        """The first stage, where the config has two."""
+        if self.config.finder is None:
+            return None
+        return Trained(self.folder / FINDER, first_stage(self.config), of_region(self.facts))
 
     @property
     def name(self) -> str:

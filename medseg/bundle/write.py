@@ -13,9 +13,11 @@ from medseg import __version__
 from medseg.bundle.card import data_license, model_card
 from medseg.bundle.compile import Kind, compiled
 from medseg.bundle.components import Component
-from medseg.bundle.facts import DataFacts, describe_data
+from medseg.bundle.facts import DataFacts, describe_data, of_region
 from medseg.bundle.metadata import compile_metadata
+from medseg.config.finder import FINDER
 from medseg.config.schema import Config
+from medseg.config.stages import first_stage
 from medseg.core.files import replace_file
 
 TITLES: Mapping[Kind, str] = {
@@ -72,6 +74,8 @@ def write_bundle(
 ) -> dict[Kind, Component]:
     """Compile `config` into a bundle in the folder `output` (weights and results already there stay).
 
+    That of a config with two stages holds that of the first one, which is trained before it.
+
     Args:
         config: the experiment.
         output: folder of the bundle; also its `bundle_root`, so a relative one works from the current folder.
@@ -97,6 +101,8 @@ def write_bundle(
     replace_file(output / "LICENSE", LICENSE)
     replace_file(output / "docs" / "README.md", model_card(config, facts, root, parameters))
     replace_file(output / "docs" / "data_license.txt", data_license(facts))
+    if config.finder is not None:
+        write_bundle(first_stage(config), output=output / FINDER, facts=of_region(facts))
     return contents
 
 

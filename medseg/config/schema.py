@@ -15,9 +15,11 @@ from pydantic import Field, SerializeAsAny
 
 from medseg.config.augmentation import AugmentationConfig
 from medseg.config.crf import CRFConfig
+from medseg.config.finder import FinderConfig
 from medseg.config.loss import LossConfig
 from medseg.config.names import NameIn
 from medseg.config.network import NetworkConfig
+from medseg.config.optimizer import OptimizerConfig, ScheduleConfig
 from medseg.config.postprocess import PostprocessConfig
 from medseg.config.section import Finding, Section
 from medseg.core.conventions import Convention
@@ -139,24 +141,6 @@ class PreprocessingConfig(Section):
         return self.normalization if isinstance(self.normalization, str) else ""
 
 
-class OptimizerConfig(Section):
-    name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    momentum: Share = 0.99
-    """Nesterov momentum of `sgd`; AdamW does not use it."""
-    encoder_factor: Annotated[float, Field(ge=0)] = 1.0
-    """Times the learning rate for the encoder, usually pretrained; 0 freezes its weights (batch norm still follows)."""
-
-
-class ScheduleConfig(Section):
-    """learning_rate(progress) = warm-up line, then (1 - progress) ** power; progress is of epochs or of minutes."""
-
-    warmup: Share = 0.02
-    """Share of the budget in which the learning rate rises to its full value."""
-    power: Annotated[float, Field(ge=0)] = 0.9
-
-
 class TrainingConfig(Section):
     """The budget and everything about the steps."""
 
@@ -246,13 +230,16 @@ class EvaluationConfig(Section):
 
 
 class Config(Section):
-    """One experiment: data, preprocessing, network, loss, augmentation, training, inference, evaluation."""
+    """One experiment: data, preprocessing, finder, network, loss, augmentation, training, inference, evaluation."""
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     description: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataConfig = DataConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    finder: FinderConfig | None = None
+    """Two stages: a first network finds the region of the targets on a coarse grid, the network delineates them in it.
+    Null: the network sees the whole image."""
     network: SerializeAsAny[NetworkConfig] = Field(default_factory=NetworkConfig.of)
     loss: SerializeAsAny[LossConfig] = Field(default_factory=LossConfig.of)
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -312,6 +299,8 @@ class Config(Section):
                     ),
                     f"{smallest} is a single voxel at the coarsest resolution, too few for instance norm",
                 )
+        if self.finder is not None:
+            yield from self.finder.misfits(self.network, self.image_dims)
         if self.training.lacks_channels and self.preprocessing.colours in ("imagenet", "inception"):
             both = ("training.channel_dropout", "preprocessing.normalization")
             yield both, "a picture has all its colours; zscore is for channels that are measured one by one"

@@ -24,6 +24,7 @@ from medseg.core.files import replace_file, replacing
 from medseg.core.labels import Labels
 from medseg.data.files.images import label_values, read_image, voxel_ml
 from medseg.data.files.pictures import is_picture
+from medseg.data.training.region import REGION
 from medseg.data.writers.base import writers_of
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
@@ -118,7 +119,8 @@ class SaveMaskd(MapTransform):
         amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
         missing = [self.channels[number] for number in data.get("missing", ())]
         lacking = {"missing_channels": missing} if self.channels else {}
-        sidecar = {"case": name, "model": self.model, **lacking, **steps, **amounts}
+        region = {REGION: data[REGION]} if REGION in data else {}
+        sidecar = {"case": name, "model": self.model, **lacking, **region, **steps, **amounts}
         if self.origin is not None:
             mask_file = writers[0].file(self.output_dir, name)
             sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], mask_file)

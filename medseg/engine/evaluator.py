@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +19,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medseg.core.errors import MedsegError, mistake_in
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.files.images import label_values, read_image
+from medseg.data.training.region import REGION
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
+from medseg.engine.outputs import read_sidecar
 
 LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the GPU; or compute on the device cpu"
 
@@ -72,7 +75,9 @@ def _kept(case: Case, file: str) -> dict[str, Any]:
     image = read_image(file, channel_axis=False)
     mask, affine = torch.from_numpy(label_values(image)), torch.from_numpy(image.affine)
     shape = tuple(mask.shape[1:])
+    sidecar = read_sidecar(Path(file).parent, case.name)
     return {
+        **{key: sidecar[key] for key in (REGION,) if key in sidecar},
         "case": case.name,
         "mask": MetaTensor(mask, affine=affine),
         "native_affine": affine.clone(),

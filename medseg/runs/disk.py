@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from medseg.bundle import components
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.preprocessing import preprocessing
 from medseg.config.schema import Config
 from medseg.core.errors import DataError, Problem, RunError
 from medseg.core.machine import free_disk, size_text
@@ -61,7 +61,7 @@ def cache_folder(config: Config, run: Path) -> Path:
 
 def run_cache(config: Config, facts: DataFacts, cases: Sequence[Case], run: Path) -> CachedDataset:
     """The cases as the run will find them in its cache; nothing is computed yet."""
-    parser = ConfigParser({"preprocessing": components.preprocessing(config, facts)})
+    parser = ConfigParser({"preprocessing": preprocessing(config, facts)})
     return CachedDataset(cases, parser.get_parsed_content("preprocessing"), cache_folder(config, run))
 
 

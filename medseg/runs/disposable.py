@@ -82,9 +82,11 @@ def shared_caches(folder: Path) -> list[Path]:
 
 def _caches(folder: Path, runs: Sequence[Path]) -> list[Path]:
     """Those that the runs use, wherever they lie, each once; of a folder of folds, the one that is its own too."""
-    used = {run: cache_folder(read_run(run).config, run) for run in runs}
-    own = [] if folder in used else [folder / CACHE]
-    return sorted({cache.resolve(): cache for cache in (*own, *used.values())}.values())
+    found = [read_run(run) for run in runs]
+    stages = [stage for run in found for stage in (run, run.finder) if stage is not None]
+    used = [cache_folder(stage.config, stage.folder) for stage in stages]
+    own = [] if folder in runs else [folder / CACHE]
+    return sorted({cache.resolve(): cache for cache in (*own, *used)}.values())
 
 
 def _runs(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 runs/brain/  config.yaml  data.json  split.json  environment.json  history.csv  time.json  report.html  tensorboard/
              configs/{train,evaluate,inference}.yaml  models/{model,checkpoint}.pt  eval/  cache/
+             finder/ (where there are two stages: the first one, a run without eval/)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, describe_data, network_channels
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import KINDS, write_bundle
+from medseg.config.finder import FINDER
 from medseg.config.load import RUN_CONFIG, dump_config, load_config
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError, below
@@ -47,7 +49,7 @@ DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
     *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
-    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME, START_FILE),
+    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME, START_FILE, FINDER),
 )
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
@@ -103,20 +105,30 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
         raise RunError(Problem(config.data.folds_file, what, "give --run DIR, or --restart to start anew"))
     kept = (run / START).is_file() and (run / START_FILE).is_file() and not restart
     start = read_start(trained, dataset, split) if begins and not kept else None
-    _open_cache(trained, dataset, split)
+    for stage in (trained.finder, trained):
+        if stage is not None:
+            _open_cache(stage, dataset, split)
     make_folder(run, "choose another with --run DIR")
     if restart:
         for name in RESULTS:
             path = run / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    replace_file(saved, dump_config(config))
-    replace_file(run / DATA, facts.to_json())
-    replace_file(run / SPLIT_FILE, split.to_json())
+    _describe(trained, split)
+    if trained.finder is not None:
+        make_folder(trained.finder.folder, "choose another with --run DIR")
+        _describe(trained.finder, split)
     if start is not None:
         start.write(run)
         print(start)
     write_environment(run, config)
     return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
+
+
+def _describe(run: Trained, split: Split) -> None:
+    """Write into the folder what the run is."""
+    replace_file(run.folder / CONFIG, dump_config(run.config))
+    replace_file(run.folder / DATA, run.facts.to_json())
+    replace_file(run.folder / SPLIT_FILE, split.to_json())
 
 
 def read_start(run: Trained, dataset: Dataset, split: Split) -> Start | None:

@@ -30,8 +30,16 @@ def made_by(run: Trained, content: Component) -> dict[str, str]:
     """Who makes the masks of this evaluation: digests of the weights, and of all that leads from an image to a mask."""
     pipeline = {key: value for key, value in content.items() if key not in OTHERWISE}
     pipeline["steps"] = {name: step for name, step in content["steps"].items() if name not in FINISHING}
-    weights = file_digest(run.weights) if run.weights.is_file() else ""  # what loads them says so
-    return {"weights": weights, "pipeline": data_digest([medseg.__version__, pipeline, *plugins_of(run.config)])}
+    finder = {} if run.finder is None else {"finder": _digest(run.finder.weights)}
+    return {
+        "weights": _digest(run.weights),
+        **finder,
+        "pipeline": data_digest([medseg.__version__, pipeline, *plugins_of(run.config)]),
+    }
+
+
+def _digest(weights: Path) -> str:
+    return file_digest(weights) if weights.is_file() else ""  # what loads them says so
 
 
 def kept_masks(outputs: Iterable[Path], cases: Sequence[Case], maker: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from medseg.core.files import replace_file
+from medseg.engine.budget import Budget
 
 TIME = "time.json"
 SCHEMA = "medseg-time/1"
@@ -27,6 +29,22 @@ class Spent:
     validation: float
     scoring: float
     budget: float | None = None
+
+    @classmethod
+    def of(cls, budget: Budget) -> Self:
+        """Of a training, before anything is scored."""
+        minutes = budget.max_minutes
+        return cls(budget.seconds, budget.validation_seconds, 0.0, None if minutes is None else 60 * minutes)
+
+    def __add__(self, other: Spent) -> Spent:
+        """Of two stages together."""
+        budgets = [one for one in (self.budget, other.budget) if one is not None]
+        return Spent(
+            self.training + other.training,
+            self.validation + other.validation,
+            self.scoring + other.scoring,
+            sum(budgets) if budgets else None,
+        )
 
     @property
     def shares(self) -> dict[str, float]:

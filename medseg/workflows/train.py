@@ -14,11 +14,11 @@ from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.core.files import make_folder
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
-from medseg.engine.budget import Budget
 from medseg.engine.device import in_first_process, of_first_process, process_group, rank, speaks
 from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
 from medseg.runs.disk import CACHE
+from medseg.runs.finder import train_finder
 from medseg.runs.folder import CONFIG, DECISION_FILE, RUNS, check_beginning, open_run, reopen_run, write_environment
 from medseg.runs.folds import config_folds, fold_folders, keep_folds
 from medseg.runs.official import read_data
@@ -150,8 +150,10 @@ def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = Fal
     with process_group():
         started = time.perf_counter()
         opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart)) or reopen_run(run, dataset)
+        found = None if opened.run.finder is None else train_finder(opened.run.finder, opened)
         parser = run_compiled(opened.contents["train"], data=dataset, split=opened.split)
-        spent = _spent(parser.get_parsed_content("budget"))
+        spent = Spent.of(parser.get_parsed_content("budget"))
+        spent = spent if found is None else found + spent
         del parser  # and with it what training held in memory
         trained = time.perf_counter()
         failure: PartialFailure | None = None
@@ -165,11 +167,6 @@ def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = Fal
             raise failure
         if rank() == 0:
             print(f"finished in {(time.perf_counter() - started) / 60:.1f} min: {run}")
-
-
-def _spent(budget: Budget) -> Spent:
-    minutes = budget.max_minutes
-    return Spent(budget.seconds, budget.validation_seconds, 0.0, None if minutes is None else 60 * minutes)
 
 
 def _keep_spent(run: Path, spent: Spent) -> None:

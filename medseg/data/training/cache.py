@@ -188,6 +188,8 @@ def parameters(thing: Any) -> Any:
     if name is not None:  # a class or a function
         return f"{thing.__module__}.{name}"
     kind = type(thing)
+    if hasattr(kind, "identity"):  # of what holds more than tells it apart, as a network
+        return [f"{kind.__module__}.{kind.__qualname__}", parameters(thing.identity())]
     slots = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ()) if hasattr(thing, slot)]
     held = {slot: getattr(thing, slot) for slot in slots} | getattr(thing, "__dict__", {})
     held = {key: value for key, value in held.items() if not isinstance(value, local)}  # come with the first use

@@ -69,8 +69,13 @@ def preprocessing_steps(
     values: Sequence[int] | None = None,
     counts_as: Mapping[int, int] | None = None,
     missing: bool = False,
+    region: Step | None = None,
 ) -> list[Step]:
-    """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down."""
+    """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down.
+
+    Args:
+        region: what crops the normalised volume to the region of its targets, before it is resampled.
+    """
     keys = list(keys)
     axcodes = orientation[:spatial_dims]
     loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
@@ -99,6 +104,8 @@ def preprocessing_steps(
     if ct_mean_std is not None:
         scaling["ct_mean_std"] = list(ct_mean_std)
     steps.append((Normalized, scaling))
+    if region is not None:  # behind it, so that no intensity depends on the region
+        steps.append(region)
     if spacing_mm is not None:
         modes = ["nearest" if key == "label" else "bilinear" for key in keys]
         pixdim = [side or 0.0 for side in spacing_mm]  # MONAI's 0 keeps an axis as it is

@@ -1,0 +1,84 @@
+"""Preprocessing as data in MONAI's bundle language; of two stages, with the crop to the region of the second one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monai.transforms import Compose
+
+from medseg.bundle import components as parts
+from medseg.bundle.components import Component, target
+from medseg.bundle.facts import DataFacts, network_channels, of_region
+from medseg.config.schema import Config
+from medseg.config.stages import first_stage
+from medseg.data.training.region import CropToLabelledd
+from medseg.data.training.transforms import Normalized, Step, preprocessing_steps
+from medseg.engine import device as hardware
+from medseg.engine.finder import CropToFoundd
+
+
+def preprocessing(config: Config, facts: DataFacts, *, finder: str | None = None) -> Component:
+    """From files to tensors.
+
+    Args:
+        finder: file of the weights of the first of two stages, where the config has them, which says what the second
+            one sees; None: the labels say it, to train it.
+    """
+    steps = _preprocessing_steps(config, facts, _region(config, facts, finder))
+    return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
+
+
+def _preprocessing_steps(config: Config, facts: DataFacts, region: Step | None) -> list[Step]:
+    labels = facts.labels
+    return preprocessing_steps(
+        keys=["image", "label"],
+        spatial_dims=config.image_dims,
+        slices_first=config.data.context is not None,
+        channels=len(facts.channels),
+        values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
+        counts_as=labels.counts_as or None,
+        missing=config.training.lacks_channels,
+        region=region,
+        **config.preprocessing.model_dump(),
+    )
+
+
+def _region(config: Config, facts: DataFacts, finder: str | None) -> Step | None:
+    """What crops a case to the region in which a second stage sees it."""
+    if config.finder is None:
+        return None
+    patch = config.training.patch_size
+    shared = {
+        "keys": ["image", "label"],
+        "margin_mm": config.finder.margin_mm,
+        "least_size": list(patch) if config.data.context is None else [*patch, config.data.context],
+        "spacing_mm": config.preprocessing.spacing_mm,
+    }
+    if finder is None:
+        values = sorted({value for values in facts.labels.targets.values() for value in values})
+        return CropToLabelledd, {**shared, "values": values, "seed": config.seed}
+    stage, found = first_stage(config), of_region(facts)
+    steps = _preprocessing_steps(stage, found, None)
+    behind = [name for name, _ in steps].index(Normalized) + 1
+    coarse = [target(step, **{**arguments, **_of_image(arguments)}) for step, arguments in steps[behind:]]
+    built = parts.network(stage, network_channels(stage, found), len(found.labels.channels))
+    placed = target(hardware.place, network=built, device="@device", spatial_dims=stage.network.spatial_dims)
+    return CropToFoundd, {
+        **shared,
+        "network": placed,
+        "weights": finder,
+        "inferer": parts.inferer(stage),
+        "coarse": target(Compose, transforms=coarse),
+        "device": "@device",
+        "precision": stage.training.precision,
+    }
+
+
+def _of_image(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a step, of the image alone, which is the first of its keys."""
+    return {
+        key: value[:1]
+        for key, value in arguments.items()
+        if key in ("keys", "mode", "dtype") and isinstance(value, list)
+    }
