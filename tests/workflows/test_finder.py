@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from medseg.bundle.write import write_bundle
+from medseg.core.errors import RunError
+from medseg.runs.disposable import disposable
+from medseg.runs.folder import read_run
+from medseg.runs.spent import read_spent
+from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from medseg.workflows.predictor import Predictor
 from medseg.workflows.train import train
 from tests.conftest import MadeOnce
-from tests.tiny import tiny_config
+from tests.tiny import finish, medseg, same_weights, tiny_config, train_arguments
 
 SHAPE, BALL = (48, 44, 40), (34, 12, 28)  # the target lies outside the middle
 TWO: dict[str, Any] = {
@@ -96,3 +105,169 @@ def test_a_target_outside_the_middle_is_found_and_delineated(two: tuple[Path, Pa
     assert region["share"] < 0.4
     alone = Predictor.from_run(run)(root / "imagesTs" / masks[0].name)
     assert np.array_equal(alone.array, np.asarray(mask.dataobj))
+
+
+def blind(run: Path) -> None:
+    """Make the finder of a run one that is sure of the background everywhere."""
+    file = run / "finder" / "models" / "model.pt"
+    state = torch.load(file, weights_only=True)
+    last = [name for name in state if name.endswith("bias")][-1]
+    assert state[last].shape == (2,), "the logits' own bias"
+    state[last] = torch.tensor([1e4, -1e4])
+    torch.save(state, file)
+
+
+def test_where_nothing_is_found_the_network_sees_the_whole_volume(
+    two: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, root = shutil.copytree(two[0], tmp_path / "run"), two[1]
+    blind(run)
+    with caplog.at_level(logging.WARNING):
+        [mask, _] = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+    assert sidecar(tmp_path / "masks", "ball_06")["region"] == {"found": False, "share": 1.0}
+    assert "ball_06: no region was found" in caplog.text
+    truth = np.asarray(nib.load(root / "imagesTs" / mask.name).dataobj) > 50
+    assert (np.asarray(nib.load(mask).dataobj) > 0)[truth].mean() > 0.8
+
+
+def test_masks_are_kept_while_both_networks_are_the_same(
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = shutil.copytree(two[0], tmp_path / "run")
+    evaluate(run)
+    assert "2 of 2 cases have masks by these weights" in capsys.readouterr().out
+    sidecars = list((run / "eval" / "masks" / "medseg").glob("*.json"))
+    assert ["region" in json.loads(file.read_text()) for file in sidecars] == [True, True]
+    blind(run)
+    evaluate(run)
+    assert "masks by these weights" not in capsys.readouterr().out
+
+
+def test_only_training_cases_are_cropped_by_their_labels(two: tuple[Path, Path]) -> None:
+    run = read_run(two[0])
+    steps = {
+        kind: [step["_target_"].rpartition(".")[2] for step in part["preprocessing"]["transforms"]]
+        for kind, part in {
+            "train": run.compiled("train")["train"],
+            "validate": run.compiled("train")["validate"],
+            "evaluate": run.compiled("evaluate"),
+            "inference": run.compiled("inference"),
+        }.items()
+    }
+    assert [kind for kind, names in steps.items() if "CropToLabelledd" in names] == ["train"]
+    assert [kind for kind, names in steps.items() if "CropToFoundd" in names] == ["validate", "evaluate", "inference"]
+
+
+def test_the_first_stage_is_a_run_of_one_target_with_the_same_cases_held_out(two: tuple[Path, Path]) -> None:
+    run = two[0]
+    assert (run / "finder" / "split.json").read_text() == (run / "split.json").read_text()
+    labels = read_run(run / "finder").facts.labels
+    assert labels.targets == {"region": (1,)}
+    assert labels.counts_as == {2: 1}
+    stages = [read_spent(run / "finder"), read_spent(run)]
+    assert all(stages)
+    assert stages[0].training < stages[1].training, "the time of the run is that of both stages"  # type: ignore[union-attr]
+    caches = {one.place.parent.name for one in disposable(run) if one.kind == "cache"}
+    assert caches == {run.name, "finder"}
+
+
+def test_a_run_without_its_finder_says_so(two: tuple[Path, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(two[0], tmp_path / "run")
+    (run / "finder" / "models" / "model.pt").unlink()
+    with pytest.raises(RunError, match=r"finder/models/model.pt: no such file"):
+        predict(run, input=two[1] / "imagesTs", output=tmp_path / "masks")
+
+
+def test_members_find_regions_of_their_own(two: tuple[Path, Path], tmp_path: Path) -> None:
+    run, root = two
+    other = shutil.copytree(run, tmp_path / "other")
+    blind(other)
+    [mask, _] = predict([run, other], input=root / "imagesTs", output=tmp_path / "both")
+    [alone, _] = predict(run, input=root / "imagesTs", output=tmp_path / "alone")
+    together, single = (np.asarray(nib.load(file).dataobj) > 0 for file in (mask, alone))
+    assert together.any()
+    assert 2 * (together & single).sum() / (together.sum() + single.sum()) > 0.8
+    twice = predict([run, run], input=root / "imagesTs", output=tmp_path / "twice")
+    assert np.array_equal(np.asarray(nib.load(twice[0]).dataobj), np.asarray(nib.load(alone).dataobj))
+
+
+SHORT = TWO | {"training__max_epochs": 4, "training__iterations_per_epoch": 20}
+
+
+@pytest.mark.slow
+def test_monai_bundle_trains_both_stages_and_predicts_the_same(tmp_path: Path) -> None:
+    root, run, copy = write_balls(tmp_path / "data", 4, 1), tmp_path / "run", tmp_path / "copy"
+    finish(medseg(*train_arguments(root, run, **SHORT), cwd=tmp_path))
+    write_bundle(tiny_config(root, **SHORT), output=copy)
+
+    def monai_run(config: str, *overrides: str | Path) -> None:
+        finish(medseg("run", "--config_file", copy / config, *overrides, cwd=tmp_path, module="monai.bundle"))
+
+    monai_run("finder/configs/train.yaml", "--dataset_dir", root)
+    monai_run("configs/train.yaml", "--dataset_dir", root)
+    for weights in ("finder/models/model.pt", "models/model.pt"):
+        assert same_weights(run / weights, copy / weights)
+    monai_run("configs/inference.yaml", "--dataset_dir", root / "imagesTs", "--output_dir", tmp_path / "masks")
+    [own] = predict(run, input=root / "imagesTs", output=tmp_path / "own")
+    theirs = nib.load(tmp_path / "masks" / own.name)
+    assert np.array_equal(np.asarray(nib.load(own).dataobj), np.asarray(theirs.dataobj))
+
+
+class Stopped(BaseException):
+    """As a process that is killed."""
+
+
+@pytest.mark.parametrize("stage", ["finder", "."])
+def test_a_run_that_stopped_in_either_stage_ends_in_the_same_weights(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medseg.engine.resume import Checkpoints
+
+    root, whole, broken = write_balls(tmp_path / "data", 4, 0), tmp_path / "whole", tmp_path / "broken"
+    train(tiny_config(root, **SHORT), run=whole)
+    save = Checkpoints.save
+
+    def once(self: Checkpoints, engine: Any) -> None:
+        save(self, engine)
+        if self.folder.resolve() == (broken / stage / "models").resolve():
+            raise Stopped
+
+    monkeypatch.setattr(Checkpoints, "save", once)
+    with pytest.raises(Stopped):
+        train(tiny_config(root, **SHORT), run=broken)
+    monkeypatch.undo()
+    train(tiny_config(root, **SHORT), run=broken)
+    for weights in ("finder/models/model.pt", "models/model.pt"):
+        assert same_weights(whole / weights, broken / weights)
+
+
+def test_minutes_are_those_of_both_stages_and_anew_is_anew(tmp_path: Path) -> None:
+    root, run = write_balls(tmp_path / "data", 4, 0), tmp_path / "run"
+    config = tiny_config(root, **SHORT, training__max_minutes=0.1)
+    train(config, run=run)
+    spent = read_spent(run)
+    assert spent is not None
+    assert spent.budget == pytest.approx(6.0)
+    assert 4 < spent.training + spent.validation < 9
+    before = (run / "finder" / "models" / "model.pt").stat().st_mtime_ns
+    train(config, run=run)
+    assert (run / "finder" / "models" / "model.pt").stat().st_mtime_ns == before, "finished with the second stage"
+    train(tiny_config(root, **SHORT, training__max_minutes=0.02), run=run, restart=True)
+    assert (run / "finder" / "models" / "model.pt").stat().st_mtime_ns != before
+
+
+def test_folds_have_a_finder_each(tmp_path: Path) -> None:
+    root, run = write_balls(tmp_path / "data", 4, 1), tmp_path / "run"
+    config = tiny_config(root, **SHORT | {"training__iterations_per_epoch": 2, "data__folds": 2})
+    train(config, run=run, fold="all")
+    assert not same_weights(*(run / f"fold_{number}" / "finder" / "models" / "model.pt" for number in (0, 1)))
+    assert predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+
+
+def test_slices_are_seen_within_the_region(tmp_path: Path) -> None:
+    root, run = write_balls(tmp_path / "data", 4, 1), tmp_path / "run"
+    flat = {"network__spatial_dims": 2, "data__context": 3, "training__patch_size": [16, 16]}
+    train(tiny_config(root, **SHORT | flat | {"finder__patch_size": [8, 8]}), run=run)
+    [mask] = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+    assert nib.load(mask).shape == SHAPE
+    assert "region" in sidecar(tmp_path / "masks", "ball_04")
