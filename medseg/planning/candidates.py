@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from medseg.core.errors import ConfigError
+from medseg.planning.finder import choose_stages, is_clear, is_worth_it, part_of_volume
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.network import ANISOTROPY
 from medseg.planning.planes import ENCODER, LEAST_SIDE, PlaneSampling, choose_planes
@@ -16,10 +17,12 @@ from medseg.planning.record import Trial
 from medseg.planning.rules import Machine, Sampling, choose_sampling
 
 VOLUMES, SLICES, PICTURES, PLAIN = "3d", "2.5d", "2d pretrained", "2d"
+STAGES = "3d two stages"
 THICK = 1.5  # by the voxels, where the headers cannot be believed
 ALIKE_AXES = 1.2  # less says nothing of which axis slices lie along: then the axial ones
 SAID = {
     VOLUMES: "3D U-Net on patches of volumes",
+    STAGES: "3D U-Net in the region that another one finds on a coarse grid",
     SLICES: f"2D U-Net on pretrained {ENCODER}, on slices with their neighbours",
     PICTURES: f"2D U-Net on pretrained {ENCODER}",
     PLAIN: "2D U-Net",
@@ -86,6 +89,8 @@ def shortlist(
     else:
         planes = Kind(name, partial(_planes, found, machine, minutes, axis))
         kinds = [planes, *kinds] if pretrained_first else [*kinds, planes]
+    if found.spatial_dims == 3:
+        kinds, why = _with_stages(kinds, found, machine, minutes, outputs, why, asked=only == [STAGES])
     if only is None:
         return Shortlist(tuple(kinds), why, missing)
     if missing and name in only:  # asked for: then without its weights
@@ -96,6 +101,29 @@ def shortlist(
         what = why if wanted else f"the images have {found.spatial_dims} dimensions"
         raise ConfigError(f"no network fits what was given: {what}", "leave network.spatial_dims and data.context out")
     return Shortlist(fitting, "as given", missing)
+
+
+def _with_stages(
+    kinds: Sequence[Kind],
+    found: Fingerprint,
+    machine: Machine,
+    minutes: float | None,
+    outputs: int,
+    why: str,
+    *,
+    asked: bool,
+) -> tuple[list[Kind], str]:
+    """The kinds, and two stages among them where that is worth it or asked for; why they stand in this order."""
+    stages = Kind(STAGES, partial(choose_stages, found, machine, minutes, outputs))
+    plain = choose_sampling(found, machine, minutes, outputs)
+    if asked or plain is None:
+        return [*kinds, *([stages] if asked else [])], why
+    patches, share = part_of_volume(found, plain)
+    if found.spacing_doubt() or not is_worth_it(patches, share):  # without true millimetres there is no margin
+        return list(kinds), why
+    if not is_clear(patches, share, plain.steps) or kinds[0].name != VOLUMES:
+        return [*kinds, stages], why
+    return [stages, *kinds], f"a volume is {patches:.0f} patches, and the box of its targets {share:.2g} of it"
 
 
 def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str) -> tuple[Kind, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.data.splits.folds import Folds
+from medseg.planning.finder import finder_choices, in_regions
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.planes import (
     CONTEXT,
@@ -112,6 +113,7 @@ def _unet_recipe(found: Fingerprint, machine: Machine, sampling: Sampling, minut
         Choice("preprocessing.spacing_mm", _listed(sampling.target_mm), sampling.reasons["spacing"]),
         Choice("preprocessing.crop_to_foreground", sampling.crop, sampling.reasons["crop"]),
         *choose_normalization(found, sampling.crop),
+        *finder_choices(sampling),
         *_network(found, machine, sampling),
         *_augmentation(found, flips, why_flips),
         *_training(found, machine, sampling, minutes, epoch, interval),
@@ -265,7 +267,7 @@ def _training(
         Choice("training.validation_interval", *interval),
         Choice("training.batch_size", sampling.batch_size, sampling.reasons["batch"] + "; {measured} GiB measured"),
         Choice("training.patch_size", list(sampling.network.patch_size), sampling.reasons["patch"]),
-        choose_foreground(found),
+        choose_foreground(found if sampling.finder is None else in_regions(found)),
         Choice(
             "training.weight_average", average if short else 0.0, "steadier weights after few steps" if short else ""
         ),

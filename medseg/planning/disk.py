@@ -10,12 +10,13 @@ from medseg.core.machine import free_disk
 from medseg.data.training.size import entry_bytes
 from medseg.data.training.transforms import AXES
 from medseg.inference.colour import COLOUR_SCALES
+from medseg.planning.finder import region_shape
 from medseg.planning.fingerprint import CasePrint, Fingerprint
 from medseg.runs.disk import Disk, cache_folder
 
 
 def planned_disk(measured: Fingerprint, config: Config, run: Path) -> Disk:
-    """The cache of all cases, in the folder that the run will have."""
+    """The cache of all cases, in the folder that the run will have; of two stages both."""
     folder = cache_folder(config, run)
     needed = sum(_case_bytes(case, len(measured.channels), config) for case in measured.cases)
     return Disk(folder, needed, free_disk(folder))
@@ -34,4 +35,9 @@ def _case_bytes(case: CasePrint, channels: int, config: Config) -> int:
     shape = case.cropped_shape if options.crop_to_foreground else case.shape
     width = 1 if options.colours in COLOUR_SCALES else 4
     counts = [finer * count for count in case.voxels.values()]
-    return entry_bytes(finer * math.prod(shape), channels, bytes_a_value=width, counts=counts)
+    voxels = finer * math.prod(shape)
+    if config.finder is not None:
+        region = math.prod(region_shape(case, 2 * config.finder.margin_mm))  # as large as it may become
+        coarse = math.prod(shape) * math.prod(case.spacing_mm) / math.prod(config.finder.spacing_mm)
+        voxels = min(voxels, max(finer * region, math.prod(config.training.patch_size))) + coarse
+    return entry_bytes(voxels, channels, bytes_a_value=width, counts=counts)

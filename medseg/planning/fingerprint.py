@@ -43,6 +43,7 @@ class CasePrint:
         components: target (class or region) -> connected parts (face neighbours).
         centres_mm: class -> its centre along the axes, from the image's left posterior inferior corner.
         coarseness: of each axis, against the others, by the voxels (`evidence.coarseness`).
+        target_box: voxels of the box around all targets; empty where there are none.
     """
 
     case: str
@@ -54,6 +55,7 @@ class CasePrint:
     components: Mapping[str, int]
     centres_mm: Mapping[str, tuple[float, ...]]
     coarseness: tuple[float, ...]
+    target_box: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ class Fingerprint:
     def cropped_share(self) -> float:
         """The median share of a volume that lies in the box of voxels that are not background."""
         return float(np.median(self.shapes(cropped=True).prod(1) / self.shapes(cropped=False).prod(1)))
+
+    def target_share(self, *, cropped: bool) -> float:
+        """The median share that the box of a case's targets has of the volume, or of the box that is not background."""
+        pairs = [(c.target_box, c.cropped_shape if cropped else c.shape) for c in self.cases if c.target_box]
+        return float(np.median([np.prod(box) / np.prod(shape) for box, shape in pairs])) if pairs else 1.0
 
     def frequency(self, name: str) -> float:
         """Share of a class in all voxels of the boxes."""
@@ -245,6 +252,7 @@ def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.n
             components={name: _parts(values, group) for name, group in labels.targets.items()},
             centres_mm=centres,
             coarseness=tuple(coarse[axis] for axis in order),
+            target_box=_target_box(values, labels, order),
         ),
         sample,
         small,
@@ -281,6 +289,15 @@ def _box(foreground: np.ndarray) -> tuple[slice, ...]:
         used = np.flatnonzero(foreground.any(axis=tuple(other for other in range(foreground.ndim) if other != axis)))
         sides.append(slice(int(used[0]), int(used[-1]) + 1))
     return tuple(sides)
+
+
+def _target_box(values: np.ndarray, labels: Labels, order: Sequence[int]) -> tuple[int, ...]:
+    targets = [value for group in labels.targets.values() for value in group]
+    is_target = np.isin(np.arange(256), targets)[values]
+    if not is_target.any():
+        return ()
+    box = _box(is_target)
+    return tuple(box[axis].stop - box[axis].start for axis in order)
 
 
 def _parts(values: np.ndarray, members: Sequence[int]) -> int:

@@ -12,6 +12,7 @@ from medseg.data.splits.folds import Folds
 from medseg.engine.memory import OutOfMemory
 from medseg.planning.candidates import Kind
 from medseg.planning.config import choose_all
+from medseg.planning.finder import FINDER_SHARE
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.overrides import overridden
 from medseg.planning.planes import PlaneSampling
@@ -116,12 +117,18 @@ class Fitter:
         return overridden([chosen[0], *own, *chosen[1:], *others], self.overrides)
 
     def _proposal(self, kind: Kind, sampling: Sampling | PlaneSampling, step: Step, taken: float) -> Proposal:
-        steps = None if self.minutes is None else int(TRAINING * 60 * self.minutes / step.seconds)
+        minutes = None if self.minutes is None else self.minutes * trained_share(sampling)
+        steps = None if minutes is None else int(TRAINING * 60 * minutes / step.seconds)
         fitted = replace(sampling, step_seconds=step.seconds, steps=steps)
         choices = [
             replace(one, reason=one.reason.replace("{measured}", f"{taken:.2g}")) for one in self.choices(fitted)
         ]
         return Proposal(kind, fitted, choices, self.config_of(choices), step, taken)
+
+
+def trained_share(sampling: Sampling | PlaneSampling) -> float:
+    """What the network gets of the minutes: of two stages the second one's part."""
+    return 1 - FINDER_SHARE if isinstance(sampling, Sampling) and sampling.finder is not None else 1.0
 
 
 def _measured(kind: Kind, config: Config) -> str:

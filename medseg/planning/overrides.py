@@ -8,7 +8,7 @@ from typing import Any
 
 from medseg.config.document import Document, dotted
 from medseg.config.network import PER_LEVEL, NetworkConfig
-from medseg.planning.candidates import PICTURES, PLAIN, SLICES, VOLUMES
+from medseg.planning.candidates import PICTURES, PLAIN, SLICES, STAGES, VOLUMES
 from medseg.planning.rules import Choice
 
 GIVEN = "as given"
@@ -32,12 +32,20 @@ def kinds_that_fit(overrides: Sequence[str]) -> list[str] | None:
     network = document.data.get("network")
     network = network if isinstance(network, dict) else {}
     data = document.data.get("data")
+    if document.data.get("finder") is not None:
+        return [STAGES]
     if isinstance(data, dict) and data.get("context") is not None:
         return [SLICES]
     if set(network) - {"spatial_dims"}:
         return [VOLUMES, PLAIN]
     dims = network.get("spatial_dims")
-    return {2: [SLICES, PICTURES, PLAIN], 3: [VOLUMES]}.get(dims) if isinstance(dims, int) else None
+    if isinstance(dims, int) and dims in (2, 3):
+        fitting = [SLICES, PICTURES, PLAIN] if dims == 2 else [VOLUMES, STAGES]
+    else:
+        fitting = [VOLUMES, STAGES, SLICES, PICTURES, PLAIN]
+    if "finder" in document.data:  # null: none
+        fitting = [kind for kind in fitting if kind != STAGES]
+    return fitting if dims in (2, 3) or "finder" in document.data else None
 
 
 def overridden(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.bundle.facts import describe_data
 from medseg.bundle.trained import Trained
 from medseg.config.schema import Config
+from medseg.config.stages import second_stage
 from medseg.data.cases.dataset import Dataset
 from medseg.planning.step import measure_step
 from medseg.runs.disk import cache_disk, run_cache
@@ -41,11 +42,15 @@ one step     {step.seconds:.2f} s for {training.batch_size} x {" x ".join(map(st
 {step.gmac:.1f} GMAC a patch, {step.precision} on {step.device}
 peak memory  {step.peak_gib:.1f} GiB
 disk         {disk.text()}
-budget       {_budget(config, step.seconds)}"""
+budget       {_budget(second_stage(config), step.seconds)}{_found(config)}"""
     )
     if start is not None:
         print(start)
     disk.check()
+
+
+def _found(config: Config) -> str:
+    return "" if config.finder is None else f"; before it the finder has {config.finder.share:.0%} of the whole"
 
 
 def _budget(config: Config, seconds: float) -> str:

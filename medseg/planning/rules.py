@@ -22,6 +22,7 @@ LEAST_STEPS = 1000  # fewer steps than this teach less than a smaller patch cost
 CONTEXT = 64  # voxels along an axis that a patch is not made shorter than to save time
 CPU_BATCH_VOXELS = 64**3
 ALIKE = 0.01  # spacings that differ by less, relative, are the same
+INSIDE_VOLUMES = "inside nearly all volumes"
 GPU_EPOCH = 250  # steps, as nnU-Net's: an epoch's checkpoint and table take as long as many steps of a GPU
 
 # Multiply-accumulates a second of a training step (three times the forward pass), in 10^9: of one CPU core in bfloat16
@@ -66,8 +67,25 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class RegionGrid:
+    """The coarse grid on which the first of two stages looks for the region of the targets, and why it is that.
+
+    Args:
+        patch_size: None: that of the network.
+    """
+
+    spacing_mm: float
+    patch_size: tuple[int, ...] | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Sampling:
-    """Grid, patch, network and batch of a training, and what they are estimated to cost."""
+    """Grid, patch, network and batch of a training, and what they are estimated to cost.
+
+    Args:
+        finder: of two stages.
+    """
 
     target_mm: tuple[float, ...] | None
     spacing_mm: tuple[float, ...]
@@ -80,6 +98,7 @@ class Sampling:
     activations_gib: float
     steps: int | None
     reasons: dict[str, str]
+    finder: RegionGrid | None = None
 
     @property
     def anisotropic(self) -> bool:
@@ -145,7 +164,7 @@ def choose_sampling(
         batch += 1
     step = seconds(network, batch)
     quartile = " x ".join(f"{n:.0f}" for n in np.floor(np.percentile(shapes, 25, axis=0)))
-    why_patch = f"inside nearly all volumes (lower quartile {quartile}): what is padded shifts instance norm"
+    why_patch = f"{INSIDE_VOLUMES} (lower quartile {quartile}): what is padded shifts instance norm"
     if whole != tuple(wanted) and math.prod(whole) < 0.9 * math.prod(wanted):
         why_patch += f"; a multiple of {_times(network.steps)}"
     if fits != whole:

@@ -40,7 +40,7 @@ from medseg.planning.candidates import Kind, decide, shortlist
 from medseg.planning.config import patient_pattern
 from medseg.planning.disk import planned_disk
 from medseg.planning.fingerprint import Fingerprint, fingerprint
-from medseg.planning.fitting import Fitter, Proposal
+from medseg.planning.fitting import Fitter, Proposal, trained_share
 from medseg.planning.overrides import CONTEXT, kinds_that_fit
 from medseg.planning.planes import ENCODER
 from medseg.planning.record import RECORD, Record, Trial, is_record, read_record
@@ -219,7 +219,7 @@ def _tried(proposals: Sequence[Proposal], folds: Folds, minutes: float | None, p
     if minutes is None or len(proposals) < 2:
         return {}
     each = TRIAL_SHARE * minutes / len(proposals)
-    if any(60 * each < TRIAL_STEPS * proposal.step.seconds for proposal in proposals):
+    if any(60 * each * trained_share(one.sampling) < TRIAL_STEPS * one.step.seconds for one in proposals):
         return {}
     fold = trial_fold(folds)
     found = {}
@@ -286,6 +286,7 @@ def summary(made: Plan) -> str:
         f"data      {found.name}: {len(found.cases)} labelled cases, {', '.join(found.channels)} ({found.modality})",
         f"targets   {', '.join(found.targets)}",
         f"grid      {grid}" + (", cropped to what is not background" if sampling.crop else ""),
+        *([f"finder    sees voxels of {first.spacing_mm} mm"] if (first := made.config.finder) is not None else []),
         f"network   {network.spatial_dims}D {called}, {step.parameters / 1e6:.2f} M"
         f" parameters, patch {' x '.join(map(str, training.patch_size))}, batch {training.batch_size}",
         f"why       {made.why}" + (f"; {made.missing}" if made.missing else ""),

@@ -19,6 +19,7 @@ from medseg.runs.disposable import disposable
 from medseg.runs.folder import read_run
 from medseg.runs.spent import read_spent
 from medseg.workflows.evaluate import evaluate
+from medseg.workflows.plan import plan, summary
 from medseg.workflows.predict import predict
 from medseg.workflows.predictor import Predictor
 from medseg.workflows.train import train
@@ -271,3 +272,26 @@ def test_slices_are_seen_within_the_region(tmp_path: Path) -> None:
     [mask] = predict(run, input=root / "imagesTs", output=tmp_path / "masks")
     assert nib.load(mask).shape == SHAPE
     assert "region" in sidecar(tmp_path / "masks", "ball_04")
+
+
+def test_a_plan_proposes_two_stages_where_a_volume_is_many_patches(tmp_path: Path, tiny_msd: Any) -> None:
+    """Nothing is edited between the plan and the masks; the memory is what makes the patch small."""
+    root = write_balls(tmp_path / "data", 6, 1)
+    small: dict[str, Any] = {"minutes": 0.5, "memory_gib": 0.71, "overrides": ["network.spatial_dims=3"]}
+    made = plan(root, output=tmp_path / "plan.yaml", **small)
+    text = (tmp_path / "plan.yaml").read_text()
+    assert "Fitted:    3d two stages: " in text
+    assert "Fitted:    3d: " in text
+    plan(again=tmp_path / "plan.json", output=tmp_path / "again.yaml")
+    assert (tmp_path / "again.yaml").read_text().replace("again.yaml", "plan.yaml") == text
+    asked = plan(root, output=tmp_path / "asked.yaml", **small | {"overrides": ["finder.margin_mm=5"]})
+    assert asked.config.finder is not None
+    assert asked.config.finder.margin_mm == 5.0
+    assert "finder    sees voxels" in summary(asked)
+    training = asked.config.training.model_copy(update={"max_minutes": 0.05})
+    run = train(asked.config.model_copy(update={"training": training}), run=tmp_path / "run")
+    assert predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+    few = plan(tiny_msd(cases=6), output=tmp_path / "few.yaml", minutes=0.5)
+    assert few.config.finder is None
+    assert "two stages" not in (tmp_path / "few.yaml").read_text()
+    assert made.config.data.validation == 0.2
