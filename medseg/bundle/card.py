@@ -138,6 +138,8 @@ def _preparation(config: Config) -> str:
     voxels = "voxels of about the same size" if spacing is None else f"resampled to {spacing} mm"
     if config.data.context is not None:
         voxels += ", slice by slice along the same axis"
+    if config.finder is not None:
+        voxels += ", in the region that the network in `finder` finds"
     return f"{voxels}" + (", skull-stripped or padded alike" if config.preprocessing.crop_to_foreground else "")
 
 

@@ -24,7 +24,7 @@ class FinderConfig(Section):
     """Patch of the finder, in voxels of the coarse grid; default: training.patch_size."""
     share: ProperFraction = 0.25
     """What the finder gets of the budget (minutes, steps or epochs); the network has the rest."""
-    margin_mm: Weight = 20.0
+    margin_mm: Weight = 15.0
     """The region is what was found and so much more on each side; no smaller than a patch."""
 
     def misfits(self, network: NetworkConfig, image_dims: int) -> Iterable[Finding]:

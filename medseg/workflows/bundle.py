@@ -41,4 +41,6 @@ def bundle(config: Config, *, output: Path) -> None:
         raise RunError(Problem(str(output), what, "give another --output DIR"))
     write_bundle(config, output=output, facts=facts)
     if split is not None:
-        replace_file(output / SPLIT_FILE, split.to_json())
+        for stage in (bundled, bundled.finder):
+            if stage is not None:
+                replace_file(stage.folder / SPLIT_FILE, split.to_json())

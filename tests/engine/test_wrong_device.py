@@ -90,6 +90,15 @@ def test_slices_of_volumes(tiny_msd, tmp_path: Path, gpu: Pretence) -> None:
 
 
 @pytest.mark.slow
+def test_two_stages(tiny_msd, tmp_path: Path, gpu: Pretence) -> None:
+    root = tiny_msd(cases=4)
+    stages = {"finder__spacing_mm": [2.0, 2.0, 2.0], "finder__patch_size": [8, 8, 8]}
+    run = train(tiny_config(root, **stages), run=tmp_path / "run")
+    predict([run, run], input=root / "imagesTs", output=tmp_path / "out", **ALL_MAPS)
+    assert Predictor.from_run(run)(next((root / "imagesTs").iterdir())).array.shape == (20, 24, 16)
+
+
+@pytest.mark.slow
 def test_pictures_in_float16(tmp_path: Path) -> None:
     """An encoder, bytes scaled on the device, class weights, a confusion matrix, loss scaling, a new background."""
     root, run = write_pairs(tmp_path / "pairs"), tmp_path / "run"

@@ -60,10 +60,13 @@ def test_measures_one_volume_the_same_however_it_is_turned(boxes: Callable[..., 
         assert case.shape == (20, 30, 10)
         assert case.spacing_mm == (1.0, 2.0, 3.0)
         assert case.cropped_shape == (10, 5, 8)
+        assert case.target_box == (4, 5, 6)
         assert case.voxels == {"top": 40, "bottom": 40}
         assert case.components == {"top": 1, "bottom": 1}
         assert case.centres_mm == {"top": (5.5, 14.0, 19.5), "bottom": (5.5, 14.0, 7.5)}
     assert found.cropped_share() == pytest.approx(400 / 6000)
+    assert found.target_share(cropped=True) == pytest.approx(120 / 400)
+    assert found.target_share(cropped=False) == pytest.approx(120 / 6000)
     assert found.frequency("top") == pytest.approx(40 / 400)
     assert found.anisotropy() == 3.0
     (channel,) = found.intensities

@@ -13,18 +13,21 @@ import numpy as np
 import pytest
 import torch
 
+from medseg.bundle.run import parser_of
 from medseg.bundle.write import write_bundle
 from medseg.core.errors import RunError
+from medseg.data.training.cache import parameters
 from medseg.runs.disposable import disposable
 from medseg.runs.folder import read_run
 from medseg.runs.spent import read_spent
+from medseg.workflows.bundle import bundle
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.plan import plan, summary
 from medseg.workflows.predict import predict
 from medseg.workflows.predictor import Predictor
 from medseg.workflows.train import train
 from tests.conftest import MadeOnce
-from tests.tiny import finish, medseg, same_weights, tiny_config, train_arguments
+from tests.tiny import finish, medseg, same_weights, tiny_config, together, train_arguments
 
 SHAPE, BALL = (48, 44, 40), (34, 12, 28)  # the target lies outside the middle
 TWO: dict[str, Any] = {
@@ -142,6 +145,23 @@ def test_masks_are_kept_while_both_networks_are_the_same(
     blind(run)
     evaluate(run)
     assert "masks by these weights" not in capsys.readouterr().out
+
+
+def test_a_cache_knows_a_finder_by_its_weights(two: tuple[Path, Path], tmp_path: Path) -> None:
+    run, other = two[0], shutil.copytree(two[0], tmp_path / "run")
+
+    def preprocessing(folder: Path) -> Any:
+        return parser_of(read_run(folder).compiled("evaluate")).get_parsed_content("preprocessing")
+
+    def key(transform: Any) -> str:
+        return json.dumps(parameters(transform))
+
+    used = preprocessing(run)
+    before = key(used)
+    used({"image": str(next((two[1] / "imagesTs").iterdir()))})
+    assert key(used) == before == key(preprocessing(other))
+    blind(other)
+    assert key(preprocessing(other)) != before
 
 
 def test_only_training_cases_are_cropped_by_their_labels(two: tuple[Path, Path]) -> None:
@@ -262,6 +282,23 @@ def test_folds_have_a_finder_each(tmp_path: Path) -> None:
     config = tiny_config(root, **SHORT | {"training__iterations_per_epoch": 2, "data__folds": 2})
     train(config, run=run, fold="all")
     assert not same_weights(*(run / f"fold_{number}" / "finder" / "models" / "model.pt" for number in (0, 1)))
+    assert predict(run, input=root / "imagesTs", output=tmp_path / "masks")
+
+
+def test_a_bundle_of_a_fold_has_its_split_in_both_stages(tmp_path: Path) -> None:
+    config = tiny_config(write_balls(tmp_path / "data", 4, 0), **SHORT, data__fold=1, data__folds=2)
+    bundle(config, output=tmp_path / "bundle")
+    splits = [(tmp_path / "bundle" / stage / "split.json").read_text() for stage in (".", "finder")]
+    assert splits[0] == splits[1]
+    assert "finder" in (tmp_path / "bundle" / "docs" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_train_both_stages(tmp_path: Path) -> None:
+    root, run = write_balls(tmp_path / "data", 4, 1), tmp_path / "run"
+    for process in together(2, *train_arguments(root, run, **SHORT), cwd=tmp_path):
+        finish(process)
+    assert (run / "eval" / "metrics.json").is_file()
     assert predict(run, input=root / "imagesTs", output=tmp_path / "masks")
 
 
