@@ -71,11 +71,7 @@ def preprocessing_steps(
     missing: bool = False,
     region: Step | None = None,
 ) -> list[Step]:
-    """The steps of `preprocessing` as (class, keyword arguments), for whoever writes them down.
-
-    Args:
-        region: what crops the normalised volume to the region of its targets, before it is resampled.
-    """
+    """The steps of `preprocessing` as (class, keyword arguments); `region` crops a normalised volume to its targets."""
     keys = list(keys)
     axcodes = orientation[:spatial_dims]
     loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
@@ -104,7 +100,7 @@ def preprocessing_steps(
     if ct_mean_std is not None:
         scaling["ct_mean_std"] = list(ct_mean_std)
     steps.append((Normalized, scaling))
-    if region is not None:  # behind it, so that no intensity depends on the region
+    if region is not None:  # behind it, so that no intensity depends on the region; before it is resampled
         steps.append(region)
     if spacing_mm is not None:
         modes = ["nearest" if key == "label" else "bilinear" for key in keys]
