@@ -122,10 +122,8 @@ def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
         if not dataset.labels.classes:
             dataset = _described(config, dataset)
         dataset = replace(dataset, channels=channel_names(dataset))
-        modality = "CT" if any(channel.upper() == "CT" for channel in dataset.channels) else "MR"
         convention = "medical" if dataset.labels.background == 0 else "voc"
-        modality = modality if convention == "medical" else "RGB" if len(dataset.channels) == 3 else "image"
-        facts = DataFacts(dataset.name, dataset.channels, dataset.labels, modality, convention=convention)
+        facts = DataFacts(dataset.name, dataset.channels, dataset.labels, _modality(dataset), convention=convention)
     else:
         raise ConfigError(Problem("data", "neither root nor card is given", "add --set data.root=DIR"))
 
@@ -149,6 +147,16 @@ def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
         what = f"the images have one channel, {facts.channels[0]}, and it cannot be taken out"
         raise ConfigError(Problem("training.channel_dropout", what, "leave it at 0"))
     return facts
+
+
+def _modality(dataset: Dataset) -> str:
+    """CT where a channel is called so; RGB or image of pictures, which say nothing of how they were made; else MR."""
+    if any(channel.upper() == "CT" for channel in dataset.channels):
+        return "CT"
+    cases = dataset.cases or dataset.unlabelled
+    if dataset.labels.background is None or (cases and cases[0].is_picture):
+        return "RGB" if len(dataset.channels) == 3 else "image"
+    return "MR"
 
 
 def _described(config: Config, dataset: Dataset) -> Dataset:

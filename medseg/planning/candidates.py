@@ -135,11 +135,16 @@ def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str) -> tu
     """
     if len(kinds) == 1:
         return kinds[0], rules
-    if any(kind.name not in trials for kind in kinds) or all(trials[kind.name].failed for kind in kinds):
+    if any(kind.name not in trials for kind in kinds):
         return kinds[0], f"{rules}; by rules, since the minutes hold no trial of {len(kinds)} kinds"
-    best = max(kinds, key=lambda kind: trials[kind.name].dice)
-    others = ", ".join(f"{kind.name} {trials[kind.name].dice:.3f}" for kind in kinds if kind is not best)
-    return best, f"the best in a trial: Dice {trials[best.name].dice:.3f} (the others: {others})"
+    tried = [kind for kind in kinds if not trials[kind.name].failed]
+    failed = "; ".join(f"{kind.name} failed: {trials[kind.name].failed}" for kind in kinds if kind not in tried)
+    if not tried:
+        return kinds[0], f"{rules}; by rules, since every trial failed ({failed})"
+    best = max(tried, key=lambda kind: trials[kind.name].dice)
+    others = [f"{kind.name} {trials[kind.name].dice:.3f}" for kind in tried if kind is not best]
+    beside = ", ".join([*others, *([failed] if failed else [])])
+    return best, f"the best in a trial: Dice {trials[best.name].dice:.3f} (the others: {beside})"
 
 
 def _planes(

@@ -12,10 +12,12 @@ import numpy as np
 from medseg.data.splits.folds import Folds
 from medseg.planning.finder import finder_choices, in_regions
 from medseg.planning.fingerprint import Fingerprint
+from medseg.planning.network import COARSEST
 from medseg.planning.planes import (
     CONTEXT,
     PlaneSampling,
     plane_flips,
+    plane_interval,
     plane_loss,
     plane_network,
     plane_normalization,
@@ -71,7 +73,12 @@ PLANE_AUGMENTATION = {
 SLICES_WITH_TARGET = 0.6
 
 EVERY_EPOCH = (1, "at most: validation takes a twentieth of the minutes, on some of the held-out cases")
-KEEP_ALL = Choice("inference.keep_largest_component", [], "name a target only where held-out cases show that it helps")
+KEEP_ALL = Choice(
+    "inference.keep_largest_component",
+    [],
+    "`medseg postprocess` tries it on held-out masks; a target named here gets it anyway",
+)
+NO_FLIP = "training mirrors no axis"
 BATCH_OF_ONE = Choice("inference.window_batch", 1)
 
 
@@ -119,44 +126,39 @@ def _unet_recipe(found: Fingerprint, machine: Machine, sampling: Sampling, minut
         *_training(found, machine, sampling, minutes, epoch, interval),
         Choice("inference.overlap", 0.5, "half a window, weighted by a Gaussian"),
         Choice("inference.window_batch", sampling.batch_size, "as many windows at once as a training step has patches"),
-        Choice(
-            "inference.mirror_axes",
-            mirrors,
-            "not on a CPU: every axis doubles the time; may be set to flip_axes at any time, without training again"
-            if machine.device == "cpu"
-            else "as in training",
-        ),
+        Choice("inference.mirror_axes", mirrors, _why_mirrored(machine, flips)),
         KEEP_ALL,
-        Choice("evaluation.tolerance_mm", _tolerance(sampling.spacing_mm), "about the longest side of a voxel"),
+        _tolerance(found, sampling.spacing_mm),
     ]
 
 
 def _plane_recipe(found: Fingerprint, machine: Machine, sampling: PlaneSampling, minutes: float | None) -> list[Choice]:
     """A U-Net on a pretrained encoder, on whole pictures or slices."""
-    flips, why_flips = choose_flips(found)
-    flips = plane_flips(found, flips, sampling)
+    flips, why_flips = plane_flips(found, *choose_flips(found), sampling)
+    twice = f"its {found.directions([sampling.plane[flips[0]]])} mirror image costs as much again" if flips else NO_FLIP
     of_slices = sampling.slices_along is not None
     grid = [Choice("preprocessing.longest_side", sampling.longest_side, sampling.reasons["grid"])]
     if of_slices:
         grid = [Choice("preprocessing.spacing_mm", plane_spacing(sampling), sampling.reasons["grid"])]
         grid.append(Choice("preprocessing.crop_to_foreground", sampling.crop, sampling.reasons["crop"]))
-    spacing = np.median(found.spacings_mm(), axis=0)
+    neighbours = "a slice and its two neighbours"
+    neighbours += ", as red, green and blue" if len(found.channels) == 1 else ", of every channel"
     return [
-        *([Choice("data.context", CONTEXT, "a slice and its two neighbours, as red, green and blue")] * of_slices),
+        *([Choice("data.context", CONTEXT, neighbours)] * of_slices),
         plane_orientation(found, sampling) if of_slices else choose_orientation(found),
         *grid,
         *plane_normalization(found, sampling),
         *plane_network(sampling),
         *plane_loss(sampling),
-        *_values("augmentation", PLANE_AUGMENTATION, "strong: intensities differ by scanner, shapes by patient"),
+        *_values("augmentation", PLANE_AUGMENTATION, f"strong: {found.image}s differ in brightness and shape"),
         Choice("augmentation.flip_axes", flips, why_flips),
         *_budget(machine, sampling.steps, minutes),
-        *_plane_training(found, machine, sampling),
+        *_plane_training(found, machine, sampling, len(flips[:1])),
         Choice("inference.whole_image", True, "as training saw them"),
         Choice("inference.window_batch", sampling.batch_size, "slices at once") if of_slices else BATCH_OF_ONE,
-        Choice("inference.mirror_axes", flips[:1], "the mirror image along the first axis costs as much again"),
+        Choice("inference.mirror_axes", flips[:1], twice),
         KEEP_ALL,
-        Choice("evaluation.tolerance_mm", _tolerance(spacing.tolist()), "about the longest side of a voxel"),
+        _tolerance(found, np.median(found.spacings_mm(), axis=0).tolist()),
     ]
 
 
@@ -172,7 +174,7 @@ def _data(found: Fingerprint, folds: Folds | None, pattern: str | None, root: Pa
     share = VALIDATION if len(found.cases) > 1 else 0.0
     held = "never trained on, when no fold is asked for" if share else "there is only one case"
     return [
-        Choice("data.root", str(root), f"{len(found.cases)} labelled cases of {', '.join(found.channels)}"),
+        Choice("data.root", str(root), found.of_what),
         Choice("data.validation", share, held),
         Choice("data.folds", count, why),
         Choice("data.patient_pattern", pattern, who),
@@ -187,14 +189,16 @@ def _network(found: Fingerprint, machine: Machine, sampling: Sampling) -> list[C
         why_dims += ", of so few thick slices that no kernel reaches across them, as in a 2D network"
     elif dims == 3 and sampling.anisotropic:
         why_dims += ", of thick slices: strides and kernels spare that axis at first"
+    kernels = "1 across slices that lie far apart, else 3" if dims == 3 else ""
     base = "16 on a CPU, a quarter of the work of 32" if machine.device == "cpu" else "32 on a GPU, as nnU-Net"
     sizes = " > ".join("x".join(map(str, size)) for size in network.sizes())
+    points = f"{found.point}s"
     return [
         Choice("network.name", "unet"),
         Choice("network.spatial_dims", dims, why_dims),
-        Choice("network.widths", list(network.widths), f"{base}; doubled while 4 voxels remain: {sizes}"),
-        Choice("network.strides", _compact(network.strides), "an axis is halved when its voxels are not too long"),
-        Choice("network.kernel_sizes", _compact(network.kernel_sizes), "1 across slices that lie far apart, else 3"),
+        Choice("network.widths", list(network.widths), f"{base}; doubled while {COARSEST} {points} remain: {sizes}"),
+        Choice("network.strides", _compact(network.strides), f"an axis is halved when its {points} are not too long"),
+        Choice("network.kernel_sizes", _compact(network.kernel_sizes), kernels),
         Choice("network.deep_supervision", len(network.widths) > 2, "coarse maps learn faster when scored as well"),
     ]
 
@@ -219,8 +223,10 @@ def _budget(machine: Machine, steps: int | None, minutes: float | None) -> list[
     return budget
 
 
-def _plane_training(found: Fingerprint, machine: Machine, sampling: PlaneSampling) -> list[Choice]:
-    interval = EVERY_EPOCH if sampling.steps is not None else (5, "it costs about a fifth of an epoch")
+def _plane_training(found: Fingerprint, machine: Machine, sampling: PlaneSampling, mirrors: int) -> list[Choice]:
+    interval = EVERY_EPOCH
+    if sampling.steps is None:
+        interval = plane_interval(found, sampling, held_out_cases(found), mirrors)
     share = Choice("training.foreground_probability", SLICES_WITH_TARGET, "slices with a target are the fewest")
     return [
         Choice("training.validation_interval", *interval),
@@ -292,8 +298,18 @@ def _values(section: str, values: Mapping[str, Any], why: str) -> list[Choice]:
     return [Choice(f"{section}.{key}", value, why if not n else "") for n, (key, value) in enumerate(values.items())]
 
 
-def _tolerance(spacing_mm: Sequence[float]) -> float:
-    return float(f"{max(spacing_mm):.2g}")
+def _tolerance(found: Fingerprint, spacing_mm: Sequence[float]) -> Choice:
+    why = f"about the longest side of a {found.point}" if found.has_spacing else "a pixel, as if it were 1 mm long"
+    return Choice("evaluation.tolerance_mm", float(f"{max(spacing_mm):.2g}"), why)
+
+
+def _why_mirrored(machine: Machine, flips: Sequence[int]) -> str:
+    """Of prediction by a U-Net from random weights."""
+    if not flips:
+        return NO_FLIP
+    if machine.device != "cpu":
+        return "as in training"
+    return "not on a CPU: every axis doubles the time; may be set to flip_axes at any time, without training again"
 
 
 def _listed(values: Sequence[float | None] | None) -> list[float | None] | None:

@@ -28,6 +28,7 @@ from medseg.planning.evidence import Slices, coarseness, mirror_likeness, spacin
 
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
 LEAST_CASES = 10  # with fewer, an order of classes along an axis may be chance
+DIRECTIONS = {2: ("up-down", "left-right"), 3: ("left-right", "front-back", "up-down")}
 PERCENTILES = {"percentile_00_5": 0.5, "median": 50.0, "percentile_99_5": 99.5}
 
 
@@ -77,7 +78,7 @@ class Fingerprint:
     """A data set, measured.
 
     Args:
-        modality: CT, MR or picture.
+        modality: CT, MR, or RGB or image where they are pictures.
         classes: without the background.
         mirror_likeness: of each axis, how like its mirror image is what the images have in common, from 1 to -1
             (`evidence.mirror_likeness`).
@@ -95,6 +96,35 @@ class Fingerprint:
     @property
     def spatial_dims(self) -> int:
         return len(self.cases[0].shape)
+
+    @property
+    def image(self) -> str:
+        """What a person calls an image of it."""
+        return "picture" if self.spatial_dims == 2 else "volume"
+
+    @property
+    def point(self) -> str:
+        """What a person calls a point of its grid."""
+        return "pixel" if self.spatial_dims == 2 else "voxel"
+
+    def directions(self, axes: Sequence[int]) -> str:
+        """What a person calls axes of the preprocessed image (R-A-S, or rows and columns): "left-right and up-down"."""
+        return " and ".join(DIRECTIONS[self.spatial_dims][axis] for axis in axes)
+
+    @property
+    def has_spacing(self) -> bool:
+        """Whether the files say how far apart their points are; of pictures most do not, and have 1."""
+        return self.spatial_dims == 3 or bool((self.spacings_mm() != 1).any())
+
+    @property
+    def of_what(self) -> str:
+        """Its cases and channels, for a sentence: "82 labelled cases of FLAIR", "585 labelled cases: grey pictures"."""
+        count, named = len(self.channels), [name for name in self.channels if channel_said(name)]
+        counted = f"{len(self.cases)} labelled cases"
+        if named:
+            return f"{counted} of {', '.join(self.channels)}"
+        kind = "grey " if self.spatial_dims == 2 and count == 1 else ""
+        return f"{counted}: {kind}{self.image}s" + (f" of {count} channels" if count > 1 else "")
 
     def spacings_mm(self) -> np.ndarray:
         """(cases, axes)."""
@@ -160,6 +190,11 @@ class Fingerprint:
         return asdict(self)
 
 
+def channel_said(name: str) -> str:
+    """The name of a channel for a person; none of one that has only a number (`data/cases/unnamed.py`)."""
+    return "" if name.isdigit() else name
+
+
 def fingerprint(
     dataset: Dataset,
     modality: str,
@@ -171,7 +206,7 @@ def fingerprint(
     """Measure every labelled case of a data set.
 
     Args:
-        modality: CT, MR or what else the channels are; kept as it is.
+        modality: as in the fingerprint; kept as it is.
         labels, channels: in the place of the data set's own (a card's).
         progress: show a bar (in a terminal).
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.engine.budget import samples_per_epoch
 from medseg.planning.fingerprint import Fingerprint
-from medseg.planning.rules import ALIKE, Choice, Machine, choose_crop, choose_normalization
+from medseg.planning.rules import ALIKE, Choice, Machine, choose_crop, choose_normalization, interval_of
 
 ENCODER = "efficientnet_lite0"
 WIDTHS = [24, 32, 64, 96]  # of the decoder, at the strides 2 to 16 of the encoder
@@ -117,13 +118,17 @@ def choose_planes(
     longest, target, why = None, None, "as the files are"
     if slices_along is None:
         if coarser > 1 + ALIKE or np.ptp(found.shapes(cropped=False).max(1)) > 0:
-            longest, why = side, f"the longer side, of {full.max():.0f} pixels in three quarters of the pictures"
+            longest, why = (
+                side,
+                f"the longer side, of at most {full.max():.0f} pixels in three of four pictures",
+            )
     elif coarser > 1 + ALIKE or np.abs(spacings / pixel - 1).max() > ALIKE:
         sides_mm: list[float | None] = [float(f"{pixel * coarser:.4g}")] * 3
         sides_mm[slices_along] = None
-        target, why = tuple(sides_mm), f"{coarser:.3g} times the median of the cases; between the slices as they are"
+        times = f"{coarser:.3g} times " if coarser > 1 + ALIKE else ""
+        target, why = tuple(sides_mm), f"{times}the median of the cases; between the slices as they are"
     if side < min(int(full.max()), SIDES[device][0]) and minutes is not None:
-        why += f"; coarser, so that about {ENOUGH_STEPS} steps fit into {minutes:g} minutes"
+        why += f"; coarser, for more steps in {minutes:g} minutes ({ENOUGH_STEPS} are wanted)"
     return PlaneSampling(
         slices_along=slices_along,
         longest_side=longest,
@@ -161,14 +166,13 @@ def plane_spacing(sampling: PlaneSampling) -> list[float | None] | None:
 
 def plane_normalization(found: Fingerprint, sampling: PlaneSampling) -> list[Choice]:
     """As of a volume; of MR by the statistics of the tissue, since how much air lies around it differs by scanner."""
-    choices = choose_normalization(found, sampling.crop)
-    first = choices[0]
-    if sampling.slices_along is not None and not sampling.crop:
-        each = first.value if isinstance(first.value, list) else [first.value]
-        tissue = ["zscore_bright" if one == "zscore" else one for one in each]
-        value: Any = tissue if isinstance(first.value, list) else tissue[0]
-        first = Choice(first.key, value, first.reason.replace("over the whole volume", "by its tissue, above the mean"))
-    return [first, *choices[1:]]
+    if sampling.slices_along is None or sampling.crop:
+        return choose_normalization(found, sampling.crop)
+    first, *others = choose_normalization(found, sampling.crop, "by its tissue, above the mean of the volume")
+    each = first.value if isinstance(first.value, list) else [first.value]
+    tissue = ["zscore_bright" if one == "zscore" else one for one in each]
+    value: Any = tissue if isinstance(first.value, list) else tissue[0]
+    return [Choice(first.key, value, first.reason), *others]
 
 
 def plane_network(sampling: PlaneSampling) -> list[Choice]:
@@ -195,10 +199,23 @@ def plane_loss(sampling: PlaneSampling) -> list[Choice]:
     return [Choice("loss.batch_dice", False, why), Choice("loss.smooth", 0.002)]
 
 
-def plane_flips(found: Fingerprint, flips: Sequence[int], sampling: PlaneSampling) -> list[int]:
-    """Axes of the plane that may be mirrored, of those of the image: not where images are unlike their mirror image.
+def plane_flips(found: Fingerprint, flips: Sequence[int], why: str, sampling: PlaneSampling) -> tuple[list[int], str]:
+    """Axes of the plane that may be mirrored, of those of the image, and why: not where images are unlike their mirror
+    image. Slices of a body mirrored front to back teach what never comes.
 
-    Slices of a body mirrored front to back teach what never comes.
+    Args:
+        flips, why: as `choose_flips` gives them.
     """
-    like = [axis for axis in flips if found.mirror_likeness[axis] >= NEARLY_ALIKE]
-    return [position for position, axis in enumerate(sampling.plane) if axis in like]
+    unlike = [axis for axis in flips if axis in sampling.plane and found.mirror_likeness[axis] < NEARLY_ALIKE]
+    if unlike:
+        why += f"; but not {found.directions(unlike)}, where the {found.image}s are unlike their mirror image"
+    return [n for n, axis in enumerate(sampling.plane) if axis in flips and axis not in unlike], why
+
+
+def plane_interval(found: Fingerprint, sampling: PlaneSampling, validation_cases: int, mirrors: int) -> tuple[int, str]:
+    """Epochs between validations, each of all slices (or pictures) that are held out and their mirror images; why."""
+    samples = samples_per_epoch(len(found.cases) - validation_cases, sampling.batch_size)
+    along = sampling.slices_along
+    slices = 1 if along is None else int(np.median(found.shapes(cropped=sampling.crop)[:, along]))
+    what = "whole pictures" if along is None else f"{slices} slices a case"
+    return interval_of(slices * 2**mirrors * validation_cases / (3 * samples), what)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from medseg.engine.budget import samples_per_epoch
 from medseg.planning.evidence import unlike_its_mirror
-from medseg.planning.fingerprint import LEAST_CASES, Fingerprint
+from medseg.planning.fingerprint import LEAST_CASES, Fingerprint, channel_said
 from medseg.planning.network import ANISOTROPY, COARSEST, Topology, first_patch, inside, shrunk
 
 VALIDATION = 0.2
@@ -164,17 +165,18 @@ def choose_sampling(
         batch += 1
     step = seconds(network, batch)
     quartile = " x ".join(f"{n:.0f}" for n in np.floor(np.percentile(shapes, 25, axis=0)))
-    why_patch = f"{INSIDE_VOLUMES} (lower quartile {quartile}): what is padded shifts instance norm"
+    place = INSIDE_VOLUMES if found.spatial_dims == 3 else "inside nearly all pictures"
+    why_patch = f"{place} (lower quartile {quartile}): what is padded shifts instance norm"
     if whole != tuple(wanted) and math.prod(whole) < 0.9 * math.prod(wanted):
         why_patch += f"; a multiple of {_times(network.steps)}"
     if fits != whole:
         why_patch += f"; smaller than {_times(whole)}, which {batch} of do not fit into {room:.3g} GiB"
     if network.patch_size != fits:
-        why_patch += f"; smaller than {_times(fits)}, so that about {LEAST_STEPS} steps fit into {minutes:g} minutes"
+        why_patch += f"; smaller than {_times(fits)}, for more steps in {minutes:g} minutes ({LEAST_STEPS} are wanted)"
     why_batch = (
         "2 to 4 on a CPU, where every patch costs its time; small patches come in larger batches"
         if cpu
-        else "as many as fit the memory, at most 5 % of the data set's voxels and 32"
+        else f"as many as fit the memory, at most 5 % of the data set's {found.point}s and 32"
     )
     why_batch += f"; {memory(network, batch):.2g} GiB estimated of {room:.3g}"
     return Sampling(
@@ -201,6 +203,8 @@ def _spacing(found: Fingerprint) -> tuple[tuple[float, ...] | None, tuple[float,
     """The target (None: as the files are), the spacing that the network sees, and why."""
     spacings, median = found.spacings_mm(), np.median(found.spacings_mm(), axis=0)
     shown = _times([f"{side:.4g}" for side in median])
+    if not found.has_spacing:
+        return None, tuple(float(side) for side in median), "pictures that do not say how large a pixel is"
     if np.abs(spacings / median - 1).max() <= ALIKE:
         return None, tuple(float(side) for side in median), f"all {len(spacings)} cases have {shown} mm: no resampling"
     target, reason = median.copy(), f"the median of {len(spacings)} cases"
@@ -230,18 +234,26 @@ def parameters(network: Topology, channels: int, outputs: int) -> int:
     return total
 
 
-def choose_normalization(found: Fingerprint, crop: bool) -> list[Choice]:
+def choose_normalization(found: Fingerprint, crop: bool, within: str | None = None) -> list[Choice]:
     """Of each channel. CT: clipped and scaled by the foreground of all cases, as nnU-Net does (Isensee et al. 2021);
-    any other: z-scores of the case, without the background where there is much of it."""
+    any other: z-scores of the case, without the background where there is much of it.
+
+    Args:
+        within: what of an image that is not cropped the statistics are of, for the reason; default: the whole of it.
+    """
     ct = [values for values in found.intensities if values.channel.upper() == "CT"]
     others = [values for values in found.intensities if values not in ct]
     z_score = "zscore_nonzero" if crop else "zscore"
-    which = "inside what is not background, which the volumes are cropped to" if crop else "over the whole volume"
+    which = f"over the whole {found.image}" if within is None else within
+    if crop:
+        which = f"inside what is not background, which the {found.image}s are cropped to"
     reasons = []
     if ct:
         reasons.append("CT: clipped to what the classes have, then by their mean and deviation: the units are absolute")
     if others:
-        spread = "; ".join(f"{c.channel} {c.percentile_00_5:.3g} to {c.percentile_99_5:.3g}" for c in others)
+        spread = "; ".join(
+            f"{channel_said(c.channel)} {c.percentile_00_5:.3g} to {c.percentile_99_5:.3g}".strip() for c in others
+        )
         reasons.append(f"z-score per case and channel {which}; inside the classes: {spread}")
     each = ["ct" if values in ct else z_score for values in found.intensities]
     value: str | list[str] = each[0] if len(set(each)) == 1 else each
@@ -266,9 +278,9 @@ def choose_orientation(found: Fingerprint) -> Choice:
 
 
 def choose_crop(found: Fingerprint) -> tuple[bool, str]:
-    """Whether volumes are cropped to what is not background, and why."""
+    """Whether images are cropped to what is not background, and why."""
     share = found.cropped_share()
-    return share < 0.75, f"the box that is not background holds {share:.0%} of a volume (cropped below 75 %)"
+    return share < 0.75, f"the box that is not background holds {share:.0%} of a {found.image} (cropped below 75 %)"
 
 
 def choose_foreground(found: Fingerprint) -> Choice:
@@ -276,23 +288,22 @@ def choose_foreground(found: Fingerprint) -> Choice:
     rarest = min(shares, key=lambda name: shares[name])
     share = shares[rarest]
     value = 0.33 if share > 0.1 else 0.5 if share > 0.001 else 0.67
-    reason = (
-        f"the rarest class, {rarest}, fills {share:.2g} of the volumes (above 0.1: 0.33; above 0.001: 0.5; else 0.67)"
-    )
+    reason = f"the rarest class, {rarest}, fills {share:.2g} of the {found.image}s"
+    reason += " (above 0.1: 0.33; above 0.001: 0.5; else 0.67)"
     return Choice("training.foreground_probability", value, reason)
 
 
 def choose_flips(found: Fingerprint) -> tuple[list[int], str]:
-    """Axes that may be mirrored, and why."""
+    """Axes of the image that may be mirrored, and why not the others."""
     fixed = found.one_sided_axes()
     pictures = found.spatial_dims == 2 and len(found.cases) >= LEAST_CASES
     unlike = unlike_its_mirror(found.mirror_likeness) if pictures else []
     allowed = [axis for axis in range(found.spatial_dims) if axis not in fixed and axis not in unlike]
     reasons = []
     if fixed:
-        reasons.append(f"along the axes {fixed} classes keep their order in over 90 % of the cases")
+        reasons.append(f"{found.directions(fixed)} classes keep their order in over 90 % of the cases")
     if unlike:
-        reasons.append(f"along the axes {unlike} the mean picture is unlike its mirror image")
+        reasons.append(f"{found.directions(unlike)} the mean picture is unlike its mirror image")
     if reasons:
         return allowed, f"{'; '.join(reasons)}: not mirrored"
     if len(found.cases) < LEAST_CASES:
@@ -303,7 +314,7 @@ def choose_flips(found: Fingerprint) -> tuple[list[int], str]:
 def epoch_steps(sampling: Sampling, machine: Machine, training_cases: int) -> int:
     """Training steps of an epoch, at least 20: all cases once on a CPU; on a GPU 250, or a twentieth of all steps."""
     if machine.device == "cpu":
-        return max(-(-training_cases // sampling.batch_size), 20)
+        return samples_per_epoch(training_cases, sampling.batch_size) // sampling.batch_size
     return GPU_EPOCH if sampling.steps is None else max(20, min(GPU_EPOCH, sampling.steps // 20))
 
 
@@ -314,9 +325,14 @@ def validation_interval(sampling: Sampling, epoch: int, validation_cases: int, m
         math.ceil(max(size - length, 0) / max(length // 2, 1)) + 1 for size, length in zip(middle, patch, strict=True)
     )
     share = windows * 2**mirrors * validation_cases / (3 * sampling.batch_size * epoch)
-    interval = max(1, round(10 * share))
-    reason = f"validating costs {share:.2g} of an epoch ({windows} windows a case): about a tenth of the training"
-    return interval, reason
+    return interval_of(share, f"{windows} window{'s' * (windows > 1)} a case")
+
+
+def interval_of(share: float, what: str) -> tuple[int, str]:
+    """Epochs between validations that cost such a share of an epoch each, and why."""
+    return max(
+        1, round(10 * share)
+    ), f"validating costs {share:.2g} of an epoch ({what}): a tenth of the training, or less"
 
 
 def _times(numbers: Any) -> str:

@@ -31,11 +31,12 @@ def config_text(
     """
     shapes, spacings = found.shapes(cropped=False), found.spacings_mm()
     limit = f", for {minutes:g} minutes of training" if minutes is not None else ""
+    spacing = f"; spacing {_range(spacings)} mm" if found.has_spacing else ""
     head = [
-        f"Planned by medseg from {len(found.cases)} labelled cases, for {_machine(machine)}.",
+        f"Planned by medseg from {found.of_what}, for {_machine(machine)}.",
         "",
         f"Command:   medseg train --config {output}        (--fold all for a cross-validation)",
-        f"Shapes:    {_range(shapes)} voxels; spacing {_range(spacings)} mm",
+        f"Shapes:    {_range(shapes)} {found.point}s{spacing}",
         *(f"Class:     {line}" for line in _classes(found)),
         *notes,
         f"Expected:  not measured yet; a proposal{limit}, of which every line may be changed",
@@ -72,7 +73,7 @@ def _classes(found: Fingerprint) -> list[str]:
     lines = []
     for name in found.classes:
         cases = sum(bool(case.voxels[name]) for case in found.cases)
-        lines.append(f"{name} in {cases} cases, {found.frequency(name):.2g} of the voxels")
+        lines.append(f"{name} in {cases} cases, {found.frequency(name):.2g} of the {found.point}s")
     for name in found.targets:
         parts = [case.components[name] for case in found.cases if case.components[name]]
         if parts and name not in found.classes:
@@ -90,5 +91,5 @@ def _range(values: np.ndarray) -> str:
 
 
 def _machine(machine: Machine) -> str:
-    kind = f"a CPU with {machine.cores} cores" if machine.device == "cpu" else "a GPU"
+    kind = f"a CPU with {machine.cores} core{'s' * (machine.cores > 1)}" if machine.device == "cpu" else "a GPU"
     return f"{kind} and {machine.memory_gib:.3g} GiB for the training"

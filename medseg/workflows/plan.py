@@ -39,7 +39,7 @@ from medseg.networks.weights import how_to_install, is_installed
 from medseg.planning.candidates import Kind, decide, shortlist
 from medseg.planning.config import patient_pattern
 from medseg.planning.disk import planned_disk
-from medseg.planning.fingerprint import Fingerprint, fingerprint
+from medseg.planning.fingerprint import Fingerprint, channel_said, fingerprint
 from medseg.planning.fitting import Fitter, Proposal, trained_share
 from medseg.planning.overrides import CONTEXT, kinds_that_fit
 from medseg.planning.planes import ENCODER
@@ -283,7 +283,8 @@ def summary(made: Plan) -> str:
     if network.part == NetworkConfig.of().part:
         called = f"U-Net {'-'.join(map(str, network.options()['widths']))}"
     lines = [
-        f"data      {found.name}: {len(found.cases)} labelled cases, {', '.join(found.channels)} ({found.modality})",
+        f"data      {found.name}: {found.of_what}"
+        + (f" ({found.modality})" if channel_said(found.channels[0]) else ""),
         f"targets   {', '.join(found.targets)}",
         f"grid      {grid}" + (", cropped to what is not background" if sampling.crop else ""),
         *([f"finder    sees voxels of {first.spacing_mm} mm"] if (first := made.config.finder) is not None else []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -99,7 +100,11 @@ def test_memory_makes_the_batch_smaller() -> None:
 def test_flips_of_a_volume_are_flips_of_its_plane(along: int, flips: list[int], expected: list[int]) -> None:
     found = choose_planes(THIN, CPU, 60.0, slices_along=along)
     assert found is not None
-    assert plane_flips(THIN, flips, found) == expected
+    assert plane_flips(THIN, flips, "why", found) == (expected, "why")
+    one_sided = replace(THIN, mirror_likeness=(1.0, 0.8, 1.0))
+    left, why = plane_flips(one_sided, flips, "why", found)
+    assert left == [n for n in expected if found.plane[n] != 1]
+    assert ("but not front-back" in why) == (along != 1 and 1 in flips)
 
 
 def test_the_network_has_the_levels_of_its_encoder() -> None:
@@ -152,5 +157,9 @@ def test_a_failed_trial_is_not_chosen() -> None:
     found = listed(THICK)
     trials = {SLICES: Trial(0.0, 0, 2.0, 0, failed="diverged"), VOLUMES: Trial(0.1, 9, 2.0, 10)}
     assert decide(found.kinds, trials, found.why)[0].name == VOLUMES
-    both = {name: Trial(0.0, 0, 2.0, 0, failed="no room") for name in (SLICES, VOLUMES)}
-    assert decide(found.kinds, both, found.why)[0].name == SLICES
+    assert "2.5d failed: diverged" in decide(found.kinds, trials, found.why)[1]
+    both = {SLICES: trials[SLICES], VOLUMES: Trial(0.0, 0, 2.0, 0, failed="no room")}
+    chosen, why = decide(found.kinds, both, found.why)
+    assert chosen.name == SLICES
+    assert "every trial failed (2.5d failed: diverged; 3d failed: no room)" in why
+    assert "hold no trial" not in why

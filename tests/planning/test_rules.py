@@ -176,7 +176,7 @@ def test_pictures_are_not_mirrored_upside_down() -> None:
     ultrasound = replace(made_up([(90, 120)] * 12, [(1, 1)] * 12), mirror_likeness=(-0.07, 0.99))
     assert choose_flips(ultrasound) == (
         [1],
-        "along the axes [0] the mean picture is unlike its mirror image: not mirrored",
+        "up-down the mean picture is unlike its mirror image: not mirrored",
     )
     assert choose_flips(replace(ultrasound, cases=ultrasound.cases[:4]))[0] == [0, 1], "too few to know"
     volumes = replace(made_up([(9, 9, 9)] * 12, [(1, 1, 1)] * 12), mirror_likeness=(0.4, 0.4, 0.4))
