@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -146,30 +147,63 @@ def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
 
 
 def first_process_first(work: Callable[[], object]) -> None:
-    """Call `work` in the first process, then (its results now on disk) in the others."""
-    if rank() == 0:
-        work()
-    if world_size() > 1:
-        distributed.barrier()
+    """Call `work` in the first process, then (its results now on disk) in the others; where it fails in the first, all
+    fail."""
+    in_first_process(work)
     if rank() != 0:
         work()
 
 
 def in_first_process(work: Callable[[], Result]) -> Result | None:
-    """What `work` gives in the first process, while the others wait and get None: for what only one may write."""
-    result = work() if rank() == 0 else None
-    if world_size() > 1:
-        distributed.barrier()
+    """What `work` gives in the first process, while the others wait and get None: for what only one may write.
+
+    What it raises there is raised in all.
+    """
+    result, failure = _tried(work)
+    _shared([], failure)
     return result
 
 
 def of_first_process(work: Callable[[], Result]) -> Result:
-    """What `work` gives in the first process, for all of them: what has to be decided alike. It can be pickled."""
-    if world_size() == 1:
-        return work()
-    results: list[Any] = [work() if rank() == 0 else None]
-    distributed.broadcast_object_list(results)
-    return cast(Result, results[0])
+    """What `work` gives in the first process, for all of them: what has to be decided alike. It can be pickled.
+
+    What it raises there is raised in all.
+    """
+    result, failure = _tried(work)
+    (shared,) = _shared([result], failure)
+    return cast(Result, shared)
+
+
+def _tried(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
+    """What `work` gives in the first process, or what it raises."""
+    if rank() != 0:
+        return None, None
+    try:
+        return work(), None
+    except Exception as error:  # the others wait, and have to hear of it
+        return None, error
+
+
+def _shared(results: list[Any], failure: Exception | None) -> list[Any]:
+    """The results of the first process, in all; raises its failure in all."""
+    told = failure
+    if world_size() > 1:
+        sent = [*results, _portable(failure)]
+        distributed.broadcast_object_list(sent)
+        *results, told = sent
+    error = failure or told  # of the first process its own, which knows where it comes from
+    if error is not None:
+        raise error
+    return results
+
+
+def _portable(error: Exception | None) -> Exception | None:
+    """The error, or what it says where another process could not read it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def speaks() -> bool:

@@ -1,0 +1,83 @@
+"""What the first of several processes fails with is what all of them fail with, and none waits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medseg.core.errors import ConfigError, PartialFailure, Problem
+from medseg.engine.device import first_process_first, in_first_process, of_first_process
+from tests.tiny import finish, together
+
+SEVERAL = """
+import json
+from functools import partial
+from medseg.core.errors import ConfigError, PartialFailure, Problem
+from medseg.engine import device
+
+class Unreadable(Exception):
+    def __init__(self, one, two):
+        super().__init__("it cannot be made from one argument")
+
+def fail(error):
+    calls.append(1)
+    raise error
+
+errors = [
+    ConfigError([Problem("here", "is wrong", "mend it"), Problem("there", "too")]),
+    PartialFailure(Problem("case", "no"), {"cases": 3}),
+    ZeroDivisionError("by nothing"),
+    Unreadable(1, 2),
+]
+with device.process_group():
+    found, calls = [], []
+    for call in (device.in_first_process, device.of_first_process, device.first_process_first):
+        for error in errors:
+            try:
+                call(partial(fail, error))
+            except Exception as raised:
+                problems = [str(problem) for problem in getattr(raised, "problems", ())]
+                text = type(raised).__name__, str(raised), problems, getattr(raised, "result", None)
+                found.append([device.rank(), call.__name__, *text])
+    assert len(calls) == (12 if device.rank() == 0 else 0)
+    assert device.of_first_process(lambda: device.rank() + 7) == 7
+    assert device.in_first_process(lambda: "mine") == ("mine" if device.rank() == 0 else None)
+    print("FOUND " + json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_what_the_first_process_fails_with_reaches_the_others(tmp_path: Path) -> None:
+    (tmp_path / "several.py").write_text(SEVERAL)
+    outputs = [finish(process)[0] for process in together(2, cwd=tmp_path, module="several")]
+    first, second = (json.loads(re.search(r"FOUND (.*)", out)[1]) for out in outputs)  # type: ignore[index]
+    assert {row[0] for row in first} == {0}
+    assert {row[0] for row in second} == {1}
+    assert len(first) == len(second) == 12
+    for mine, other in zip(first, second, strict=True):
+        if mine[2] == "Unreadable":
+            assert other[2:4] == ["RuntimeError", "Unreadable: it cannot be made from one argument"]
+        else:
+            assert mine[1:] == other[1:]
+    assert second[0][4] == ["here: is wrong\n    -> mend it", "there: too"]
+    assert second[1][5] == {"cases": 3}
+
+
+@pytest.mark.parametrize("call", [in_first_process, of_first_process, first_process_first])
+def test_a_single_process_fails_as_it_does(call: Callable[..., object]) -> None:
+    def fail() -> None:
+        raise ConfigError(Problem("here", "is wrong"))
+
+    with pytest.raises(ConfigError, match="is wrong") as caught:
+        call(fail)
+    assert caught.traceback[-1].name == "fail", "the traceback leads to where it comes from"
+
+
+def test_a_single_process_gets_its_result() -> None:
+    assert in_first_process(lambda: 3) == of_first_process(lambda: 3) == 3
+    with pytest.raises(PartialFailure):
+        of_first_process(lambda: (_ for _ in ()).throw(PartialFailure("no")))
