@@ -126,17 +126,18 @@ def _with_stages(
     return [stages, *kinds], f"a volume is {patches:.0f} patches, and the box of its targets {share:.2g} of it"
 
 
-def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str) -> tuple[Kind, str]:
+def decide(kinds: Sequence[Kind], trials: Mapping[str, Trial], rules: str, untried: str = "") -> tuple[Kind, str]:
     """The kind to train, and why: the better one in the trials, where all were tried; else the first by the rules.
 
     Args:
         kinds: in the order of the rules.
         rules: why they stand in this order.
+        untried: why there was no trial, where there was none.
     """
     if len(kinds) == 1:
         return kinds[0], rules
     if any(kind.name not in trials for kind in kinds):
-        return kinds[0], f"{rules}; by rules, since the minutes hold no trial of {len(kinds)} kinds"
+        return kinds[0], f"{rules}; by rules, since {untried or 'nothing was tried'}"
     tried = [kind for kind in kinds if not trials[kind.name].failed]
     failed = "; ".join(f"{kind.name} failed: {trials[kind.name].failed}" for kind in kinds if kind not in tried)
     if not tried:

@@ -267,13 +267,16 @@ def _training(
             ("learning_rate", 1e-2, ""),
             ("weight_decay", 3e-5, ""),
         ]
+    foreground = choose_foreground(found, f"{found.image}s")
+    if sampling.finder is not None:
+        foreground = choose_foreground(in_regions(found), "regions of the targets")
     average = 0.995 if sampling.steps is None or sampling.steps < 20_000 else 0.999
     return [
         *budget,
         Choice("training.validation_interval", *interval),
         Choice("training.batch_size", sampling.batch_size, sampling.reasons["batch"] + "; {measured} GiB measured"),
         Choice("training.patch_size", list(sampling.network.patch_size), sampling.reasons["patch"]),
-        choose_foreground(found if sampling.finder is None else in_regions(found)),
+        foreground,
         Choice(
             "training.weight_average", average if short else 0.0, "steadier weights after few steps" if short else ""
         ),

@@ -20,15 +20,15 @@ GRID = 16  # side of a thumbnail
 MARGIN = 0.97  # of a difference: where distance hardly matters (much noise), 3 % more would be many voxels
 SCALE = (1.0, 99.0)  # percentiles between which intensities are compared: what lies outside are a few bright voxels
 
-# Calibrated (medians over the cases, of the coarsest axis). True 1 mm: BraTS 0.99, hippocampus 1.07, both with 15 % of
-# white noise 1.0; slabs of BraTS 1.3; drawn heads 1.4. Every second slice: BraTS 1.86, hippocampus 2.05; every fourth
-# 3.8 and 3.9, with the noise 4.0 and 3.7; the mean of four 3.8 and 3.6. LGG, of which 1 x 1 x 1 mm is said: 2.9.
+# Calibrated (medians over the cases, of the coarsest axis). True 1 mm: BraTS 0.99, hippocampus 1.06, both with 15 % of
+# white noise 1.0; slabs of BraTS 1.3; drawn heads 1.4. Every second slice: BraTS 1.9, hippocampus 2.0; every fourth
+# 3.7 and 3.8, with the noise too; the mean of four 3.8 and 3.5. LGG, of which 1 x 1 x 1 mm is said: 2.8.
 SEVERAL = 2.0  # so much coarser than all others is no axis of an isotropic grid
 DOUBTFUL = 1.5  # enough where the extents cannot be either
 VARIED = 3.0  # most over fewest slices of one organ that whole volumes can have
 
 # Calibrated: top-down in ultrasound (BUSI) -0.07, in driving scenes (CamVid) 0.07; left-right in both at least 0.96; of
-# brains left-right 1.00, front-back 0.92 (LGG) and 0.70 (BraTS), up-down 0.87; of left hippocampi 0.41 to 0.56.
+# brains left-right 0.99, front-back 0.92 (LGG) and 0.70 (BraTS), up-down 0.87; of left hippocampi 0.41 to 0.56.
 ALIKE_ENOUGH = 0.5
 
 

@@ -119,12 +119,11 @@ class Fingerprint:
     @property
     def of_what(self) -> str:
         """Its cases and channels, for a sentence: "82 labelled cases of FLAIR", "585 labelled cases: grey pictures"."""
-        count, named = len(self.channels), [name for name in self.channels if channel_said(name)]
-        counted = f"{len(self.cases)} labelled cases"
-        if named:
+        counted, channels = f"{len(self.cases)} labelled cases", len(self.channels)
+        if any(map(channel_said, self.channels)):
             return f"{counted} of {', '.join(self.channels)}"
-        kind = "grey " if self.spatial_dims == 2 and count == 1 else ""
-        return f"{counted}: {kind}{self.image}s" + (f" of {count} channels" if count > 1 else "")
+        grey = "grey " * (self.spatial_dims == 2 and channels == 1)
+        return f"{counted}: {grey}{self.image}s" + f" of {channels} channels" * (channels > 1)
 
     def spacings_mm(self) -> np.ndarray:
         """(cases, axes)."""

@@ -283,12 +283,17 @@ def choose_crop(found: Fingerprint) -> tuple[bool, str]:
     return share < 0.75, f"the box that is not background holds {share:.0%} of a {found.image} (cropped below 75 %)"
 
 
-def choose_foreground(found: Fingerprint) -> Choice:
+def choose_foreground(found: Fingerprint, inside: str) -> Choice:
+    """The share of patches that hold some of the target, and why.
+
+    Args:
+        inside: what the patches are cut from, in the plural.
+    """
     shares = {name: found.frequency(name) for name in found.classes}
     rarest = min(shares, key=lambda name: shares[name])
     share = shares[rarest]
     value = 0.33 if share > 0.1 else 0.5 if share > 0.001 else 0.67
-    reason = f"the rarest class, {rarest}, fills {share:.2g} of the {found.image}s"
+    reason = f"the rarest class, {rarest}, fills {share:.2g} of the {inside}"
     reason += " (above 0.1: 0.33; above 0.001: 0.5; else 0.67)"
     return Choice("training.foreground_probability", value, reason)
 

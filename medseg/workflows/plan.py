@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sysconfig
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -40,7 +39,7 @@ from medseg.planning.candidates import Kind, decide, shortlist
 from medseg.planning.config import patient_pattern
 from medseg.planning.disk import planned_disk
 from medseg.planning.fingerprint import Fingerprint, channel_said, fingerprint
-from medseg.planning.fitting import Fitter, Proposal, trained_share
+from medseg.planning.fitting import Fitter, Proposal
 from medseg.planning.overrides import CONTEXT, kinds_that_fit
 from medseg.planning.planes import ENCODER
 from medseg.planning.record import RECORD, Record, Trial, is_record, read_record
@@ -49,11 +48,9 @@ from medseg.planning.step import Step, measure_step
 from medseg.planning.write import config_text
 from medseg.runs.disk import Disk
 from medseg.runs.folder import RUNS
-from medseg.workflows.try_out import official_folds, trial_fold, try_out, without_test
+from medseg.workflows.try_out import no_trial, official_folds, try_all, without_test
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
-TRIAL_SHARE = 0.15  # of the minutes, for all trials together
-TRIAL_STEPS = 200  # fewer say nothing
 
 
 @dataclass(frozen=True)
@@ -167,8 +164,9 @@ def plan(
     trials = record.trials
     if again is None and folds is not None:
         tried_on = official_folds(dataset, measured.presence(), patients) or folds
-        trials = _tried(proposals, tried_on, record.minutes, output.parent)
-    chosen, why = decide([proposal.kind for proposal in proposals], trials, listed.why)
+        trials = try_all(proposals, tried_on, record.minutes, output.parent)
+    untried = no_trial(proposals, folds, record.minutes)
+    chosen, why = decide([proposal.kind for proposal in proposals], trials, listed.why, untried)
     best = next(proposal for proposal in proposals if proposal.kind == chosen)
     disk = planned_disk(measured, best.config, RUNS / best.config.name)
     disk.check()
@@ -208,26 +206,6 @@ def _asked(
     root = str(Path(data).expanduser().resolve())
     minutes, memory_gib = (None if number is None else float(number) for number in (minutes, memory_gib))
     return Record(root, minutes, memory_gib, tuple(overrides), this_machine(memory_gib))
-
-
-def _tried(proposals: Sequence[Proposal], folds: Folds, minutes: float | None, place: Path) -> dict[str, Trial]:
-    """How each proposal does after the same short training; nothing where there is no time for it.
-
-    Args:
-        place: a folder that can be written to; what the trainings write there is removed again.
-    """
-    if minutes is None or len(proposals) < 2:
-        return {}
-    each = TRIAL_SHARE * minutes / len(proposals)
-    if any(60 * each * trained_share(one.sampling) < TRIAL_STEPS * one.step.seconds for one in proposals):
-        return {}
-    fold = trial_fold(folds)
-    found = {}
-    with tempfile.TemporaryDirectory(prefix=".medseg-plan-", dir=place) as folder:
-        for proposal in proposals:
-            print(f"trying a {proposal.kind.said} for {each:.2g} minutes")
-            found[proposal.kind.name] = try_out(proposal, fold, each, Path(folder))
-    return found
 
 
 def _notes(

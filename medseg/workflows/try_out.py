@@ -1,4 +1,4 @@
-"""A short training of a planned config, and how it does on cases that it did not see."""
+"""Short trainings of planned configs, and how each does on cases that it did not see."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from medseg.core.errors import MedsegError, PartialFailure
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import Fold, Folds, make_folds
 from medseg.data.splits.split import OFFICIAL, TEST
-from medseg.planning.fitting import Proposal
+from medseg.planning.fitting import Proposal, trained_share
 from medseg.planning.record import Trial
 from medseg.workflows.train import train
 
+TRIAL_SHARE = 0.15  # of the minutes, for all trials together
+TRIAL_STEPS = 200  # fewer say nothing
 MOST_TRAINED, MOST_HELD_OUT = 60, 12  # cases
 SPLIT = "trial_splits.json"
 
@@ -49,6 +52,40 @@ def trial_fold(folds: Folds) -> Fold:
     """Some of the cases that the first fold trains on, and some that it holds out."""
     first = folds.folds[0]
     return Fold(_some(first.training, MOST_TRAINED), _some(first.validation, MOST_HELD_OUT))
+
+
+def no_trial(proposals: Sequence[Proposal], folds: Folds | None, minutes: float | None) -> str:
+    """Why the kinds cannot be tried on equal terms; empty where they can be."""
+    if minutes is None:
+        return "without --minutes there is no trial"
+    if folds is None:
+        return "one patient is too few for a trial"
+    slowest = max(proposal.step.seconds / trained_share(proposal.sampling) for proposal in proposals)
+    taken = len(proposals) * TRIAL_STEPS * slowest / 60
+    if taken <= TRIAL_SHARE * minutes:
+        return ""
+    return (
+        f"a trial, {TRIAL_STEPS} steps of each in the same time, would take {taken:.2g} of {minutes:g} minutes,"
+        f" more than {TRIAL_SHARE:.0%}"
+    )
+
+
+def try_all(proposals: Sequence[Proposal], folds: Folds, minutes: float | None, place: Path) -> dict[str, Trial]:
+    """How each proposal does after the same short training; nothing where there is no time for it.
+
+    Args:
+        place: a folder that can be written to; what the trainings write there is removed again.
+    """
+    if minutes is None or len(proposals) < 2 or no_trial(proposals, folds, minutes):
+        return {}
+    each = TRIAL_SHARE * minutes / len(proposals)
+    fold = trial_fold(folds)
+    found = {}
+    with tempfile.TemporaryDirectory(prefix=".medseg-plan-", dir=place) as folder:
+        for proposal in proposals:
+            print(f"trying a {proposal.kind.said} for {each:.2g} minutes")
+            found[proposal.kind.name] = try_out(proposal, fold, each, Path(folder))
+    return found
 
 
 def try_out(proposal: Proposal, fold: Fold, minutes: float, folder: Path) -> Trial:

@@ -60,7 +60,7 @@ def test_swapped_scores_swap_the_choice() -> None:
     assert "0.700" in why
     assert "0.600" in why
     assert decide(found.kinds, {}, found.why)[0].name == SLICES, "untried, the rules decide"
-    assert "by rules" in decide(found.kinds, {}, found.why)[1]
+    assert decide(found.kinds, {}, found.why, "why not")[1] == f"{found.why}; by rules, since why not"
 
 
 def test_the_minutes_choose_the_grid() -> None:

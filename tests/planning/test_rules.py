@@ -153,7 +153,9 @@ def test_much_background_is_cropped() -> None:
 
 
 def test_rare_classes_are_looked_for_more() -> None:
-    values = [choose_foreground(made_up([(50, 50, 50)], [(1, 1, 1)], share=s)).value for s in (0.3, 0.01, 0.0001)]
+    shares = (0.3, 0.01, 0.0001)
+    found = [choose_foreground(made_up([(50, 50, 50)], [(1, 1, 1)], share=s), "volumes") for s in shares]
+    values = [choice.value for choice in found]
     assert values == [0.33, 0.5, 0.67]
 
 
