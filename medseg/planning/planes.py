@@ -177,7 +177,6 @@ def plane_normalization(found: Fingerprint, sampling: PlaneSampling) -> list[Cho
 
 def plane_network(sampling: PlaneSampling) -> list[Choice]:
     """The U-Net of segmentation-models-pytorch, without its last level."""
-    presence = [Choice("network.presence", True, "learns which pictures hold a target at all, too")]
     what = "pictures" if sampling.slices_along is None else "slices with their neighbours"
     weights = [Choice("network.pretrained", ENCODER, "ImageNet's weights, of an installed package")]
     return [
@@ -187,7 +186,6 @@ def plane_network(sampling: PlaneSampling) -> list[Choice]:
         *(weights if sampling.pretrained else []),
         Choice("network.widths", WIDTHS, "of the decoder, at the encoder's strides 2 to 16"),
         Choice("network.climb_to_image", False, "logits at half resolution, resized: half of the decoder's time"),
-        *(presence if sampling.slices_along is None else []),
     ]
 
 
