@@ -166,14 +166,18 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
 
 
 class _Representer(SafeRepresenter):
-    """Lists on one line, sections in a block."""
+    """Lists on one line, sections in a block, and in quotes what would be read as a key in such a line."""
 
     def represent_list(self, data: list[Any]) -> SequenceNode:
         flat = not any(isinstance(entry, dict) for entry in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flat)
 
+    def represent_text(self, data: str) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="'" if data.startswith(("?", ":")) else None)
+
 
 _Representer.add_representer(list, _Representer.represent_list)
+_Representer.add_representer(str, _Representer.represent_text)
 
 
 def write_document(data: Any) -> str:

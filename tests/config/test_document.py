@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,12 +112,22 @@ plain = st.recursive(
 @settings(max_examples=60, deadline=None)
 @given(plain)
 def test_written_documents_read_back_the_same(value: object) -> None:
+    reads_back(value)
+
+
+def reads_back(value: object) -> None:
     document = Document("test")
     read_back = document._read(write_document({"key": value}), "test", ())
     refused = [text for text in _texts(value) if refusal(text)]
     assert bool(document.problems) == bool(refused)
     if not refused:
         assert read_back == {"key": value}
+
+
+@pytest.mark.parametrize("text", ["?", "?0", "??", "? x", ":", ":0", ":?", ": x", "-", "-0", "- x", "#0", "x: y", "'"])
+@pytest.mark.parametrize("places", [lambda t: t, lambda t: [t, 1], lambda t: {t: t}, lambda t: [[{t: None, "a": t}]]])
+def test_marks_of_yaml_are_text_wherever_they_stand(text: str, places: Callable[[str], object]) -> None:
+    reads_back(places(text))
 
 
 def _texts(value: object) -> list[str]:
