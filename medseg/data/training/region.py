@@ -48,10 +48,11 @@ class CropToBoxd(MapTransform):
         own = np.linalg.norm(np.asarray(torch.as_tensor(image.affine))[:3, : len(low)], axis=0)
         later = np.array([side or before for side, before in zip(self.spacing_mm, own, strict=True)])
         around = np.broadcast_to(np.asarray(margins) * self.margin_mm, (len(low), 2)) / own[:, None]
-        least = np.ceil(np.array(self.least_size) * later / own)
+        least = np.ceil((np.array(self.least_size) - 1) * later / own) + 1  # grids are from voxel centre to centre
         start, end = region(low - around[:, 0], high + around[:, 1], image.shape[1:], least)
         crop = SpatialCrop(roi_start=start, roi_end=end)
-        return dict(data) | {key: crop(data[key]) for key in self.key_iterator(dict(data))}
+        # a copy where it is smaller, since a view would hold the whole volume in memory
+        return dict(data) | {key: crop(data[key]).contiguous() for key in self.key_iterator(dict(data))}
 
 
 class CropToLabelledd(CropToBoxd):

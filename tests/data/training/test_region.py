@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Spacing
 
 from medseg.data.training.region import CropToLabelledd, bounding_box, region
 
@@ -68,9 +69,22 @@ def test_a_training_case_keeps_all_its_targets_and_knows_where_it_was() -> None:
     assert len(sizes) > 5, "boxes differ, as those that are found do"
 
 
-def test_a_region_holds_a_patch_of_the_grid_that_comes() -> None:
-    done = CropToLabelledd(["image", "label"], [1], 0.0, [10, 10, 10], [2.0, 2.0, None])(case(values=(1,)))
-    assert tuple(done["image"].shape[1:]) == (20, 10, 10)
+@pytest.mark.parametrize(
+    ("grid", "patch", "size"),
+    [([2.0, 2.0, None], [10, 10, 10], (10, 10, 10)), ([0.5, 1.0, 1.5], [33, 24, 16], (33, 25, 17))],
+)
+def test_a_region_holds_a_patch_of_the_grid_that_comes(
+    grid: list[float | None], patch: list[int], size: tuple[int, ...]
+) -> None:
+    done = CropToLabelledd(["image", "label"], [1], 0.0, patch, grid)(case(values=(1,)))
+    resample = Spacing([side or 0.0 for side in grid], padding_mode="border")
+    assert tuple(resample(done["image"]).shape[1:]) == size
+
+
+def test_a_region_holds_no_more_memory_than_itself() -> None:
+    done = CropToLabelledd(["image", "label"], [1], 0.0, [4, 4, 4])(case(values=(1,)))
+    for key in ("image", "label"):
+        assert done[key].untyped_storage().nbytes() == done[key].numel() * done[key].element_size()
 
 
 def test_a_case_without_a_target_stays_whole() -> None:
