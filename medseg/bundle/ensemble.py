@@ -53,6 +53,8 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
         "inferer": inferers[0],
         "weights": target(MemberWeights, paths=[str(m.weights.resolve()) for m in ordered]),
     }
+    if any(member.finder is not None for member in members):  # also where the first one has none
+        changed["dataloader"] = {**content["dataloader"], "workers": 0}
     if len(groups) > 1:
         transforms = [_preprocessing(group[0]) for group in groups]
         evaluator = {key: value for key, value in content["evaluator"].items() if key not in ("_target_", "inferer")}

@@ -49,7 +49,7 @@ DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
     *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
-    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME, START_FILE, FINDER),
+    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME, START_FILE),
 )
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
@@ -107,12 +107,10 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     start = read_start(trained, dataset, split) if begins and not kept else None
     for stage in (trained.finder, trained):
         if stage is not None:
-            _open_cache(stage, dataset, split)
+            _open_cache(stage, dataset, split, begins=begins)
     make_folder(run, "choose another with --run DIR")
     if restart:
-        for name in RESULTS:
-            path = run / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        _remove_results(trained)
     _describe(trained, split)
     if trained.finder is not None:
         make_folder(trained.finder.folder, "choose another with --run DIR")
@@ -122,6 +120,13 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
         print(start)
     write_environment(run, config)
     return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
+
+
+def _remove_results(run: Trained) -> None:
+    """Those of an earlier run in the folder, of both its stages; the caches stay."""
+    of_finder = [FINDER] if run.finder is None else [f"{FINDER}/{name}" for name in RESULTS]
+    for path in (run.folder / name for name in (*RESULTS, *of_finder)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _describe(run: Trained, split: Split) -> None:
@@ -155,9 +160,15 @@ def reopen_run(run: Path, dataset: Dataset) -> Opened:
     return Opened(trained, dataset, run_split(trained, dataset), {kind: trained.compiled(kind) for kind in KINDS})
 
 
-def _open_cache(run: Trained, dataset: Dataset, split: Split) -> None:
-    """Say what the cache needs, refuse what does not fit the disk, and remove what nobody has used for long."""
-    cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
+def _open_cache(run: Trained, dataset: Dataset, split: Split, *, begins: bool) -> None:
+    """Say what the cache needs, refuse what does not fit the disk, and remove what nobody has used for long.
+
+    Args:
+        begins: the training has no checkpoint yet.
+    """
+    cases = split.cases(dataset, "training")
+    if begins or run.finder is None:  # else they are there, in the regions that were found, which are not known here
+        cases = [*cases, *split.cases(dataset, "validation")]
     cache = run_cache(run.config, run.facts, cases, run.folder)
     if unused := cache.tidy():
         size = size_text(sum(entry.size for entry in unused))

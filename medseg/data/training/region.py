@@ -103,8 +103,8 @@ def region(low: np.ndarray, high: np.ndarray, shape: Sequence[int], least: np.nd
     Where it has to grow, it does so on both sides alike, but for the border of the volume.
     """
     length = np.asarray(shape, dtype=int)
-    start = np.clip(np.floor(low).astype(int), 0, length - 1)
-    end = np.clip(np.ceil(high).astype(int), start + 1, length)
-    wanted = np.minimum(np.maximum(end - start, least.astype(int)), length)
+    start = np.floor(np.clip(low, 0, length - 1)).astype(int)
+    end = np.maximum(np.ceil(np.clip(high, 0, length)).astype(int), start + 1)
+    wanted = np.maximum(end - start, np.minimum(least, length).astype(int))
     start = np.clip(start - (wanted - (end - start)) // 2, 0, length - wanted)
     return start.tolist(), (start + wanted).tolist()
