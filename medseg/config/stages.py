@@ -11,7 +11,7 @@ QUICK_OVERLAP = 0.25  # of the finder's windows, which need no fine edges
 
 
 def first_stage(config: Config) -> Config:
-    """The finder: the config on the coarse grid, with its share of the budget and random weights.
+    """The finder: the config on the coarse grid, with its share of the budget; it begins with no other run's weights.
 
     What its labels mean follows from the facts of the data (`bundle.facts.of_region`), in which all targets are one.
 

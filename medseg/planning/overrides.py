@@ -39,13 +39,10 @@ def kinds_that_fit(overrides: Sequence[str]) -> list[str] | None:
     if set(network) - {"spatial_dims"}:
         return [VOLUMES, PLAIN]
     dims = network.get("spatial_dims")
-    if isinstance(dims, int) and dims in (2, 3):
-        fitting = [SLICES, PICTURES, PLAIN] if dims == 2 else [VOLUMES, STAGES]
-    else:
-        fitting = [VOLUMES, STAGES, SLICES, PICTURES, PLAIN]
+    fitting = {2: [SLICES, PICTURES, PLAIN], 3: [VOLUMES, STAGES]}.get(dims) if isinstance(dims, int) else None
     if "finder" in document.data:  # null: none
-        fitting = [kind for kind in fitting if kind != STAGES]
-    return fitting if dims in (2, 3) or "finder" in document.data else None
+        return [kind for kind in fitting or (VOLUMES, SLICES, PICTURES, PLAIN) if kind != STAGES]
+    return fitting
 
 
 def overridden(choices: list[Choice], overrides: Sequence[str]) -> list[Choice]:
