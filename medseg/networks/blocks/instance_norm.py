@@ -4,11 +4,13 @@ PyTorch computes instance norm as a batch norm over `(1, B * C, ...)`. A tensor 
 for that, the result is not `channels_last`, and the convolution after it copies again. But one sample of such a tensor
 is a `channels_last` tensor of batch size one, whose *batch* norm is its instance norm, and for that PyTorch has kernels
 that read (voxels, channels) in order, in bfloat16 with float32 statistics. So: one sample after the other, small enough
-to stay in the cache between normalisation and activation, without a copy.
+to stay in the cache between normalisation and activation, without a copy. Few channels are seen as
+`(voxels / k, channels * k)`, the same memory: 16 numbers in bfloat16 are less than PyTorch takes at once.
 """
 
 from __future__ import annotations
 
+from math import gcd, log2, prod
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 # PyTorch's kernel adds squares up one by one in float32: over 10^6 voxels the variance is off by 4e-4, over this many
 # by 1e-5. Larger samples are measured in pieces, which are put together by Chan's formula.
 PIECE_VOXELS = 2**15
+ROW = 256  # numbers in a row of which PyTorch's loops are fast: several vectors
 
 aten = torch.ops.aten
 
@@ -53,10 +56,14 @@ class _ChannelsLast(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
         y = torch.empty_like(x)
         means, scales = [], []
+        k = _voxels_a_row(x)
+        affine = torch.stack((weight, bias)).repeat(1, k)
         for sample, out in zip(x.split(1), y.split(1), strict=True):
-            mean, variance = _moments(sample)
-            normalised, _, _ = aten.native_batch_norm(sample, weight, bias, mean, variance, False, 0.0, eps)
-            aten.leaky_relu.out(normalised, slope, out=out)
+            rows = _rows(sample, k)
+            mean, variance = _moments(rows, k)
+            moments = torch.stack((mean, variance)).repeat(1, k)
+            normalised, _, _ = aten.native_batch_norm(rows, *affine, *moments, False, 0.0, eps)
+            aten.leaky_relu.out(normalised, slope, out=_rows(out, k))
             means.append(mean)
             scales.append((variance + eps).rsqrt())
         ctx.slope, ctx.eps = slope, eps
@@ -85,17 +92,29 @@ class _ChannelsLast(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None
 
 
-def _moments(sample: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of every channel, float32 `(C,)`, of `(1, C, *spatial)`."""
-    channels, length = sample.shape[1:3]
-    anchor = torch.zeros(channels, dtype=torch.promote_types(sample.dtype, torch.float32))  # asks for float32 results
-    slices = max(1, PIECE_VOXELS * length * channels // sample.numel())
-    pieces = [aten.batch_norm_update_stats(piece, anchor, anchor, 0.0) for piece in sample.split(slices, dim=2)]
-    if len(pieces) == 1:
+def _voxels_a_row(x: Tensor) -> int:
+    """How many voxels of `(B, C, *spatial)` make a row of up to `ROW` numbers; their number is a multiple of it."""
+    return gcd(prod(x.shape[2:]), 2 ** int(log2(max(1, ROW / x.shape[1]))))
+
+
+def _rows(sample: Tensor, k: int) -> Tensor:
+    """The memory of `(1, C, *spatial)`, channels last, as that of `(1, C * k, voxels / k, 1)`."""
+    width = sample.shape[1] * k
+    return sample.as_strided((1, width, sample.numel() // width, 1), (sample.numel(), 1, width, width))
+
+
+def _moments(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of every channel, float32 `(C,)`, of rows of k voxels (see `_rows`)."""
+    width, length = rows.shape[1:3]
+    anchor = torch.zeros(width, dtype=torch.promote_types(rows.dtype, torch.float32))  # asks for float32 results
+    size = PIECE_VOXELS // k
+    pieces = [aten.batch_norm_update_stats(piece, anchor, anchor, 0.0) for piece in rows.split(size, dim=2)]
+    if len(pieces) == k == 1:
         return pieces[0]
-    means = torch.stack([mean for mean, _ in pieces])
-    variances = torch.stack([variance for _, variance in pieces])
-    share = torch.full((len(pieces), 1), slices / length, dtype=means.dtype)
-    share[-1] = 1 - slices / length * (len(pieces) - 1)
+    means = torch.stack([mean for mean, _ in pieces]).view(len(pieces) * k, -1)
+    variances = torch.stack([variance for _, variance in pieces]).view(len(pieces) * k, -1)
+    share = torch.full((len(pieces), k), size / length / k, dtype=means.dtype)
+    share[-1] = (1 - size / length * (len(pieces) - 1)) / k
+    share = share.view(-1, 1)
     mean = (share * means).sum(0)
     return mean, (share * (variances + (means - mean).square())).sum(0)

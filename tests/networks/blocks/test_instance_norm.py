@@ -78,6 +78,20 @@ def test_uneven_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(instance_norm(x, weight, bias), reference(x, weight, bias, None), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [2, 16, 24, 128, 300])
+@pytest.mark.parametrize("voxels", [(16, 16, 40), (1, 3, 7), (1, 1, 2)])
+@pytest.mark.parametrize("pieces", [64, 2**15])
+def test_rows_of_several_voxels(
+    channels: int, voxels: tuple[int, ...], pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every number of channels and voxels, whether or not voxels make whole rows, and rows whole pieces."""
+    monkeypatch.setattr(module, "PIECE_VOXELS", pieces)
+    monkeypatch.setattr(module, "ROW", 64)
+    x, weight, bias = inputs((2, channels, *voxels), mean=3.0)
+    ours = instance_norm(x[1:], weight, bias)
+    torch.testing.assert_close(ours, reference(x[1:], weight, bias, None), atol=1e-4, rtol=1e-4)
+
+
 def test_gradient_in_any_layout_and_constant_input() -> None:
     x = torch.full((1, 3, 4, 4), 2.0).contiguous(memory_format=torch.channels_last).requires_grad_()
     bias = torch.tensor([1.0, 2, 3])
