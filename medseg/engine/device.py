@@ -81,7 +81,8 @@ def set_up(deterministic: bool = False) -> None:
     """cuDNN, TF32, the allocator and NumPy's threads as `prepare` sets them; no generator is touched."""
     threadpool_limits(1, user_api="blas")  # NumPy's threads spin after a product, on the cores that PyTorch's work on
     torch.backends.cudnn.benchmark = not deterministic
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic or torch.are_deterministic_algorithms_enabled():  # the call itself imports PyTorch's compiler
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not deterministic
     else:
