@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medseg.cli.options import Coding, Formats, Json, NoPostprocess, Probabilities, Runs, Uncertainty, json_result
+from medseg.core.startup import monai_alone
 
 app = typer.Typer()
 
@@ -28,7 +29,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
-    from medseg.workflows.predict import predict
+    with monai_alone():
+        from medseg.workflows.predict import predict
 
     options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess, "coding": coding}
     options |= {"formats": formats.split(","), "probabilities": probabilities, "uncertainty": uncertainty}
