@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
-from torch.nn import functional as F
 
 from medseg.core.labels import Labels
+from medseg.inference.sampling import sample
 
 # Headers store affines as float32: a grid that is nowhere further off than this many voxels is the same grid.
 SAME_GRID_VOXELS = 0.01
@@ -197,40 +196,6 @@ def _inside(
         slice(max(0, int(low)), min(length, int(high)))
         for low, high, length in zip(lower, upper, native_shape, strict=True)
     )
-
-
-def sample(logits: Tensor, matrix: np.ndarray, offset: np.ndarray, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Logits `(K, *size)` at `matrix @ index + offset`, linear, and where that lies outside `(*size)`."""
-    device = logits.device
-    axes = [torch.arange(length, dtype=torch.float32, device=device) for length in size]
-    # Sums, not a product of matrices: a GPU may compute that in TF32, a tenth of a voxel off.
-    position = torch.stack(
-        [_weighted_sum(axes, row) + float(start) for row, start in zip(matrix, offset, strict=True)], -1
-    )
-    shape = torch.tensor(logits.shape[1:], dtype=torch.float32, device=device)
-    outside = ((position < -0.5) | (position > shape - 0.5)).any(-1)
-    for axis in range(len(size)):  # look only at the part of the logits that this slab needs
-        length = logits.shape[axis + 1]
-        first = min(max(int(position[..., axis].min()), 0), length - 1)
-        last = min(max(int(position[..., axis].max()) + 1, first), length - 1)
-        logits = logits.narrow(axis + 1, first, last - first + 1)
-        position[..., axis] -= first
-        shape[axis] = last - first + 1
-    grid = ((position * 2 + 1) / shape - 1).flip(-1).unsqueeze(1)
-    # grid_sample works in parallel over its batch only, so every slice of the slab is one; the logits are not copied.
-    images = logits.float()[None].expand(size[0], *logits.shape)
-    values = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return values.squeeze(2).movedim(0, 1), outside
-
-
-def _weighted_sum(axes: Sequence[Tensor], weights: np.ndarray) -> Tensor:
-    """Of vectors, one along each axis: `(*size)`."""
-    dims = len(axes)
-    terms = [
-        (axis * float(weight)).view([-1 if k == number else 1 for k in range(dims)])
-        for number, (axis, weight) in enumerate(zip(axes, weights, strict=True))
-    ]
-    return reduce(torch.add, terms)
 
 
 class LogitsToMaskd(MapTransform):
