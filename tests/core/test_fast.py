@@ -93,7 +93,9 @@ def test_a_gzip_file_may_have_several_parts() -> None:
     assert fast.decompress(content) == without(lambda: fast.decompress(content)) == b"one two"
 
 
-@pytest.mark.parametrize("damage", [b"no gzip at all, by far", gzip.compress(b"a" * 1000)[:-5]])
+@pytest.mark.parametrize(
+    "damage", [b"no gzip at all, by far", gzip.compress(b"a" * 1000)[:-5]], ids=["none", "cut off"]
+)
 def test_a_damaged_file_is_an_error_with_either(damage: bytes) -> None:
     for read in (lambda: fast.decompress(damage), lambda: without(lambda: fast.decompress(damage))):
         with pytest.raises((OSError, EOFError)):
