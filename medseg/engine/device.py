@@ -65,7 +65,7 @@ def memory_format(spatial_dims: int) -> torch.memory_format:
 
 
 def prepare(seed: int, deterministic: bool = False) -> None:
-    """Seed every generator, set cuDNN and the allocator up; the first thing that a bundle does.
+    """Seed every generator, set cuDNN, the allocator and NumPy's threads up; the first thing that a bundle does.
 
     Args:
         seed: seed of python, numpy and torch, so that the weights of a network do not depend on the process.
@@ -75,11 +75,11 @@ def prepare(seed: int, deterministic: bool = False) -> None:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     set_up(deterministic)
+    leave_cores_to_torch()
 
 
 def set_up(deterministic: bool = False) -> None:
-    """cuDNN, TF32, the allocator and NumPy's threads as `prepare` sets them; no generator is touched."""
-    threadpool_limits(1, user_api="blas")  # NumPy's threads spin after a product, on the cores that PyTorch's work on
+    """cuDNN, TF32 and the allocator as `prepare` sets them; no generator is touched."""
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic or torch.are_deterministic_algorithms_enabled():  # the call itself imports PyTorch's compiler
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
@@ -89,6 +89,11 @@ def set_up(deterministic: bool = False) -> None:
         keep_freed_memory()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def leave_cores_to_torch() -> None:
+    """One thread for NumPy's products: its threads spin for a while after each, on the cores that PyTorch's work on."""
+    threadpool_limits(1, user_api="blas")
 
 
 def local_rank() -> int:

@@ -18,7 +18,7 @@ from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
 from medseg.core.errors import unwrapped
 from medseg.data.training.cache import Entry
-from medseg.engine.device import set_up
+from medseg.engine.device import leave_cores_to_torch, set_up
 from medseg.engine.memory import enough_memory, peak_memory_mib
 from medseg.engine.trainer import SMALLER_STEPS
 from medseg.inference.colour import COLOUR_SCALES
@@ -65,6 +65,7 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
     set_up(training.deterministic)
+    leave_cores_to_torch()
     budget = {"max_iterations": 1 + MOST_STEPS, "max_minutes": None, "iterations_per_epoch": 1 + MOST_STEPS}
     budget |= {"workers": 0, "compile": False, "start": None}
     full = {"patch_growth": 0.0}  # the full patch is what has to fit

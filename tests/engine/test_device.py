@@ -1,4 +1,4 @@
-"""What the first of several processes fails with is what all of them fail with, and none waits."""
+"""What the first of several processes fails with is what all of them fail with, and none waits; threads of NumPy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from medseg.core.errors import ConfigError, PartialFailure, Problem
-from medseg.engine.device import first_process_first, in_first_process, of_first_process
+from medseg.engine.device import first_process_first, in_first_process, of_first_process, prepare, set_up
 from tests.tiny import finish, together
 
 SEVERAL = """
@@ -81,3 +82,15 @@ def test_a_single_process_gets_its_result() -> None:
     assert in_first_process(lambda: 3) == of_first_process(lambda: 3) == 3
     with pytest.raises(PartialFailure):
         of_first_process(lambda: (_ for _ in ()).throw(PartialFailure("no")))
+
+
+def numpy_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_numpy_has_one_thread_beside_a_training_and_keeps_those_of_somebody_elses_process() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        set_up()
+        assert numpy_threads() == {2}
+        prepare(0)
+        assert numpy_threads() == {1}
