@@ -60,15 +60,14 @@ def of_region(facts: DataFacts) -> DataFacts:
     labels = facts.labels
     if labels.background is None:
         raise ConfigError(Problem("finder", "the labels have no background in which to find anything", "leave it out"))
-    targets = sorted({value for values in labels.targets.values() for value in values})
-    others = [value for value in labels.values if value not in (*targets, labels.background)]
+    others = [value for value in labels.values if value not in (*labels.target_values, labels.background)]
     counted = {value: [raw for raw, one in labels.counts_as.items() if one == value] for value in labels.values}
     merged = {
         name: tuple(raw for value in values for raw in (value, *counted[value]))[1:]
-        for name, values in ((BACKGROUND, [labels.background, *others]), (REGION, targets))
+        for name, values in ((BACKGROUND, [labels.background, *others]), (REGION, labels.target_values))
     }
     found = Labels(
-        {BACKGROUND: labels.background, REGION: targets[0]},
+        {BACKGROUND: labels.background, REGION: labels.target_values[0]},
         ignore_index=labels.ignore_index,
         also_ignored=labels.also_ignored,
         background=labels.background,

@@ -56,8 +56,7 @@ def _region(config: Config, facts: DataFacts, finder: str | None) -> Step | None
         "spacing_mm": config.preprocessing.spacing_mm,
     }
     if finder is None:
-        values = sorted({value for values in facts.labels.targets.values() for value in values})
-        return CropToLabelledd, {**shared, "values": values, "seed": config.seed}
+        return CropToLabelledd, {**shared, "values": list(facts.labels.target_values), "seed": config.seed}
     stage, found = first_stage(config), of_region(facts)
     steps = _preprocessing_steps(stage, found, None)
     behind = [name for name, _ in steps].index(Normalized) + 1

@@ -104,6 +104,11 @@ class Labels:
         return {name: (value,) for name, value in self.classes.items() if value != self.background}
 
     @property
+    def target_values(self) -> tuple[int, ...]:
+        """Every value that some target has, in order."""
+        return tuple(sorted({value for values in self.targets.values() for value in values}))
+
+    @property
     def mask_values(self) -> dict[str, int]:
         """Target -> the value that it paints into a mask, in the order of painting: later ones lie on top."""
         if self.regions:

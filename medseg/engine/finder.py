@@ -14,7 +14,7 @@ from monai.inferers import Inferer
 
 from medseg.data.training.cache import parameters
 from medseg.data.training.grids import plain
-from medseg.data.training.region import REGION, CropToBoxd, bounding_box
+from medseg.data.training.region import REGION, CropToBoxd, extent
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.evaluator import LESS_AT_ONCE
 from medseg.engine.memory import enough_memory
@@ -70,7 +70,7 @@ class CropToFoundd(CropToBoxd):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image = data["image"]
         coarse = self.coarse({"image": image})["image"]
-        box = bounding_box(self._found(plain(coarse)))
+        box = extent(self._found(plain(coarse)))
         if box is None:
             logger.warning("%s: no region was found, so the network sees the whole volume", data["case"])
             return dict(data) | {REGION: {"found": False, "share": 1.0}}

@@ -77,13 +77,3 @@ def where_values(label: np.ndarray, values: Sequence[int]) -> np.ndarray:
 def target_voxels(label: np.ndarray, labels: Labels) -> dict[str, int]:
     """Target (a class or a region) -> how many voxels of a label map it has."""
     return {name: int(where_values(label, values).sum()) for name, values in labels.targets.items()}
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around the true voxels of `mask`; slices of length zero if there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0))
-    return tuple(box)

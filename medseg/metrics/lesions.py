@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from medseg.core.boxes import bounding_box
 from medseg.core.fast import components
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
-from medseg.metrics.confusion import bounding_box, where_values
+from medseg.metrics.confusion import where_values
 from medseg.metrics.documents import read_document
 
 SCHEMA = "medseg-lesions/1"

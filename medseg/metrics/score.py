@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from medseg.core.boxes import bounding_box
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.formats import voxel_ml
-from medseg.metrics.confusion import Counts, bounding_box, where_values
+from medseg.metrics.confusion import Counts, where_values
 from medseg.metrics.metric import STATES, Comparison, Metric, State, load_metrics
 
 VOLUMES = ("volume_ml", "truth_volume_ml")
@@ -118,9 +119,8 @@ def score_case(
     by = load_metrics() if by is None else by
     diagonal_mm = math.hypot(*(size * step for size, step in zip(truth.shape, spacing_mm, strict=True)))
     ml = voxel_ml(spacing_mm, truth.ndim)
-    values = sorted({value for group in labels.targets.values() for value in group})
     # Nothing happens outside the box around all targets, and it is often a tenth of the volume.
-    box = bounding_box(where_values(prediction, values) | where_values(truth, values))
+    box = bounding_box(where_values(prediction, labels.target_values) | where_values(truth, labels.target_values))
     prediction, truth = prediction[box], truth[box]
     counted = ~where_values(truth, labels.ignored) if labels.ignored else None
     scores = []

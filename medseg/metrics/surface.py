@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
-from medseg.metrics.confusion import bounding_box
+from medseg.core.boxes import bounding_box
 
 # Marching cubes up to mirroring, swapping axes and swapping inside with outside: neighbourhood (bits in C order)
 # -> unsigned normals of its triangles, in eighths; the length of a normal is the area of its triangle.

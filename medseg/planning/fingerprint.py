@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from medseg.core.boxes import bounding_box
 from medseg.core.errors import DataError, Problem
 from medseg.core.fast import components
 from medseg.core.labels import Labels
@@ -270,7 +271,7 @@ def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.n
     sample[list(image.missing)] = np.nan
     measured = np.delete(image.array, image.missing, axis=0)
     foreground = _foreground(measured)
-    box = _box(foreground)
+    box = bounding_box(foreground)
     coarse = coarseness(measured[:, *box], foreground[box])
     small = thumbnail(measured)
     if len(image.shape) == 3:  # pictures lie as they do
@@ -316,22 +317,10 @@ def _foreground(array: np.ndarray) -> np.ndarray:
     return foreground if foreground.any() else ~foreground
 
 
-def _box(foreground: np.ndarray) -> tuple[slice, ...]:
-    """The box around the foreground."""
-    sides = []
-    for axis in range(foreground.ndim):
-        used = np.flatnonzero(foreground.any(axis=tuple(other for other in range(foreground.ndim) if other != axis)))
-        sides.append(slice(int(used[0]), int(used[-1]) + 1))
-    return tuple(sides)
-
-
 def _target_box(values: np.ndarray, labels: Labels, order: Sequence[int]) -> tuple[int, ...]:
-    targets = [value for group in labels.targets.values() for value in group]
-    is_target = np.isin(np.arange(256), targets)[values]
-    if not is_target.any():
-        return ()
-    box = _box(is_target)
-    return tuple(box[axis].stop - box[axis].start for axis in order)
+    box = bounding_box(np.isin(np.arange(256), labels.target_values)[values])
+    lengths = tuple(box[axis].stop - box[axis].start for axis in order)
+    return lengths if all(lengths) else ()
 
 
 def _parts(values: np.ndarray, members: Sequence[int]) -> int:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.core.boxes import bounding_box
 from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.files.images import Image
-from medseg.metrics.confusion import bounding_box, where_values
+from medseg.metrics.confusion import where_values
 from medseg.metrics.score import CaseScore
 from medseg.review.colours import target_colours
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medseg.config.postprocess import Step
+from medseg.core.boxes import bounding_box
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.formats import voxel_ml
@@ -16,7 +17,7 @@ from medseg.data.files.images import label_values, read_image
 from medseg.inference.cleaning import CLEANING
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.inference.cleaning.step import HeldOut
-from medseg.metrics.confusion import bounding_box, count, where_values
+from medseg.metrics.confusion import count, where_values
 from medseg.metrics.lesions import score_lesions
 
 Survey = Mapping[str, Mapping[str, Sequence[float]]]

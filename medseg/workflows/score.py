@@ -150,7 +150,7 @@ class ByCase:
     def __call__(self, pair: MaskPair) -> list[CaseScore]:
         truth, prediction = read_pair(pair, self.labels if self.train_ids else None)
         values = label_values(truth)[0]
-        known = {*self.labels.values, *(value for group in self.labels.targets.values() for value in group)}
+        known = {*self.labels.values, *self.labels.target_values}
         problems = [
             unknown_values(value_counts(values), str(pair.truth), known | set(self.labels.ignored)),
             unknown_values(value_counts(prediction), str(pair.prediction), known),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform, SpatialCrop
 
+from medseg.core.boxes import bounding_box
 from medseg.data.training.grids import plain
 
 REGION = "region"  # the key of a case, and of its mask's sidecar, that says what it was cropped to
@@ -78,23 +79,17 @@ class CropToLabelledd(CropToBoxd):
         self.values, self.seed = tuple(values), seed
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        box = bounding_box(np.isin(plain(data["label"])[0].numpy(), self.values))
+        box = extent(np.isin(plain(data["label"])[0].numpy(), self.values))
         if box is None:
             return dict(data)
         draw = np.random.default_rng([self.seed, zlib.crc32(str(data["case"]).encode())])
         return self.cropped(data, *box, draw.uniform(0.0, 2.0, (len(self.least_size), 2)))
 
 
-def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def extent(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """First voxel, and the one after the last, along each axis of what is True in `(*spatial)`; None: nothing is."""
-    low, high = [], []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not len(used):
-            return None
-        low.append(used[0])
-        high.append(used[-1] + 1)
-    return np.array(low, dtype=float), np.array(high, dtype=float)
+    low, high = np.array([(side.start, side.stop) for side in bounding_box(mask)], dtype=float).T
+    return (low, high) if high.all() else None
 
 
 def region(low: np.ndarray, high: np.ndarray, shape: Sequence[int], least: np.ndarray) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Spacing
 
-from medseg.data.training.region import CropToLabelledd, bounding_box, region
+from medseg.data.training.region import CropToLabelledd, extent, region
 
 SHAPE = (40, 30, 20)
 SPACING = (1.0, 2.0, 4.0)
@@ -27,9 +27,9 @@ def case(name: str = "one", values: tuple[int, ...] = (1, 2)) -> dict[str, Any]:
 
 def test_the_box_of_a_mask() -> None:
     mask = np.zeros(SHAPE, bool)
-    assert bounding_box(mask) is None
+    assert extent(mask) is None
     mask[3, 4, 5] = mask[10, 4, 2] = True
-    low, high = bounding_box(mask) or (None, None)
+    low, high = extent(mask) or (None, None)
     assert np.array_equal(low, [3, 4, 2])
     assert np.array_equal(high, [11, 5, 6])
 
