@@ -90,7 +90,7 @@ def model_card(config: Config, facts: DataFacts, root: str, parameters: int | No
     masks = {value: name for name, value in labels.mask_values.items()}
     if labels.background is not None:
         masks = {labels.background: "background"} | masks
-    component = network(config, network_channels(config, facts), len(labels.channels))
+    component = network(config, facts)
     options = {key: value for key, value in component.items() if key != "_target_"}
     return CARD.format(
         name=config.name,

@@ -20,7 +20,7 @@ from medseg.bundle.preprocessing import preprocessing
 from medseg.config.coding import recode
 from medseg.config.finder import FINDER
 from medseg.config.schema import Config
-from medseg.config.stages import second_stage
+from medseg.config.stages import QUICK_OVERLAP, second_stage
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.training.encode import LabelEncoder
 from medseg.data.writers import OWN
@@ -41,7 +41,6 @@ from medseg.inference.maps import map_names
 from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
-QUICK_OVERLAP = 0.25  # of windows, where validation has to be quick
 FOUND_BY = f"$@bundle_root + '/{FINDER}/models/{MODEL}'"
 RAW_MASKS = "masks_raw"  # of an evaluation whose masks are cleaned: those before
 

@@ -73,14 +73,20 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
         "seed": config.seed,
         "device": target(hardware.choose_device, name=config.training.device),
         "labels": target(Labels, **{key: value for key, value in labels.to_plain().items() if key not in left_out}),
-        "network_def": network(config, network_channels(config, facts), len(labels.channels)),
+        "network_def": network(config, facts),
     }
 
 
-def network(config: Config, in_channels: int, out_channels: int) -> Component:
-    """The network with all its options written out, defaults too."""
+def network(config: Config, facts: DataFacts) -> Component:
+    """The network for the data, with all its options written out, defaults too."""
     part, options = config.network.part, config.network.options()
-    return target(part.load(), in_channels=in_channels, out_channels=out_channels, **part.preset, **options)
+    channels = {"in_channels": network_channels(config, facts), "out_channels": len(facts.labels.channels)}
+    return target(part.load(), **channels, **part.preset, **options)
+
+
+def placed(config: Config, network: Any) -> Component:
+    """A network of the config on its device, in its memory format."""
+    return target(hardware.place, network=network, device="@device", spatial_dims=config.network.spatial_dims)
 
 
 def placed_network(config: Config, *, checkpoint: str | None = None) -> Component:
@@ -92,7 +98,7 @@ def placed_network(config: Config, *, checkpoint: str | None = None) -> Componen
         start = target(with_pretrained, network=start, source=source, inflate=config.network.inflate, unless=checkpoint)
     if checkpoint is not None and config.training.start is not None:
         start = target(with_start, network=start, file=f"$@bundle_root + '/{START.as_posix()}'", unless=checkpoint)
-    return target(hardware.place, network=start, device="@device", spatial_dims=config.network.spatial_dims)
+    return placed(config, start)
 
 
 def patient_rules(config: Config) -> dict[str, Any]:

@@ -11,12 +11,10 @@ import torch
 
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
-from medseg.bundle.facts import network_channels
 from medseg.bundle.preprocessing import preprocessing
 from medseg.bundle.run import checked
 from medseg.bundle.trained import Trained
 from medseg.core.errors import Problem, RunError
-from medseg.engine import device as hardware
 from medseg.engine.ensemble import EnsembleEvaluator, MemberWeights, SeveralPreprocessings
 from medseg.engine.maps import SplitMomentsd
 from medseg.inference.ensemble import EnsembleInferer
@@ -80,10 +78,7 @@ def _preprocessing(member: Trained) -> Component:
 
 
 def _network(member: Trained) -> Component:
-    channels = (network_channels(member.config, member.facts), len(member.facts.labels.channels))
-    dims = member.config.network.spatial_dims
-    built = checked(parts.network(member.config, *channels))
-    return target(hardware.place, network=built, device="@device", spatial_dims=dims)
+    return parts.placed(member.config, checked(parts.network(member.config, member.facts)))
 
 
 def _groups(members: Sequence[Trained]) -> list[list[Trained]]:

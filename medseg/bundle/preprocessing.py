@@ -9,12 +9,11 @@ from monai.transforms import Compose
 
 from medseg.bundle import components as parts
 from medseg.bundle.components import Component, target
-from medseg.bundle.facts import DataFacts, network_channels, of_region
+from medseg.bundle.facts import DataFacts, of_region
 from medseg.config.schema import Config
 from medseg.config.stages import first_stage
 from medseg.data.training.region import CropToLabelledd
 from medseg.data.training.transforms import Normalized, Step, preprocessing_steps
-from medseg.engine import device as hardware
 from medseg.engine.finder import CropToFoundd
 
 
@@ -61,11 +60,9 @@ def _region(config: Config, facts: DataFacts, finder: str | None) -> Step | None
     steps = _preprocessing_steps(stage, found, None)
     behind = [name for name, _ in steps].index(Normalized) + 1
     coarse = [target(step, **{**arguments, **_of_image(arguments)}) for step, arguments in steps[behind:]]
-    built = parts.network(stage, network_channels(stage, found), len(found.labels.channels))
-    placed = target(hardware.place, network=built, device="@device", spatial_dims=stage.network.spatial_dims)
     return CropToFoundd, {
         **shared,
-        "network": placed,
+        "network": parts.placed(stage, parts.network(stage, found)),
         "weights": finder,
         "inferer": parts.inferer(stage),
         "coarse": target(Compose, transforms=coarse),

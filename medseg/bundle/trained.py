@@ -36,6 +36,11 @@ class Trained:
         return Trained(self.folder / FINDER, first_stage(self.config), of_region(self.facts))
 
     @property
+    def stages(self) -> list[Trained]:
+        """In the order of training: the finder, where there is one, and the run itself."""
+        return [self] if self.finder is None else [self.finder, self]
+
+    @property
     def name(self) -> str:
         """What a sidecar calls it."""
         fold = self.config.data.fold

@@ -7,7 +7,7 @@ from typing import Any
 
 from medseg.config.schema import Config, EvaluationConfig, InferenceConfig
 
-QUICK_OVERLAP = 0.25  # of the finder's windows, which need no fine edges
+QUICK_OVERLAP = 0.25  # of windows where edges need not be fine: the finder's, and of a validation that has to be quick
 
 
 def first_stage(config: Config) -> Config:

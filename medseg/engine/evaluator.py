@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medseg.core.errors import MedsegError, mistake_in
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.files.images import label_values, read_image
+from medseg.data.training.grids import plain
 from medseg.data.training.region import REGION
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
@@ -76,8 +77,9 @@ def _kept(case: Case, file: str) -> dict[str, Any]:
     mask, affine = torch.from_numpy(label_values(image)), torch.from_numpy(image.affine)
     shape = tuple(mask.shape[1:])
     sidecar = read_sidecar(Path(file).parent, case.name)
+    region = {REGION: sidecar[REGION]} if REGION in sidecar else {}
     return {
-        **{key: sidecar[key] for key in (REGION,) if key in sidecar},
+        **region,
         "case": case.name,
         "mask": MetaTensor(mask, affine=affine),
         "native_affine": affine.clone(),
@@ -165,16 +167,22 @@ class SegmentationEvaluator(Evaluator):
 
     def logits(self, image: torch.Tensor, inferer: Inferer, network: torch.nn.Module) -> torch.Tensor:
         """`(C, *spatial)` -> `(K, *spatial)` float32, on the engine's device."""
-        image = image.as_tensor() if hasattr(image, "as_tensor") else image
-        image = image[None].to(self.state.device, non_blocking=True)
-        image = image.contiguous(memory_format=memory_format(image.ndim - 2))
-        with torch.inference_mode(), autocast(self.state.device, self.precision):
-            return inferer(image, network)[0].float()
+        return logits_of(image, inferer, network, self.state.device, self.precision)
 
     def _fail(self, failure: Failure) -> dict:
         logger.error("%s failed: %s", failure.case, failure.reason)
         self.state.failures.append(failure)
         return {"case": failure.case, "failure": failure}
+
+
+def logits_of(
+    image: torch.Tensor, inferer: Inferer, network: torch.nn.Module, device: torch.device, precision: torch.dtype
+) -> torch.Tensor:
+    """`(C, *spatial)` -> `(K, *spatial)` float32, on the device."""
+    batch = plain(image)[None].to(device, non_blocking=True)
+    batch = batch.contiguous(memory_format=memory_format(batch.ndim - 2))
+    with torch.inference_mode(), autocast(device, precision):
+        return inferer(batch, network)[0].float()
 
 
 def succeeded(engine: Any) -> bool:

@@ -13,10 +13,9 @@ import torch
 from monai.inferers import Inferer
 
 from medseg.data.training.cache import parameters
-from medseg.data.training.grids import plain
 from medseg.data.training.region import REGION, CropToBoxd, extent
-from medseg.engine.device import autocast, choose_precision, memory_format
-from medseg.engine.evaluator import LESS_AT_ONCE
+from medseg.engine.device import choose_precision
+from medseg.engine.evaluator import LESS_AT_ONCE, logits_of
 from medseg.engine.memory import enough_memory
 from medseg.engine.origin import file_digest
 from medseg.engine.resume import load_weights
@@ -70,7 +69,7 @@ class CropToFoundd(CropToBoxd):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         image = data["image"]
         coarse = self.coarse({"image": image})["image"]
-        box = extent(self._found(plain(coarse)))
+        box = extent(self._found(coarse))
         if box is None:
             logger.warning("%s: no region was found, so the network sees the whole volume", data["case"])
             return dict(data) | {REGION: {"found": False, "share": 1.0}}
@@ -83,8 +82,7 @@ class CropToFoundd(CropToBoxd):
 
     def _found(self, image: torch.Tensor) -> np.ndarray:
         """Where in an image `(C, *spatial)` a target is likely."""
-        batch = image[None].to(self.device).contiguous(memory_format=memory_format(image.ndim - 1))
-        with enough_memory(LESS_AT_ONCE), torch.inference_mode(), autocast(self.device, self.precision):
-            background, target = self.inferer(batch, self.network)[0].float()
+        with enough_memory(LESS_AT_ONCE):
+            background, target = logits_of(image, self.inferer, self.network, self.device, self.precision)
         likely = target - background > math.log(PROBABILITY / (1 - PROBABILITY))
         return likely.cpu().numpy()

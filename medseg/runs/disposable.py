@@ -82,9 +82,7 @@ def shared_caches(folder: Path) -> list[Path]:
 
 def _caches(folder: Path, runs: Sequence[Path]) -> list[Path]:
     """Those that the runs use, wherever they lie, each once; of a folder of folds, the one that is its own too."""
-    found = [read_run(run) for run in runs]
-    stages = [stage for run in found for stage in (run, run.finder) if stage is not None]
-    used = [cache_folder(stage.config, stage.folder) for stage in stages]
+    used = [cache_folder(stage.config, stage.folder) for run in runs for stage in read_run(run).stages]
     own = [] if folder in runs else [folder / CACHE]
     return sorted({cache.resolve(): cache for cache in (*own, *used)}.values())
 

@@ -105,16 +105,14 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
         raise RunError(Problem(config.data.folds_file, what, "give --run DIR, or --restart to start anew"))
     kept = (run / START).is_file() and (run / START_FILE).is_file() and not restart
     start = read_start(trained, dataset, split) if begins and not kept else None
-    for stage in (trained.finder, trained):
-        if stage is not None:
-            _open_cache(stage, dataset, split, begins=begins)
+    for stage in trained.stages:
+        _open_cache(stage, dataset, split, begins=begins)
     make_folder(run, "choose another with --run DIR")
     if restart:
         _remove_results(trained)
-    _describe(trained, split)
-    if trained.finder is not None:
-        make_folder(trained.finder.folder, "choose another with --run DIR")
-        _describe(trained.finder, split)
+    for stage in reversed(trained.stages):  # the run's own config first, without which the folder is no run
+        make_folder(stage.folder, "choose another with --run DIR")
+        _describe(stage, split)
     if start is not None:
         start.write(run)
         print(start)

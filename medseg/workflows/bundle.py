@@ -41,6 +41,5 @@ def bundle(config: Config, *, output: Path) -> None:
         raise RunError(Problem(str(output), what, "give another --output DIR"))
     write_bundle(config, output=output, facts=facts)
     if split is not None:
-        for stage in (bundled, bundled.finder):
-            if stage is not None:
-                replace_file(stage.folder / SPLIT_FILE, split.to_json())
+        for stage in bundled.stages:
+            replace_file(stage.folder / SPLIT_FILE, split.to_json())

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from medseg.bundle.ensemble import compile_members
-from medseg.bundle.trained import Trained
 from medseg.data.cases.dataset import read_dataset
 from medseg.engine.resume import CHECKPOINT
 from medseg.runs.disk import run_cache
@@ -25,7 +24,7 @@ def opened(root: Path, run: Path, *, restart: bool = False, **changes: Any) -> O
 
 def fill(opened: Opened) -> list[Path]:
     """Preprocess the training cases of both stages; the files of the entries."""
-    stages: list[Trained] = [stage for stage in (opened.run.finder, opened.run) if stage is not None]
+    stages = opened.run.stages
     cases = opened.split.cases(opened.dataset, "training")
     for stage in stages:
         run_cache(stage.config, stage.facts, cases, stage.folder).fill()
