@@ -13,6 +13,8 @@ from medseg.config.section import Finding, Section
 from medseg.core.types import Positive, ProperFraction, Size, Weight
 
 FINDER = "finder"  # the first stage's folder in that of the run
+FINDER_SHARE = 0.25  # it has the easier task
+MARGIN_MM = 15.0  # a target cut off is worse than a few windows more
 
 
 class FinderConfig(Section):
@@ -22,9 +24,9 @@ class FinderConfig(Section):
     """Voxel size of the coarse grid, in the order of preprocessing.orientation."""
     patch_size: Size | None = None
     """Patch of the finder, in voxels of the coarse grid; default: training.patch_size."""
-    share: ProperFraction = 0.25
+    share: ProperFraction = FINDER_SHARE
     """What the finder gets of the budget (minutes, steps or epochs); the network has the rest."""
-    margin_mm: Weight = 15.0
+    margin_mm: Weight = MARGIN_MM
     """The region is what was found and so much more on each side; no smaller than a patch."""
 
     def misfits(self, network: NetworkConfig, image_dims: int) -> Iterable[Finding]:

@@ -52,8 +52,13 @@ def second_stage(config: Config) -> Config:
     """The config with what the finder leaves of the budget; itself, where there is no finder."""
     if config.finder is None:
         return config
-    rest = config.training.model_copy(update=_budget(config, 1 - config.finder.share))
+    rest = config.training.model_copy(update=_budget(config, second_share(config)))
     return config.model_copy(update={"training": rest})
+
+
+def second_share(config: Config) -> float:
+    """What the network that is planned, or asked for, has of the budget; all of it, where there is no finder."""
+    return 1.0 if config.finder is None else 1 - config.finder.share
 
 
 def _budget(config: Config, share: float) -> dict[str, Any]:

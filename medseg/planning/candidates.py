@@ -72,16 +72,13 @@ def shortlist(
     """
     name, plain = (SLICES, VOLUMES) if found.spatial_dims == 3 else (PICTURES, PLAIN)
 
-    def make_plain(time_factor: float, memory_factor: float) -> Sampling | None:
-        return choose_sampling(found, machine, minutes, outputs, memory_factor, time_factor)
-
     axis: int | None = None
     pretrained_first, why = True, "the encoder has seen pictures before"
     if found.spatial_dims == 3:
         axis, pretrained_first, why = _slices(found)
     plane = [a for a in range(found.spatial_dims) if a != axis]
     large = float(np.percentile(found.shapes(cropped=False)[:, plane].max(1), 75)) >= LEAST_SIDE
-    kinds, missing = [Kind(plain, make_plain)], ""
+    kinds, missing = [Kind(plain, partial(choose_sampling, found, machine, minutes, outputs))], ""
     if not large:
         why = f"the images are too small for the pretrained encoder (below {LEAST_SIDE} pixels)"
     elif weights is not None:
@@ -115,11 +112,13 @@ def _with_stages(
 ) -> tuple[list[Kind], str]:
     """The kinds, and two stages among them where that is worth it or asked for; why they stand in this order."""
     stages = Kind(STAGES, partial(choose_stages, found, machine, minutes, outputs))
-    plain = choose_sampling(found, machine, minutes, outputs)
-    if asked or plain is None:
-        return [*kinds, *([stages] if asked else [])], why
+    if asked:
+        return [*kinds, stages], why
+    plain = None if found.spacing_doubt() else choose_sampling(found, machine, minutes, outputs)
+    if plain is None:  # without true millimetres there is no margin
+        return list(kinds), why
     patches, share = part_of_volume(found, plain)
-    if found.spacing_doubt() or not is_worth_it(patches, share):  # without true millimetres there is no margin
+    if not is_worth_it(patches, share):
         return list(kinds), why
     if not is_clear(patches, share, plain.steps) or kinds[0].name != VOLUMES:
         return [*kinds, stages], why

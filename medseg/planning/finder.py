@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from medseg.config.finder import FINDER_SHARE, MARGIN_MM
 from medseg.planning.fingerprint import CasePrint, Fingerprint
 from medseg.planning.rules import (
     INSIDE_VOLUMES,
@@ -24,8 +25,6 @@ from medseg.planning.rules import (
 
 MANY_PATCHES, SMALL_SHARE = 16, 1 / 8  # fewer patches, or a larger part: windows over all of it waste little
 CLEARLY_MANY, CLEARLY_SMALL = 64, 1 / 32  # more than that, and the rules prefer two stages without a trial
-FINDER_SHARE = 0.25  # of the minutes: it has the easier task
-MARGIN_MM = 15.0  # a target cut off is worse than a few windows more
 LEAST_STEPS = 200  # of the finder, without which it is not taken untried
 LEAST_VOXELS = 3  # of the coarse grid along the shortest side of the targets' box: fewer are easily missed
 
@@ -61,7 +60,7 @@ def choose_stages(
 ) -> Sampling | None:
     """As `choose_sampling`, of a network that sees the regions of the targets, for its part of the minutes."""
     rest = None if minutes is None else minutes * (1 - FINDER_SHARE)
-    sampling = choose_sampling(in_regions(found), machine, rest, outputs, memory_factor, time_factor)
+    sampling = choose_sampling(in_regions(found), machine, rest, outputs, time_factor, memory_factor)
     if sampling is None:
         return None
     crop, why_crop = choose_crop(found)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.config.schema import Config
+from medseg.config.stages import second_share
 from medseg.core.errors import ConfigError
 from medseg.data.splits.folds import Folds
 from medseg.engine.memory import OutOfMemory
 from medseg.planning.candidates import Kind
 from medseg.planning.config import choose_all
-from medseg.planning.finder import FINDER_SHARE
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.overrides import overridden
 from medseg.planning.planes import PlaneSampling
@@ -79,7 +79,7 @@ class Fitter:
         """
         time_factor = memory_factor = 1.0
         taken, full = 0.0, None
-        fitting: tuple[Sampling | PlaneSampling, Step, float] | None = None
+        fitting: tuple[Sampling | PlaneSampling, float, Step, float] | None = None
         for _ in range(ATTEMPTS):
             sampling = kind.make(time_factor, memory_factor)
             if sampling is None:
@@ -96,7 +96,7 @@ class Fitter:
             if taken > self.machine.memory_gib:
                 memory_factor *= 1.05 * step.kept_gib / sampling.activations_gib
                 continue
-            fitting = sampling, step, taken
+            fitting = sampling, second_share(config), step, taken
             wrong = step.seconds / sampling.step_seconds
             if self.minutes is None or abs(wrong - 1) <= NEAR:
                 break
@@ -116,19 +116,16 @@ class Fitter:
         others = [choice for choice in self.named if choice not in own]
         return overridden([chosen[0], *own, *chosen[1:], *others], self.overrides)
 
-    def _proposal(self, kind: Kind, sampling: Sampling | PlaneSampling, step: Step, taken: float) -> Proposal:
-        minutes = None if self.minutes is None else self.minutes * trained_share(sampling)
-        steps = None if minutes is None else int(TRAINING * 60 * minutes / step.seconds)
+    def _proposal(
+        self, kind: Kind, sampling: Sampling | PlaneSampling, share: float, step: Step, taken: float
+    ) -> Proposal:
+        """Of a network that has such a share of the minutes."""
+        steps = None if self.minutes is None else int(TRAINING * 60 * self.minutes * share / step.seconds)
         fitted = replace(sampling, step_seconds=step.seconds, steps=steps)
         choices = [
             replace(one, reason=one.reason.replace("{measured}", f"{taken:.2g}")) for one in self.choices(fitted)
         ]
         return Proposal(kind, fitted, choices, self.config_of(choices), step, taken)
-
-
-def trained_share(sampling: Sampling | PlaneSampling) -> float:
-    """What the network gets of the minutes: of two stages the second one's part."""
-    return 1 - FINDER_SHARE if isinstance(sampling, Sampling) and sampling.finder is not None else 1.0
 
 
 def _measured(kind: Kind, config: Config) -> str:

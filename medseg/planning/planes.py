@@ -118,10 +118,8 @@ def choose_planes(
     longest, target, why = None, None, "as the files are"
     if slices_along is None:
         if coarser > 1 + ALIKE or np.ptp(found.shapes(cropped=False).max(1)) > 0:
-            longest, why = (
-                side,
-                f"the longer side, of at most {full.max():.0f} pixels in three of four pictures",
-            )
+            longest = side
+            why = f"the longer side, of at most {full.max():.0f} pixels in three of four pictures"
     elif coarser > 1 + ALIKE or np.abs(spacings / pixel - 1).max() > ALIKE:
         sides_mm: list[float | None] = [float(f"{pixel * coarser:.4g}")] * 3
         sides_mm[slices_along] = None

@@ -111,16 +111,16 @@ def choose_sampling(
     machine: Machine,
     minutes: float | None,
     outputs: int,
-    memory_factor: float = 1.0,
     time_factor: float = 1.0,
+    memory_factor: float = 1.0,
 ) -> Sampling | None:
     """The largest patch that memory and time allow, with its network; None if not even the smallest fits the memory.
 
     Args:
         minutes: of training, or None for no limit.
         outputs: channels of the logits.
-        memory_factor: measured over estimated memory of the activations, once it has been measured.
-        time_factor: the same of the seconds of a step.
+        time_factor: measured over estimated seconds of a step, once it has been measured.
+        memory_factor: the same of the memory of the activations.
     """
     target, spacing, why_spacing = _spacing(found)
     crop, why_crop = choose_crop(found)
@@ -335,9 +335,8 @@ def validation_interval(sampling: Sampling, epoch: int, validation_cases: int, m
 
 def interval_of(share: float, what: str) -> tuple[int, str]:
     """Epochs between validations that cost such a share of an epoch each, and why."""
-    return max(
-        1, round(10 * share)
-    ), f"validating costs {share:.2g} of an epoch ({what}): a tenth of the training, or less"
+    why = f"validating costs {share:.2g} of an epoch ({what}): a tenth of the training, or less"
+    return max(1, round(10 * share)), why
 
 
 def _times(numbers: Any) -> str:

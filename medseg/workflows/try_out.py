@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.config.schema import Config
+from medseg.config.stages import second_share
 from medseg.core.errors import MedsegError, PartialFailure
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import Fold, Folds, make_folds
 from medseg.data.splits.split import OFFICIAL, TEST
-from medseg.planning.fitting import Proposal, trained_share
+from medseg.planning.fitting import Proposal
 from medseg.planning.record import Trial
 from medseg.workflows.train import train
 
@@ -60,7 +61,7 @@ def no_trial(proposals: Sequence[Proposal], folds: Folds | None, minutes: float 
         return "without --minutes there is no trial"
     if folds is None:
         return "one patient is too few for a trial"
-    slowest = max(proposal.step.seconds / trained_share(proposal.sampling) for proposal in proposals)
+    slowest = max(proposal.step.seconds / second_share(proposal.config) for proposal in proposals)
     taken = len(proposals) * TRIAL_STEPS * slowest / 60
     if taken <= TRIAL_SHARE * minutes:
         return ""

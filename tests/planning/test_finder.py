@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medseg.config.finder import FINDER_SHARE, MARGIN_MM
 from medseg.planning.candidates import SLICES, STAGES, VOLUMES, Shortlist, shortlist
-from medseg.planning.finder import FINDER_SHARE, MARGIN_MM, choose_stages, finder_choices, in_regions, region_shape
+from medseg.planning.finder import choose_stages, finder_choices, in_regions, region_shape
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.overrides import kinds_that_fit
 from medseg.planning.rules import Machine

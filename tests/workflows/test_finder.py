@@ -17,6 +17,7 @@ from medseg.bundle.run import parser_of
 from medseg.bundle.write import write_bundle
 from medseg.core.errors import RunError
 from medseg.data.training.cache import parameters
+from medseg.planning.fitting import TRAINING
 from medseg.runs.disposable import disposable
 from medseg.runs.folder import read_run
 from medseg.runs.spent import read_spent
@@ -321,9 +322,12 @@ def test_a_plan_proposes_two_stages_where_a_volume_is_many_patches(tmp_path: Pat
     assert "Fitted:    3d: " in text
     plan(again=tmp_path / "plan.json", output=tmp_path / "again.yaml")
     assert (tmp_path / "again.yaml").read_text().replace("again.yaml", "plan.yaml") == text
-    asked = plan(root, output=tmp_path / "asked.yaml", **small | {"overrides": ["finder.margin_mm=5"]})
+    asked = plan(
+        root, output=tmp_path / "asked.yaml", **small | {"overrides": ["finder.margin_mm=5", "finder.share=0.6"]}
+    )
     assert asked.config.finder is not None
     assert asked.config.finder.margin_mm == 5.0
+    assert asked.proposal.sampling.steps == int(TRAINING * 30 * 0.4 / asked.proposal.step.seconds), "of what is left"
     assert "finder    sees voxels" in summary(asked)
     training = asked.config.training.model_copy(update={"max_minutes": 0.05})
     run = train(asked.config.model_copy(update={"training": training}), run=tmp_path / "run")

@@ -89,7 +89,7 @@ def write(root: Path, draw: Draw, spacing_mm: Sequence[float], cases: int = 10) 
 
 def fitted(seconds: float) -> Any:
     """A proposal of which only a step counts."""
-    return SimpleNamespace(step=SimpleNamespace(seconds=seconds), sampling=None)
+    return SimpleNamespace(step=SimpleNamespace(seconds=seconds), config=SimpleNamespace(finder=None))
 
 
 def test_a_trial_is_two_hundred_steps_of_each_within_a_sixth_of_the_minutes() -> None:
