@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -126,28 +126,45 @@ def write_msd(
     seed: int = 0,
 ) -> Path:
     """Write a small data set in the layout of the Decathlon (MSD) and return its folder."""
-    for folder in ("imagesTr", "labelsTr", "imagesTs"):
-        (root / folder).mkdir(parents=True)
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = (-10, -20, 30)
+
+    def drawn() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for number in range(cases + unlabelled):
+            image, label = draw(np.random.default_rng([seed, number]), shape, len(labels), len(channels))
+            yield image if len(channels) > 1 else image[..., 0], label if number < cases else None
+
+    return write_drawn(root, drawn(), affine, labels=labels, channels=channels)
+
+
+def write_drawn(
+    root: Path,
+    drawn: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    affine: np.ndarray,
+    *,
+    labels: Sequence[str],
+    channels: Sequence[str],
+    files: str = "tiny",
+) -> Path:
+    """Write images and labels (None: the image has none) in the layout of the Decathlon, as `{files}_00` and so on."""
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (root / folder).mkdir(parents=True)
     training, test = [], []
-    for number in range(cases + unlabelled):
-        image, label = draw(np.random.default_rng([seed, number]), shape, len(labels), len(channels))
-        file = f"tiny_{number:02d}.nii.gz"
-        labelled = number < cases
-        image_file = f"./{'imagesTr' if labelled else 'imagesTs'}/{file}"
-        nib.save(nib.Nifti1Image(image if len(channels) > 1 else image[..., 0], affine), root / image_file)
-        if labelled:
+    for number, (image, label) in enumerate(drawn):
+        file = f"{files}_{number:02d}.nii.gz"
+        image_file = f"./{'imagesTs' if label is None else 'imagesTr'}/{file}"
+        nib.save(nib.Nifti1Image(image, affine), root / image_file)
+        if label is None:
+            test.append(image_file)
+        else:
             nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / file)
             training.append({"image": image_file, "label": f"./labelsTr/{file}"})
-        else:
-            test.append(image_file)
     description = {
         "name": root.name,
         "modality": {str(number): channel for number, channel in enumerate(channels)},
         "labels": {str(value): label for value, label in enumerate(labels)},
-        "numTraining": cases,
-        "numTest": unlabelled,
+        "numTraining": len(training),
+        "numTest": len(test),
         "training": training,
         "test": test,
     }

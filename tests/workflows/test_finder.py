@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from medseg.workflows.plan import plan, summary
 from medseg.workflows.predict import predict
 from medseg.workflows.predictor import Predictor
 from medseg.workflows.train import train
-from tests.conftest import MadeOnce
+from tests.conftest import MadeOnce, write_drawn
 from tests.tiny import finish, medseg, same_weights, tiny_config, together, train_arguments
 
 SHAPE, BALL = (48, 44, 40), (34, 12, 28)  # the target lies outside the middle
@@ -49,36 +50,19 @@ TWO: dict[str, Any] = {
 def write_balls(root: Path, cases: int = 6, unlabelled: int = 2) -> Path:
     """A bright ball in two shells, off the middle of a volume of many patches; the last image without any."""
     random = np.random.default_rng(0)
-    for folder in ("imagesTr", "labelsTr", "imagesTs"):
-        (root / folder).mkdir(parents=True)
+
+    def drawn() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for number in range(cases + unlabelled):
+            centre = np.array(BALL) + random.integers(-2, 3, 3)
+            away = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(np.indices(SHAPE), centre, strict=True)))
+            label = (away < 6).astype(np.uint8) + (away < 3)
+            if number == cases + unlabelled - 1:
+                label[:] = 0
+            image = (random.normal(0, 5, SHAPE) + 100 * (label > 0) + 50 * (label > 1)).astype(np.float32)
+            yield image, label if number < cases else None
+
     affine = np.diag([-1.0, 1.0, 1.0, 1.0])  # not the orientation that preprocessing asks for
-    training, test = [], []
-    for number in range(cases + unlabelled):
-        centre = np.array(BALL) + random.integers(-2, 3, 3)
-        away = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(np.indices(SHAPE), centre, strict=True)))
-        label = (away < 6).astype(np.uint8) + (away < 3)
-        if number == cases + unlabelled - 1:
-            label[:] = 0
-        image = (random.normal(0, 5, SHAPE) + 100 * (label > 0) + 50 * (label > 1)).astype(np.float32)
-        file = f"ball_{number:02d}.nii.gz"
-        if number < cases:
-            nib.save(nib.Nifti1Image(image, affine), root / "imagesTr" / file)
-            nib.save(nib.Nifti1Image(label, affine), root / "labelsTr" / file)
-            training.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
-        else:
-            nib.save(nib.Nifti1Image(image, affine), root / "imagesTs" / file)
-            test.append(f"./imagesTs/{file}")
-    description = {
-        "name": "balls",
-        "modality": {"0": "CT"},
-        "labels": {"0": "background", "1": "shell", "2": "core"},
-        "numTraining": cases,
-        "numTest": unlabelled,
-        "training": training,
-        "test": test,
-    }
-    (root / "dataset.json").write_text(json.dumps(description))
-    return root
+    return write_drawn(root, drawn(), affine, labels=("background", "shell", "core"), channels=("CT",), files="ball")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -22,6 +21,7 @@ from medseg.planning.planes import ENCODER
 from medseg.workflows import try_out
 from medseg.workflows.plan import plan
 from medseg.workflows.try_out import no_trial
+from tests.conftest import write_drawn
 
 SHAPE = (64, 32, 12)  # voxels: the least that the encoder takes
 CLEAR = 0.1  # of Dice: more than chance
@@ -71,20 +71,10 @@ def _discs(random: np.random.Generator, count: int, radius: float) -> list[np.nd
 
 def write(root: Path, draw: Draw, spacing_mm: Sequence[float], cases: int = 10) -> Path:
     """A data set of drawn volumes, in the layout of the Decathlon."""
-    for folder in ("imagesTr", "labelsTr"):
-        (root / folder).mkdir(parents=True)
-    listed = []
-    for number in range(cases):
-        image, label = draw(np.random.default_rng([7, number]))
-        file = f"drawn_{number:02d}.nii.gz"
-        affine = np.diag([*spacing_mm, 1.0])
-        nib.save(nib.Nifti1Image((300 + 100 * image).astype(np.int16), affine), root / "imagesTr" / file)
-        nib.save(nib.Nifti1Image(label.astype(np.uint8), affine), root / "labelsTr" / file)
-        listed.append({"image": f"imagesTr/{file}", "label": f"labelsTr/{file}"})
-    labels = {"0": "background", "1": "target"}
-    content = {"name": root.name, "modality": {"0": "MRI"}, "labels": labels, "training": listed}
-    (root / "dataset.json").write_text(json.dumps(content))
-    return root
+    drawn = (draw(np.random.default_rng([7, number])) for number in range(cases))
+    stored = (((300 + 100 * image).astype(np.int16), label.astype(np.uint8)) for image, label in drawn)
+    affine = np.diag([*spacing_mm, 1.0])
+    return write_drawn(root, stored, affine, labels=("background", "target"), channels=("MRI",), files="drawn")
 
 
 def fitted(seconds: float) -> Any:
