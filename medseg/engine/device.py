@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import random
@@ -123,6 +124,9 @@ def process_group() -> Iterator[None]:
     finally:
         if joined:
             distributed.destroy_process_group()
+            # A trained network stands in circles of references and holds the group; Gloo's threads must end with the
+            # group, before Python does: PyTorch aborts the process where one of them lets go of a tensor later.
+            gc.collect()
 
 
 def gather(objects: list) -> list:

@@ -106,7 +106,7 @@ def evaluate_run(
     make_folder(output, "give --output DIR")
     with process_group():
         say_cleaning(trained.config)
-        maker = made_by(trained, content)
+        maker = of_first_process(lambda: made_by(trained, content))  # who has just written the last of the weights
         kept = () if anew else of_first_process(lambda: kept_masks((output, own), cases, maker))
         if kept and speaks():
             print(f"{len(kept)} of {len(cases)} cases have masks by these weights: not predicted again (--anew does)")

@@ -68,6 +68,36 @@ def test_what_the_first_process_fails_with_reaches_the_others(tmp_path: Path) ->
     assert second[1][5] == {"cases": 3}
 
 
+TRAINED = """
+import pathlib
+import torch
+from medseg.engine import device
+
+def threads():
+    return [file.read_text().strip() for file in pathlib.Path("/proc/self/task").glob("*/comm")]
+
+def train():
+    network = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 1))
+    network.circle = [network]  # as Ignite's handlers make them
+    network(torch.ones(1, 2)).sum().backward()
+    device.gather([network.module.weight])
+
+with device.process_group():
+    train()
+    assert any("gloo" in name for name in threads()), "nothing is shown"
+print("LEFT", [name for name in threads() if "gloo" in name])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the names of threads are asked of Linux")
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    """One that lets go of a tensor while Python ends aborts the process, and torchrun then kills the others."""
+    (tmp_path / "trained.py").write_text(TRAINED)
+    for process in together(2, cwd=tmp_path, module="trained"):
+        assert "LEFT []" in finish(process)[0]
+
+
 @pytest.mark.parametrize("call", [in_first_process, of_first_process, first_process_first])
 def test_a_single_process_fails_as_it_does(call: Callable[..., object]) -> None:
     def fail() -> None:

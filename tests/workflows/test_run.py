@@ -224,6 +224,30 @@ def test_two_processes_train_for_minutes(tiny_msd, tmp_path: Path) -> None:
     assert "3 of 3 cases have masks by these weights" in out
 
 
+SEES_OLDER_WEIGHTS = """
+import os
+from medseg.cli import main
+from medseg.workflows import evaluate
+
+if os.environ["RANK"] == "1":
+    evaluate.made_by = lambda *_: {"weights": "as they were before the first process wrote them", "pipeline": ""}
+main()
+"""
+
+
+@pytest.mark.slow
+def test_the_first_process_says_what_made_the_masks(tiny_msd, tmp_path: Path) -> None:
+    """The other one may look while the last weights of a training are being written."""
+    run, root = tmp_path / "run", tiny_msd(cases=8)
+    train(tiny_config(root, data__validation=0.4), run=run)
+    (tmp_path / "early.py").write_text(SEES_OLDER_WEIGHTS)
+    for process in together(2, "evaluate", "--run", run, "--anew", cwd=tmp_path, module="early"):
+        finish(process)
+    sidecars = [json.loads(file.read_text()) for file in (run / "eval" / "masks" / "medseg").glob("*.json")]
+    assert len(sidecars) == 3
+    assert len({(sidecar["origin"]["weights"], sidecar["origin"]["pipeline"]) for sidecar in sidecars}) == 1
+
+
 SMALL_ENCODER = {"network__encoder": "resnet18", "network__encoder_options": {"width": 0.125}}
 
 
