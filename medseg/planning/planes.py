@@ -25,6 +25,7 @@ SIDES = {"cpu": (256, 224, 192, 160, 128), "cuda": (512, 448, 384, 320, 256, 224
 BATCH = {"cpu": 8, "cuda": 16}
 ENOUGH_STEPS = 1000  # fewer teach less than a coarser grid costs
 NEARLY_ALIKE = 0.94  # mirror images: left and right of a head have 1.0, front and back 0.7 to 0.92
+PICTURE_STRETCH, PICTURE_SHIFT = [0.9, 1.1], 0.05  # docs/benchmarks.md: what was tried on breast ultrasound
 CONTEXT = 3  # neighbouring slices: the encoder's red, green and blue
 
 # Pixels of a training step a second: of one CPU core in bfloat16 (AVX512-BF16), half of it in float32; of a GPU.
@@ -191,8 +192,21 @@ def plane_loss(sampling: PlaneSampling) -> list[Choice]:
     """Of pictures, many of which may hold nothing."""
     if sampling.slices_along is not None:
         return []
-    why = "a Dice for each picture, forgiving: what is invented in a healthy one costs by its size"
-    return [Choice("loss.batch_dice", False, why), Choice("loss.smooth", 0.002)]
+    why = "a Dice for each picture; what is invented in a healthy one costs, too, but less than what is missed"
+    return [Choice("loss.batch_dice", False, why), Choice("loss.smooth", 0.0002)]
+
+
+def picture_augmentation(sampling: PlaneSampling) -> list[Choice]:
+    """A picture is one patch, so no crop shows its parts in another place, and what was photographed has no aspect."""
+    most = round(PICTURE_SHIFT * max(sampling.patch_size))
+    return [
+        Choice("augmentation.stretch", PICTURE_STRETCH, "each axis for itself, since pictures differ in aspect"),
+        Choice("augmentation.stretch_probability", 0.8),
+        Choice(
+            "augmentation.shift_voxels", float(most), "a twentieth of a side: whole pictures are cropped nowhere else"
+        ),
+        Choice("augmentation.shift_probability", 0.8),
+    ]
 
 
 def plane_flips(found: Fingerprint, flips: Sequence[int], why: str, sampling: PlaneSampling) -> tuple[list[int], str]:

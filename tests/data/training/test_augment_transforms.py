@@ -55,6 +55,35 @@ def test_rotation_scaling_and_flips_agree_with_scipy(shape: tuple[int, ...], spa
     assert len(flips) > 1
 
 
+@pytest.mark.parametrize("shape", [(18, 21, 16), (18, 21)])
+@pytest.mark.parametrize("names", [("stretch",), ("shift",), ("rotation", "stretch", "shift")])
+def test_stretches_and_shifts_agree_with_scipy(shape: tuple[int, ...], names: tuple[str, ...]) -> None:
+    augment = only(*names, stretch=(0.7, 1.4), shift_voxels=4.0, flip_axes=(0,))
+    data = batch(shape)
+    done = augment(data)
+    moved = []
+    for number, sample in enumerate(data["sample"].tolist()):
+        draw = warp_of(augment, sample, len(shape))
+        assert draw.matrix is not None
+        matrix = draw.matrix @ np.diag([-1.0 if axis in draw.flips else 1.0 for axis in range(len(shape))])
+        shift = np.zeros(len(shape)) if draw.shift is None else draw.shift
+        assert np.abs(shift).max() <= 4.0
+        moved.append(tuple(shift))
+        if names == ("stretch",):
+            factors = 1 / np.diag(draw.matrix)
+            assert ((factors >= 0.7) & (factors <= 1.4)).all()
+            assert len(set(factors)) == len(shape), "a factor for each axis"
+        centre = (np.array(shape) - 1) / 2
+        image = data["image"][number, 0].double().numpy()
+        offset = centre - matrix @ centre + shift
+        expected = ndimage.affine_transform(image, matrix, offset, order=1, mode="nearest")
+        np.testing.assert_allclose(done["image"][number, 0].numpy(), expected, atol=2e-4)
+        label = data["label"][number, 0].numpy()
+        expected = ndimage.affine_transform(label, matrix, offset, order=0, mode="nearest")
+        assert (done["label"][number, 0].numpy() == expected).mean() > 0.999
+    assert (len(set(moved)) > 1) == ("shift" in names)
+
+
 def test_flips_alone_are_exact() -> None:
     data, augment = batch(count=16), only(flip_axes=(0, 2))
     done = augment(data)
@@ -215,6 +244,9 @@ def test_the_margin_is_where_corners_come_to_lie(size: tuple[int, ...]) -> None:
     assert margin(size, transforms(**turned).values()) == wanted
     assert margin(size, transforms(**turned, bend_probability=1, bend_voxels=2).values()) == [
         min(more + 4, int(np.ceil(0.3 * n))) for more, n in zip(wanted, size, strict=True)
+    ]
+    assert margin(size, transforms(**turned, shift_probability=1, shift_voxels=3).values()) == [
+        min(more + 3, int(np.ceil(0.3 * n))) for more, n in zip(wanted, size, strict=True)
     ]
     still = {"rotation_probability": 0, "scale_probability": 0, "flip_axes": (0, 1)}
     assert margin(size, transforms(**still).values()) == [0] * len(size)

@@ -21,6 +21,8 @@ TRANSFORMS = Table(
     {
         "rotation": "medseg.data.training.augment.rotation:Rotation",
         "scale": "medseg.data.training.augment.scale:Scale",
+        "stretch": "medseg.data.training.augment.stretch:Stretch",
+        "shift": "medseg.data.training.augment.shift:Shift",
         "flip": "medseg.data.training.augment.flip:Flip",
         "bend": "medseg.data.training.augment.bend:Bend",
         "blur": "medseg.data.training.augment.blur:Blur",

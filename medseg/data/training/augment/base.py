@@ -28,11 +28,13 @@ class Warp(NamedTuple):
         matrix: `(dims, dims)`, offset in the output -> in the input; None: as they lie, and nothing is interpolated.
         waves: `(3, dims, dims)` each: amplitude, waves a patch, phase; of the shift of axis i along axis j.
         flips: spatial axes of the output that run backwards.
+        shift: `(dims,)`, voxels of the input, added to every position.
     """
 
     matrix: np.ndarray | None = None
     waves: tuple[np.ndarray, ...] = ()
     flips: tuple[int, ...] = ()
+    shift: np.ndarray | None = None
 
 
 class Spatial(Transform, ABC):

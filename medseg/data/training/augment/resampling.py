@@ -32,9 +32,11 @@ def combined(warps: Sequence[Warp]) -> Warp:
         if warp.matrix is not None:
             matrix = warp.matrix if matrix is None else matrix @ warp.matrix
     waves = tuple(wave for warp in warps for wave in warp.waves)
-    if waves and matrix is None:
-        matrix = np.eye(waves[0].shape[1])
-    return Warp(matrix, waves, tuple(axis for warp in warps for axis in warp.flips))
+    shifts = [warp.shift for warp in warps if warp.shift is not None]
+    shift = np.sum(shifts, axis=0) if shifts else None
+    if matrix is None and (waves or shift is not None):
+        matrix = np.eye(waves[0].shape[1] if waves else len(shifts[0]))
+    return Warp(matrix, waves, tuple(axis for warp in warps for axis in warp.flips), shift)
 
 
 def resampled(
@@ -91,6 +93,8 @@ def _terms(warp: Warp, shape: Sequence[int], size: Sequence[int], patch: Sequenc
     for axis, (n, m, first) in enumerate(zip(shape, size, _first(shape, size), strict=True)):
         # Without a matrix no voxel is interpolated, also where the margin is an odd number of voxels.
         centre = (n - 1) / 2 if warp.matrix is not None else first + (m - 1) / 2
+        if warp.shift is not None:
+            centre += warp.shift[axis]
         for other, length in enumerate(size):
             offset = np.arange(length) - (length - 1) / 2
             term = offset * matrix[axis, other] + (centre if other == 0 else 0)
