@@ -192,8 +192,8 @@ def plane_loss(sampling: PlaneSampling) -> list[Choice]:
     """Of pictures, many of which may hold nothing."""
     if sampling.slices_along is not None:
         return []
-    why = "a Dice for each picture; what is invented in a healthy one costs, too, but less than what is missed"
-    return [Choice("loss.batch_dice", False, why), Choice("loss.smooth", 0.0002)]
+    why = "a Dice for each picture, forgiving: what is invented in a healthy one costs by its size"
+    return [Choice("loss.batch_dice", False, why), Choice("loss.smooth", 0.002)]
 
 
 def picture_augmentation(sampling: PlaneSampling) -> list[Choice]:
