@@ -6,7 +6,6 @@ case alone. `CohortReport` writes what the whole cohort gave.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,9 @@ from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
 from medseg.core.errors import Problem
-from medseg.core.files import replace_file, replacing
+from medseg.core.files import replace_file
 from medseg.core.labels import Labels
+from medseg.core.tables import write_table
 from medseg.data.files.images import label_values, read_image, voxel_ml
 from medseg.data.files.pictures import is_picture
 from medseg.data.training.region import REGION
@@ -51,10 +51,7 @@ def write_failures(folder: Path, failures: Sequence[Problem]) -> None:
     if not failures:
         file.unlink(missing_ok=True)
         return
-    with replacing(file) as path, path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(HEADER)
-        writer.writerows([problem.where, problem.what] for problem in failures)
+    write_table(file, [dict(zip(HEADER, (problem.where, problem.what), strict=True)) for problem in failures])
 
 
 class CleanMaskd(MapTransform):

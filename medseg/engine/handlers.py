@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ignite.handlers import ProgressBar
 from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 
-from medseg.core.files import replacing
+from medseg.core.tables import write_table
 from medseg.engine.allowance import Allowance
 from medseg.engine.device import rank
 from medseg.review.tensorboard import Board
@@ -92,7 +91,7 @@ class History:
             for name, value in self.validator.state.metric_details.items():
                 row[f"val/{name}"] = value
         engine.state.history.append(row)
-        self._write_csv(engine.state.history)
+        write_table(self.folder / "history.csv", engine.state.history)
         if self.board is None:  # a resumed run overwrites what a killed one wrote after its last checkpoint
             self.board = Board(self.folder / "tensorboard", purge_step=engine.state.epoch)
             self.board.explain()
@@ -104,13 +103,6 @@ class History:
         if self.board is not None:
             self.board.close()
             self.board = None
-
-    def _write_csv(self, rows: list[dict]) -> None:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        with replacing(self.folder / "history.csv") as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
 
 
 class Progress:

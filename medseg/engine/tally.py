@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from monai.transforms import MapTransform
 
-from medseg.core.files import replace_file, replacing
+from medseg.core.files import replace_file
+from medseg.core.tables import write_table
 from medseg.data.cases.layouts.cityscapes import instances_beside
 from medseg.data.files.images import label_values, read_image
 from medseg.metrics.benchmarks import Benchmark, Tally
@@ -53,7 +53,4 @@ def write_benchmark(table: BenchmarkTable, tallies: Mapping[str, Tally], folder:
     document = json.dumps({**summary, "mean_iou_of_cases": cases}, indent=2, allow_nan=False)
     replace_file(folder / "metrics.json", document + "\n")
     rows = [{"class": name, **row, "convention": table.convention} for name, row in summary["classes"].items()]
-    with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(folder / "metrics.csv", rows)

@@ -7,7 +7,6 @@ when a predicted part touches it; a predicted part that touches none is invented
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ from medseg.core.boxes import bounding_box
 from medseg.core.fast import components
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
+from medseg.core.tables import write_table
 from medseg.metrics.confusion import where_values
 from medseg.metrics.documents import read_document
 
@@ -127,10 +127,7 @@ def write_lesions(scores: Sequence[LesionScore], folder: Path) -> None:
     rows = [score.row() for score in scores]
     text = json.dumps({**lesion_summary(scores), "scores": rows}, indent=2, allow_nan=False)
     replace_file(folder / "lesions.json", text + "\n")
-    with (folder / "lesions.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(folder / "lesions.csv", rows)
 
 
 def read_lesions(folder: Path) -> list[LesionScore]:

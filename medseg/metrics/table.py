@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import textwrap
@@ -16,7 +15,8 @@ import numpy as np
 
 from medseg.config.postprocess import in_words
 from medseg.core.errors import DataError, Problem, did_you_mean
-from medseg.core.files import replace_file, replacing
+from medseg.core.files import replace_file
+from medseg.core.tables import write_table
 from medseg.metrics import METRICS
 from medseg.metrics.confusion import Counts
 from medseg.metrics.documents import read_document
@@ -185,11 +185,9 @@ class MetricsTable:
         rows = [score.row(self.columns) for score in self.scores]
         document = json.dumps({**self.summary(), "scores": rows}, indent=2, allow_nan=False)
         replace_file(folder / "metrics.json", document + "\n")
-        with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            names = dict.fromkeys(name for row in rows for name in row)
-            writer = csv.DictWriter(file, [*(name for name in names if name != "convention"), "convention"])
-            writer.writeheader()
-            writer.writerows({**row, "convention": self.convention} for row in rows)
+        names = dict.fromkeys(name for row in rows for name in row if name != "convention")
+        convened = [{**row, "convention": self.convention} for row in rows]
+        write_table(folder / "metrics.csv", convened, [*names, "convention"])
 
     @classmethod
     def read(cls, folder: Path) -> MetricsTable:

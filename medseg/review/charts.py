@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg.metrics.table import MetricsTable
+from medseg.review.drawing import name_legend, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,16 +33,18 @@ def curves(history: Sequence[Mapping[str, float | None]], colours: Colours) -> s
         loss.plot(*_series(history, clock, "train/loss"), color=GREY, linewidth=1.6)
         loss.set(title="Training loss", xlabel=clock)
         tags = dict.fromkeys(tag for row in history for tag in row if tag.startswith(f"val/{metric}/"))
-        for tag in tags:
-            target = tag.removeprefix(f"val/{metric}/")
-            dice.plot(*_series(history, clock, tag), color=colours.get(target, GREY), label=target, **_marks(history))
+        targets = [tag.removeprefix(f"val/{metric}/") for tag in tags]
+        for tag, target in zip(tags, targets, strict=True):
+            dice.plot(*_series(history, clock, tag), color=colours.get(target, GREY), **_marks(history))
         if any(f"val/mean_{metric}" in row for row in history):
             mean = _series(history, clock, f"val/mean_{metric}")
-            dice.plot(*mean, color="black", linewidth=2, label="mean", **_marks(history))
+            dice.plot(*mean, color="black", linewidth=2, **_marks(history))
         dice.set(title=f"Validation {title}", xlabel=clock)
         dice.set_ylim(top=1.0)
         if dice.lines:
-            dice.legend(loc="lower right", frameon=False, fontsize=8)
+            lines = dice.get_lines()
+            names = [*targets, "mean"][: len(lines)]
+            name_legend(dice, lines, names, loc="lower right", frameon=False, fontsize=8)
 
     return _svg(draw, "curves")
 
@@ -68,15 +71,16 @@ def agreement(table: MetricsTable, colours: Colours) -> str:
         if np.isnan(true).all():
             volume.set_axis_off()
             return
-        for column, target in enumerate(table.targets):
+        points = [
             volume.scatter(
-                true[:, column], predicted[:, column], s=14, color=colours.get(target, GREY), alpha=0.75, linewidths=0,
-                label=target,
-            )  # fmt: skip
+                true[:, column], predicted[:, column], s=14, color=colours.get(target, GREY), alpha=0.75, linewidths=0
+            )
+            for column, target in enumerate(table.targets)
+        ]
         top = max(np.nanmax(true), np.nanmax(predicted)) * 1.05 or 1.0
         volume.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle="--")
         volume.set(title="Volume in ml: prediction over truth", xlabel="truth", xlim=(0, top), ylim=(0, top))
-        volume.legend(loc="upper left", frameon=False, fontsize=8)
+        name_legend(volume, points, table.targets, loc="upper left", frameon=False, fontsize=8)
 
     return _svg(draw, "agreement")
 
@@ -93,18 +97,10 @@ def _series(history: Sequence[Mapping[str, float | None]], clock: str, tag: str)
 
 def _svg(draw: Callable[[Axes, Axes], None], name: str) -> str:
     """Two panels side by side, as an `<svg>` element that is the same for the same data."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     # The salt makes the ids in the file repeatable, and those of two drawings in one page different.
-    style: dict[Any, Any] = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 9,
-        "text.parse_math": False,
-    }
-    with matplotlib.rc_context(style):
+    with plain_text(svg__hashsalt=name, svg__fonttype="none", font__family="sans-serif", font__size=9):
         figure = Figure(figsize=(10, 3.3), layout="constrained")
         panels = figure.subplots(1, 2)
         for panel in panels:

@@ -19,6 +19,7 @@ from medseg.data.files.images import Image
 from medseg.metrics.confusion import where_values
 from medseg.metrics.score import CaseScore
 from medseg.review.colours import target_colours
+from medseg.review.drawing import name_legend, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,7 @@ NAMED = {"dice": "Dice {:.3f}", "hd95_mm": "HD95 {:.1f} mm"}  # a legend has roo
 STATE_TEXT = {"missed": "missed", "false_positive_only": "not in the truth", "absent": "absent"}
 
 
+@plain_text()
 def overlay_figure(
     image: Image,
     truth: np.ndarray,
@@ -92,9 +94,7 @@ def overlay_figure(
         if len(planes) == 3:
             place = f"{name}, slice {position[axis] + 1} of {grey.shape[axis]}"
             panel.set_title(place, fontsize=9, color="#444444", pad=4)
-    figure.text(
-        0.01, 1 - 0.12 / height, title, fontsize=12, fontweight="bold", va="top", color="#111111", parse_math=False
-    )
+    figure.text(0.01, 1 - 0.12 / height, title, fontsize=12, fontweight="bold", va="top", color="#111111")
     _legend(figure, colours, {score.target: score for score in scores})
     png = BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
@@ -197,10 +197,11 @@ def _annotate(panel: Axes, letters: str, step_mm: float) -> None:
 def _legend(figure: Any, colours: dict[str, tuple[float, float, float]], scores: dict[str, CaseScore]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, linewidth=5, label=_describe(t, scores)) for t, colour in colours.items()]
-    handles.append(Line2D([], [], color="#444444", linewidth=1.6, label="truth"))
-    handles.append(Line2D([], [], color="#888888", linewidth=1.6, linestyle=(0, (2.2, 1.6)), label="prediction"))
-    figure.legend(handles=handles, loc="lower left", ncols=2, frameon=False, fontsize=9, handlelength=2.2)
+    handles = [Line2D([], [], color=colour, linewidth=5) for colour in colours.values()]
+    handles.append(Line2D([], [], color="#444444", linewidth=1.6))
+    handles.append(Line2D([], [], color="#888888", linewidth=1.6, linestyle=(0, (2.2, 1.6))))
+    names = [*(_describe(target, scores) for target in colours), "truth", "prediction"]
+    name_legend(figure, handles, names, loc="lower left", ncols=2, frameon=False, fontsize=9, handlelength=2.2)
 
 
 def _describe(target: str, scores: dict[str, CaseScore]) -> str:

@@ -8,12 +8,14 @@ import numpy as np
 
 from medseg.core.labels import Labels
 from medseg.data.files.pictures import palette
+from medseg.review.drawing import name_legend, plain_text
 
 SHOWN_SIDE = 640  # pixels of the longer side of a panel at most
 OPACITY = 0.65
 UNCOUNTED = (255, 255, 255)
 
 
+@plain_text()
 def picture_figure(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, *, labels: Labels, title: str, note: str = ""
 ) -> bytes:
@@ -50,11 +52,9 @@ def picture_figure(
         axis.set_axis_off()
         axis.set_title(name, fontsize=9, color="#444444", pad=3)
     heading = f"{title}   {note}" if note else title
-    figure.text(0.005, 1 - 0.05 / height, heading, fontsize=11, fontweight="bold", va="top", parse_math=False)
-    handles = [
-        Patch(facecolor=colours[labels.classes[name]] / 255, edgecolor="#00000044", label=name) for name in present
-    ]
-    figure.legend(handles=handles, loc="lower left", ncols=6, frameon=False, fontsize=9, handlelength=1.4)
+    figure.text(0.005, 1 - 0.05 / height, heading, fontsize=11, fontweight="bold", va="top")
+    handles = [Patch(facecolor=colours[labels.classes[name]] / 255, edgecolor="#00000044") for name in present]
+    name_legend(figure, handles, present, loc="lower left", ncols=6, frameon=False, fontsize=9, handlelength=1.4)
     png = BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()

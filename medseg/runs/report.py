@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from medseg.bundle.trained import Trained
 from medseg.config.load import dump_config
 from medseg.core.errors import PartialFailure, Problem, RunError
+from medseg.core.tables import read_table
 from medseg.data.cases.case import Case
 from medseg.data.files.images import Image, label_values, read_image
 from medseg.engine.cohort import FAILURES, CohortReport, write_failures
@@ -188,5 +188,4 @@ class Review:
 def _history(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{key: float(value) for key, value in row.items() if value} for row in read_table(path)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from medseg.core.files import replacing
+from medseg.core.tables import write_table
 from medseg.engine.outputs import read_sidecar
 
 VOLUMES = "volumes.csv"
@@ -28,11 +27,9 @@ def read_volumes(folder: Path, cases: Sequence[str]) -> dict[str, dict[str, floa
 
 def write_volumes(volumes: Volumes, folder: Path) -> Path:
     """`volumes.csv`: the case, and a column `TARGET_ml` a target."""
-    with replacing(folder / VOLUMES) as path, path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = _targets(volumes)
-        writer.writerow(["case", *(f"{name}_ml" for name in names)])
-        writer.writerows([case, *(found.get(name) for name in names)] for case, found in volumes.items())
+    columns = ["case", *(f"{name}_ml" for name in _targets(volumes))]
+    rows = [{"case": case} | {f"{name}_ml": ml for name, ml in found.items()} for case, found in volumes.items()]
+    write_table(folder / VOLUMES, rows, columns)
     return folder / VOLUMES
 
 

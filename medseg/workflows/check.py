@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -13,13 +14,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
-from medseg.core.errors import ConfigError, Problem
+from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
-from medseg.data.cases.case import case_of
+from medseg.data.cases.case import Case, case_of
 from medseg.data.cases.dataset import Dataset, find_dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
+from medseg.data.files.dicom import called_as_patient
 from medseg.review.check_report import CheckReport, count_of
 from medseg.runs.official import wrong_sizes
 
@@ -62,6 +64,7 @@ def check(root: str | Path, *, layout: str = "auto", card: str | None = None, pr
     facts = tuple(tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False))
     findings += [finding for case in facts for finding in case.findings]
     findings += _across(facts, dataset)
+    findings += [finding for case in cases for finding in _named_as_patient(case, root)]
     return CheckReport(dataset, facts, tuple(findings), time.monotonic() - start)
 
 
@@ -75,6 +78,15 @@ def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
     name = next((case.name for case in owners), "")
     place = os.path.relpath(path, dataset.root)
     return Finding("error", "missing file", name, place, problem.what, problem.remedy)
+
+
+def _named_as_patient(case: Case, root: Path) -> Iterator[Finding]:
+    """A file or folder of a DICOM series is called as the patient: names are in every output."""
+    for folder in (Path(path) for path in case.there if Path(path).is_dir()):
+        with contextlib.suppress(DataError):  # what cannot be read is a finding already
+            for name, what in called_as_patient(folder.absolute(), root.absolute()).items():
+                remedy = "masks, tables and reports show the names of files and folders: rename it"
+                yield Finding("warning", "name of a patient", case.name, name, f"is the {what} inside", remedy)
 
 
 def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

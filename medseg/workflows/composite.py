@@ -31,6 +31,7 @@ from medseg.core.errors import (
 from medseg.core.labels import Labels
 from medseg.core.machine import count_cores
 from medseg.core.parallel import in_threads
+from medseg.data.files.cause import cause
 from medseg.data.files.frames import cover, list_frames, read_background, read_frame, write_frame
 from medseg.engine.device import autocast, choose_precision, memory_format, prepare
 from medseg.engine.resume import load_weights
@@ -248,7 +249,7 @@ def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:
 def _failure(frame: Path, error: Exception) -> Problem:
     if isinstance(error, MedsegError):
         return error.problems[0]
-    return Problem(str(frame), f"{type(error).__name__}: {error}".splitlines()[0])
+    return Problem(str(frame), f"{type(error).__name__}: {cause(error)}")
 
 
 def _grey(picture: Tensor) -> Tensor:

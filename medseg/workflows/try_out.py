@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from medseg.config.schema import Config
 from medseg.config.stages import second_share
 from medseg.core.errors import MedsegError, PartialFailure
+from medseg.core.tables import read_table
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import Fold, Folds, make_folds
 from medseg.data.splits.split import OFFICIAL, TEST
@@ -107,8 +107,7 @@ def try_out(proposal: Proposal, fold: Fold, minutes: float, folder: Path) -> Tri
     except MedsegError as error:
         return Trial(0.0, 0, round(minutes, 3), 0, failed=" ".join(str(error).split()))
     scores = json.loads((run / "eval" / "metrics.json").read_text())
-    with open(run / "history.csv", newline="") as file:
-        epochs = len(list(csv.DictReader(file)))
+    epochs = len(read_table(run / "history.csv"))
     return Trial(
         dice=round(scores.get("mean_dice") or scores.get("mean_iou") or 0.0, 4),
         cases=int(scores["cases"]),

@@ -17,6 +17,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
+from medseg.data.files.cause import cause
 from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
 from medseg.data.training.size import entry_bytes
 
@@ -84,8 +85,8 @@ def inspect_case(case: Case, channels: Sequence[str], labels: Labels) -> CaseFac
         if case.label is not None and Path(case.label).is_file():
             _inspect_label(facts, Path(case.label), image, labels)
     except Exception as error:  # one strange case must not hide the findings in all the others
-        what = f"{type(error).__name__}: {error}"
-        facts.findings.append(Finding("error", "case that could not be checked", facts.case, "", what[:200]))
+        what = f"{type(error).__name__}: {cause(error)}"
+        facts.findings.append(Finding("error", "case that could not be checked", facts.case, "", what))
     return facts
 
 

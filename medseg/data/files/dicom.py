@@ -5,7 +5,9 @@ Nothing of a header is kept but where the slices lie and what kind of scan it is
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from medseg.data.files.formats import Image, from_itk
 
 POSITION, ORIENTATION, SERIES, MODALITY = "0020|0032", "0020|0037", "0020|000e", "0008|0060"
 FRAMES = "0028|0008"
+PATIENT = {"PatientName": "0010|0010", "PatientID": "0010|0020"}
 KNOWN = ("CT", "MR", "PT")  # what a header may say of a channel
+NO_SCAN = ("SEG", "RTSTRUCT", "SR", "PR")
 UNEVEN = 0.02  # share of the distance of slices by which one may be off: coordinates are written with few digits
 TILT = 0.02  # how far slices may slide sideways, as a share of their distance
 CONVERT = "convert it to NIfTI (dcm2niix) and look at the result"
@@ -32,6 +36,11 @@ class Slice:
     position: np.ndarray
     axes: np.ndarray
     rows_columns: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """The modality where it is one that medseg knows: an unknown one may be any text."""
+        return self.modality if self.modality in (*KNOWN, *NO_SCAN) else "another kind"
 
 
 def is_dicom(path: Path) -> bool:
@@ -90,15 +99,41 @@ def read_slices(folder: Path) -> list[Slice]:
     for one in slices:
         kinds.setdefault(one.series, []).append(one)
     if len(kinds) > 1:
-        counts = ", ".join(
-            f"{files[0].modality} of {len(files)} ({files[0].path.name}, ...)" for files in kinds.values()
-        )
+        counts = ", ".join(f"{files[0].kind} of {len(files)} ({files[0].path.name}, ...)" for files in kinds.values())
         raise DataError(Problem(str(folder), f"holds {len(kinds)} series: {counts}", "give each a folder of its own"))
     normal = np.cross(*slices[0].axes)
     return sorted(slices, key=lambda one: float(one.position @ normal))
 
 
-def _read_slice(file: Path) -> Slice:
+def called_as_patient(folder: Path, root: Path) -> dict[str, str]:
+    """Names of a series' files, of its folder and of those up to `root` that are its patient's name or identifier.
+
+    They are compared without case, separators and order: `jane_doe` is `Doe^Jane`. Nothing of a header is returned.
+
+    Returns:
+        The file's or folder's name -> which of the two it is.
+    """
+    files = [file for file in sorted(folder.iterdir()) if is_dicom(file)]
+    if not files:
+        return {}
+    reader = _header(files[0])
+    known = {
+        tuple(words): what
+        for what, tag in PATIENT.items()
+        for text in _value(reader, tag).split("=")  # of a name its groups: letters, ideographs, sounds
+        if (words := _words(text))
+    }
+    above = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
+    names = dict.fromkeys(name for one in (*above, *files) for name in (one.name, one.stem))
+    return {name: known[tuple(words)] for name in names if tuple(words := _words(name)) in known}
+
+
+def _words(text: str) -> list[str]:
+    return sorted(re.findall(r"[^\W_]+", text.casefold()))
+
+
+def _header(file: Path) -> Any:
+    """The reader of one file, which has read its header."""
     import SimpleITK
 
     reader: Any = SimpleITK.ImageFileReader()
@@ -108,16 +143,34 @@ def _read_slice(file: Path) -> Slice:
         reader.ReadImageInformation()
     except RuntimeError:
         raise DataError(Problem(str(file), "unreadable DICOM file", "export the series again")) from None
+    return reader
 
-    def value(tag: str) -> str:
-        return str(reader.GetMetaData(tag)).strip() if reader.HasMetaDataKey(tag) else ""
 
+def _value(reader: Any, tag: str) -> str:
+    """The text of a tag; empty where there is none."""
+    if not reader.HasMetaDataKey(tag):
+        return ""
+    text = str(reader.GetMetaData(tag)).strip(" \0")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8
+        return text.encode(errors="surrogateescape").decode("latin-1")
+    return text
+
+
+def _read_slice(file: Path) -> Slice:
+    reader = _header(file)
+    value = partial(_value, reader)
     kind = value(MODALITY)
-    if kind in ("SEG", "RTSTRUCT", "SR", "PR"):
+    if kind in NO_SCAN:
         where, axes = np.zeros(3), np.eye(3)[:2]  # no scan: all that counts is that it is another series
     else:
-        if int(value(FRAMES) or 1) > 1:
-            raise DataError(Problem(str(file), f"one file of {value(FRAMES)} frames", CONVERT))
+        try:
+            frames = int(value(FRAMES) or 1)
+        except ValueError:
+            raise DataError(Problem(str(file), "does not say how many frames it holds", CONVERT)) from None
+        if frames > 1:
+            raise DataError(Problem(str(file), f"one file of {frames} frames", CONVERT))
         try:
             where = np.array([float(number) for number in value(POSITION).split("\\")])
             axes = np.array([float(number) for number in value(ORIENTATION).split("\\")]).reshape(2, 3)

@@ -25,6 +25,10 @@ ITK = (".nrrd", ".mha", ".mhd")
 ENDINGS = (*NIFTI, *ITK)
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's axes point left and posterior, NIfTI's right and anterior
+FORMS = {
+    "qform_code": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    "sform_code": ("srow_x", "srow_y", "srow_z"),
+}  # NIfTI's two affines, each with the code that says what it means
 CARET = 30  # NIfTI extension code of Caret / Connectome Workbench XML
 
 
@@ -127,7 +131,7 @@ def write_nifti(
     read: Callable[[Path], Image],
     levels: int | None = None,
 ) -> None:
-    """A NIfTI mask on the grid of `like`, with its header except free text.
+    """A NIfTI mask on the grid of `like`, with a fresh header: that file's geometry, bit for bit, no more.
 
     Args:
         read: of a file that is not NIfTI, whose grid is all that is taken.
@@ -137,11 +141,12 @@ def write_nifti(
 
     if isinstance(like, Path) and is_nifti(like):
         source: Any = nibabel.load(like)  # the header only: voxels are not touched
-        header: Any = source.header.copy()
-        kind: Any = type(source)
         mask = _shaped(mask, tuple(source.shape[:3]))
-        if kind not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
-            kind = nibabel.Nifti1Image
+        two = int(source.header["sizeof_hdr"]) == nibabel.Nifti2Header.sizeof_hdr
+        kind: Any = nibabel.Nifti2Image if two else nibabel.Nifti1Image
+        header: Any = kind.header_class()
+        header.set_data_shape(mask.shape)
+        _copy_geometry(source.header, header)
     else:
         grid = read(like) if isinstance(like, Path) else like
         mask = _shaped(mask, grid.shape)
@@ -150,12 +155,8 @@ def write_nifti(
         header.set_sform(grid.affine, code=1)
         header.set_qform(grid.affine, code=1)
         header.set_xyzt_units("mm")
-    header.extensions.clear()
-    for text in ("descrip", "aux_file", "db_name"):
-        if text in header:
-            header[text] = b""
     header["descrip"] = b"medseg mask" if levels is None else b"medseg map"
-    header["cal_min"], header["cal_max"] = 0, 0 if levels is None else 1
+    header["cal_max"] = 0 if levels is None else 1
     header["pixdim"][4:] = 0
     header.set_intent("label" if levels is None else "none", name="labels" if levels is None else "")
     header.set_data_dtype(mask.dtype)
@@ -166,6 +167,29 @@ def write_nifti(
     written.header.set_slope_inter(1 if levels is None else 1 / levels, 0)  # one given before is forgotten
     content = written.to_bytes()
     path.write_bytes(compress(content) if path.name.lower().endswith(".gz") else content)
+
+
+def _copy_geometry(source: Any, header: Any) -> None:
+    """The fields that say where the voxels are.
+
+    The numbers of a form with the code 0 place nothing and may be anything, a text too: they are copied where they say
+    what the other form does.
+    """
+    header["pixdim"][:4] = source["pixdim"][:4]
+    header["xyzt_units"] = source["xyzt_units"]
+    alike = _forms_agree(source)
+    for form, fields in FORMS.items():
+        header[form] = source[form]
+        if alike or int(source[form]):
+            for field in fields:
+                header[field] = source[field]
+
+
+def _forms_agree(header: Any) -> bool:
+    try:
+        return np.allclose(header.get_sform(), header.get_qform(coded=False), rtol=1e-4, atol=1e-3)
+    except ValueError:  # three numbers that are no rotation
+        return False
 
 
 def _label_table(labels: Labels) -> bytes:

@@ -11,6 +11,7 @@ from PIL import ImageColor, ImageOps
 
 from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.files import replacing
+from medseg.data.files.cause import cause
 from medseg.data.files.pictures import PICTURES
 
 FAST = 1  # zlib's fastest: frames are many, and their files a little larger
@@ -75,7 +76,7 @@ def read_background(what: str) -> np.ndarray:
             return read_frame(Path(what))
         except Exception as error:  # anything that a file can make a reader raise
             raise ConfigError(
-                Problem("--background", f"{what} cannot be read: {error}", "give another file")
+                Problem("--background", f"{what} cannot be read: {cause(error)}", "give another file")
             ) from error
     try:
         colour = ImageColor.getcolor(what, "RGB")

@@ -11,6 +11,7 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
 from medseg.core.labels import Labels
+from medseg.data.files.cause import cause
 from medseg.data.files.dicom import read_series
 from medseg.data.files.formats import ENDINGS as MEDICAL
 from medseg.data.files.formats import (
@@ -93,11 +94,22 @@ def files_beside(path: Path) -> list[Path]:
     """What an image is read from besides the path itself, which need not change with it.
 
     These are the slices of a series, the voxels that a header leaves to other files, and the spacing of a TIFF volume.
+
+    Raises:
+        DataError: a header names a file that is not there; the name is repeated only where it is the header's own file
+            name with another ending, as it is text of a header.
     """
     if path.is_dir():
         return sorted(path.iterdir())
     if path.name.lower().endswith(ITK):
-        return data_files(path)
+        named = data_files(path)
+        lacking = next((file for file in named if not file.is_file()), None)
+        if lacking is not None and lacking.with_suffix("") == path.with_suffix(""):
+            raise DataError(Problem(str(lacking), "no such file", f"{path.name} has its voxels there"))
+        if lacking is not None:
+            remedy = "put it where the header says, or replace the image"
+            raise DataError(Problem(str(path), "names a file for its voxels that is not there", remedy))
+        return named
     spacing = spacing_file(path)
     return [] if spacing is None else [spacing]
 
@@ -125,10 +137,8 @@ def _read_file(path: Path, *, label: bool = False) -> Image:
     except FileNotFoundError:
         raise DataError(Problem(str(path), "no such file")) from None
     except Exception as error:  # nibabel, zlib and ITK raise anything on a damaged file
-        what = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(
-            Problem(str(path), f"unreadable image: {what}", "replace the file, or remove the case")
-        ) from error
+        remedy = "replace the file, or remove the case"
+        raise DataError(Problem(str(path), f"unreadable image: {cause(error)}", remedy)) from error
 
 
 def _one_channel(image: Image) -> Image:

@@ -184,7 +184,7 @@ def _read_tiff(path: Path) -> np.ndarray:
     array = array.reshape([size for axis, size in zip(axes, array.shape, strict=True) if axis in kept])
     others = [axis for axis in kept if axis not in "YX"]
     if len(others) > 1 or any(axis not in CHANNEL_AXES for axis in others):
-        what = f"a TIFF with the axes {axes} of size {array.shape}"
+        what = f"a TIFF of size {array.shape}, not all of whose axes are those of one picture"
         raise DataError(Problem(str(path), what, "expected rows, columns and channels"))
     if not others:
         return array[None]
