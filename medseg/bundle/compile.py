@@ -148,7 +148,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         },
         "initialize": [
             f"$hardware.prepare(@seed, {training.deterministic})",
-            "$hardware.first_process_first(@train#cases.fill)",
+            "$hardware.in_shares(@train#cases.fill)",
         ],
         "run": ["$@train#trainer.run()"],
     }
@@ -173,7 +173,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
                 key_val_metric="@validate#key_metric",
             ),
         }
-        content["initialize"].append("$hardware.first_process_first(@validate#dataset.fill)")
+        content["initialize"].append("$hardware.in_shares(@validate#dataset.fill)")
     if limits:
         content["allowance"] = target(Allowance, max_minutes=training.max_minutes)
         content["validate"]["sampler"] = parts.spread_out(config)

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -15,10 +16,14 @@ import torch
 import torch.distributed as distributed
 from threadpoolctl import threadpool_limits
 
-from medseg.core.errors import ConfigError, Problem
+from medseg.core.errors import ConfigError, DataError, Problem, RunError
 from medseg.engine.memory import keep_freed_memory
 
 Result = TypeVar("Result")
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other's work, such as a share of the cases to preprocess."""
+_patient: list[distributed.ProcessGroup] = []  # the group that is joined with `process_group` waits in it
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -119,10 +124,12 @@ def process_group() -> Iterator[None]:
     if joined:
         choose_device()  # each process takes its own GPU before NCCL opens one
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        _patient.append(distributed.new_group(backend="gloo", timeout=PATIENCE))
     try:
         yield
     finally:
         if joined:
+            _patient.clear()
             distributed.destroy_process_group()
             # A trained network stands in circles of references and holds the group; Gloo's threads must end with the
             # group, before Python does: PyTorch aborts the process where one of them lets go of a tensor later.
@@ -134,8 +141,25 @@ def gather(objects: list) -> list:
     if world_size() == 1:
         return objects
     parts: list = [None] * world_size()
-    distributed.all_gather_object(parts, objects)
+    with _waiting() as group:
+        distributed.all_gather_object(parts, objects, group=group)
     return [item for part in parts for item in part]
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[distributed.ProcessGroup | None]:
+    """The group in which processes wait for each other's work; over NCCL they would be aborted after ten minutes.
+
+    Raises:
+        RunError: another process has ended, or says nothing for `PATIENCE`.
+    """
+    try:
+        yield _patient[0] if _patient else None
+    except RuntimeError as error:
+        minutes = PATIENCE.total_seconds() / 60
+        what = f"another process has ended, or did not answer for {minutes:g} minutes"
+        remedy = "what it printed says why; the same command goes on from what is saved and preprocessed"
+        raise RunError(Problem(f"process {rank()} of {world_size()}", what, remedy)) from error
 
 
 def shard(cases: Sequence) -> list:
@@ -162,6 +186,29 @@ def first_process_first(work: Callable[[], object]) -> None:
     in_first_process(work)
     if rank() != 0:
         work()
+
+
+def in_shares(work: Callable[[int, int], object]) -> None:
+    """Call `work(number, processes)` for its share in every process; then, when all are ready, `work(0, 1)` in each,
+    which finds on disk what the others did.
+
+    Raises:
+        DataError: of all shares together, in every process; another error of a share is raised in all too.
+    """
+    if world_size() == 1:
+        work(0, 1)
+        return
+    failure = None
+    try:
+        work(rank(), world_size())
+    except Exception as error:  # the others wait, and have to hear of it
+        failure = error
+    failures = [error for error in gather([_portable(failure)]) if error is not None]
+    problems = [problem for error in failures if isinstance(error, DataError) for problem in error.problems]
+    if failures:
+        other = next((error for error in failures if not isinstance(error, DataError)), None)
+        raise other or DataError(problems)
+    work(0, 1)
 
 
 def in_first_process(work: Callable[[], Result]) -> Result | None:
@@ -199,7 +246,8 @@ def _shared(results: list[Any], failure: Exception | None) -> list[Any]:
     told = failure
     if world_size() > 1:
         sent = [*results, _portable(failure)]
-        distributed.broadcast_object_list(sent)
+        with _waiting() as group:
+            distributed.broadcast_object_list(sent, group=group)
         *results, told = sent
     error = failure or told  # of the first process its own, which knows where it comes from
     if error is not None:

@@ -68,6 +68,58 @@ def test_what_the_first_process_fails_with_reaches_the_others(tmp_path: Path) ->
     assert second[1][5] == {"cases": 3}
 
 
+SHARED = """
+import json
+import pathlib
+import sys
+from medseg.core.errors import DataError, Problem
+from medseg.engine import device
+
+here = pathlib.Path.cwd()
+
+def make(number, processes):
+    problems = []
+    for case in range(number, 6, processes):
+        file = here / f"case{case}"
+        if not file.exists():
+            file.write_text(str(device.rank()))
+        if sys.argv[1] == "bad" and case in (2, 3):
+            problems.append(Problem(f"case{case}", "is bad"))
+    if problems:
+        raise DataError(problems)
+
+with device.process_group():
+    try:
+        device.in_shares(make)
+        said = "done"
+    except DataError as error:
+        said = sorted(problem.where for problem in error.problems)
+    if device.rank() == 1 and sys.argv[1] == "gone":
+        sys.exit(3)
+    if sys.argv[1] == "gone":
+        try:
+            device.gather([1])
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+print("SAID " + json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["good", "bad", "gone"])
+def test_processes_share_work_and_hear_of_each_others_failures(tmp_path: Path, how: str) -> None:
+    (tmp_path / "shared.py").write_text(SHARED)
+    processes = together(2, how, cwd=tmp_path, module="shared")
+    outputs = [finish(process, 3 if how == "gone" and number else 0)[0] for number, process in enumerate(processes)]
+    said = [json.loads(re.search(r"SAID (.*)", out)[1]) for out in outputs if "SAID" in out]  # type: ignore[index]
+    assert [(tmp_path / f"case{number}").read_text() for number in range(6)] == ["0", "1"] * 3
+    if how == "gone":
+        assert len(said) == 1
+        assert said[0].startswith("RunError: process 0 of 2: another process has ended")
+    else:
+        assert said == ["done" if how == "good" else ["case2", "case3"]] * 2
+
+
 TRAINED = """
 import pathlib
 import torch

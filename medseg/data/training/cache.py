@@ -116,13 +116,15 @@ class CachedDataset(Dataset):
             self._open[index] = entry
         return self._open[index]
 
-    def fill(self) -> None:
-        """Make every entry now.
+    def fill(self, share: int = 0, shares: int = 1) -> None:
+        """Make every entry now, or one of several shares of them, for a process each.
 
         Raises:
             DataError: of all cases that failed, at once.
         """
-        every_result(self.entry, range(len(self)), max(1, self.workers), "preprocess" if self.progress else None)
+        shown = self.progress and share == 0
+        indices = range(share, len(self), shares)
+        every_result(self.entry, indices, max(1, self.workers), "preprocess" if shown else None)
 
     def missing(self) -> list[Case]:
         """The cases that have no entry yet.
