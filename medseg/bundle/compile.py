@@ -1,6 +1,6 @@
 """Config -> bundle: the one place where a pipeline is put together.
 
-Each function returns a bundle's YAML as plain data (its language: `bundle.components`). The ids are MONAI's
+Each function returns a bundle's YAML as plain data (its language: `bundle.language`). The ids are MONAI's
 conventional ones (`monai/bundle/properties.py`), so `monai.bundle`, MONAI Label and MONAI Deploy find what they need.
 """
 
@@ -14,8 +14,8 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Compose
 
 from medseg.bundle import components as parts
-from medseg.bundle.components import Component, target
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.language import Code, Component, target
 from medseg.bundle.preprocessing import preprocessing
 from medseg.config.coding import recode
 from medseg.config.finder import FINDER
@@ -41,7 +41,7 @@ from medseg.inference.maps import map_names
 from medseg.inference.postprocess import LogitsToMaskd
 
 UNLIMITED_EPOCHS = 1_000_000  # a budget in minutes ends the run
-FOUND_BY = f"$@bundle_root + '/{FINDER}/models/{MODEL}'"
+FOUND_BY = Code(f"$@bundle_root + '/{FINDER}/models/{MODEL}'")
 RAW_MASKS = "masks_raw"  # of an evaluation whose masks are cleaned: those before
 
 
@@ -68,35 +68,41 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
     """
     config = second_stage(config)
     training, validates = config.training, config.data.holds_out
-    limits = {"allowance": "@allowance"} if validates and training.max_minutes is not None else {}
+    limits = {"allowance": Code("@allowance")} if validates and training.max_minutes is not None else {}
     handlers = [
-        target(Validation, validator="@validate#evaluator", interval="@val_interval", epoch_level=True, **limits),
-        target(History, folder="@bundle_root", validator="@validate#evaluator"),
+        target(
+            Validation,
+            validator=Code("@validate#evaluator"),
+            interval=Code("@val_interval"),
+            epoch_level=True,
+            **limits,
+        ),
+        target(History, folder=Code("@bundle_root"), validator=Code("@validate#evaluator")),
         target(Progress, description="train"),
         target(
             Checkpoints,
-            folder="$@bundle_root + '/models'",
-            validator="@validate#evaluator",
+            folder=Code("$@bundle_root + '/models'"),
+            validator=Code("@validate#evaluator"),
             early_stop_epochs=training.early_stop_epochs,
         ),
     ]
     if not validates:
         handlers = [{k: v for k, v in handler.items() if k != "validator"} for handler in handlers[1:]]
-    evaluated = "$@average.module" if training.weight_average else "@network"
+    evaluated = Code("$@average.module") if training.weight_average else Code("@network")
     content: Component = {
         **parts.common(config, facts, bundle_root),
         **parts.labelled(config, keep=True),
-        "cache_dir": config.data.cache or "$@bundle_root + '/cache'",
+        "cache_dir": config.data.cache or Code("$@bundle_root + '/cache'"),
         "val_interval": training.validation_interval,
-        "network": parts.placed_network(config, checkpoint="$@bundle_root + '/models/checkpoint.pt'"),
-        "average": target(average_weights, network="@network", decay=training.weight_average)
+        "network": parts.placed_network(config, checkpoint=Code("$@bundle_root + '/models/checkpoint.pt'")),
+        "average": target(average_weights, network=Code("@network"), decay=training.weight_average)
         if training.weight_average
         else None,
         "optimizer": parts.optimizer(config),
         "loss": parts.loss(config, facts),
         "budget": target(
             Budget,
-            optimizer="@optimizer",
+            optimizer=Code("@optimizer"),
             max_minutes=training.max_minutes,
             warmup=training.schedule.warmup,
             power=training.schedule.power,
@@ -105,80 +111,80 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         ),
         "samples_per_epoch": target(
             samples_per_epoch,
-            cases="$len(@train#cases)",
+            cases=Code("$len(@train#cases)"),
             batch_size=training.batch_size,
             iterations=training.iterations_per_epoch,
         ),
         "train": {
             "preprocessing": preprocessing(config, facts),
-            "cases": parts.cached("training", "@train#preprocessing"),
+            "cases": parts.cached("training", Code("@train#preprocessing")),
             "dataset": parts.patches(config, facts),
             "sampler": parts.sampler(config),
             "dataloader": target(
                 DataLoader,
-                dataset="@train#dataset",
-                sampler="@train#sampler",
+                dataset=Code("@train#dataset"),
+                sampler=Code("@train#sampler"),
                 batch_size=training.batch_size,
                 num_workers=training.workers,
                 persistent_workers=training.workers > 0,
-                pin_memory="$@device.type == 'cuda'",
+                pin_memory=Code("$@device.type == 'cuda'"),
             ),
             "inferer": parts.coloured(config, target(SimpleInferer)),
             "augment": parts.augment(config),
             "handlers": handlers,
             "trainer": target(
                 SegmentationTrainer,
-                device="@device",
+                device=Code("@device"),
                 max_epochs=UNLIMITED_EPOCHS if training.max_minutes or training.max_iterations else training.max_epochs,
-                train_data_loader="@train#dataloader",
-                network="@network",
-                optimizer="@optimizer",
-                loss_function="@loss",
-                encode=target(LabelEncoder, labels="@labels"),
-                inferer="@train#inferer",
-                budget="@budget",
-                augment="@train#augment",
-                average="@average",
+                train_data_loader=Code("@train#dataloader"),
+                network=Code("@network"),
+                optimizer=Code("@optimizer"),
+                loss_function=Code("@loss"),
+                encode=target(LabelEncoder, labels=Code("@labels")),
+                inferer=Code("@train#inferer"),
+                budget=Code("@budget"),
+                augment=Code("@train#augment"),
+                average=Code("@average"),
                 precision=training.precision,
                 gradient_clip=training.gradient_clip,
                 seed=config.seed,
                 compile=training.compile,
-                train_handlers="@train#handlers",
+                train_handlers=Code("@train#handlers"),
             ),
         },
         "initialize": [
-            f"$hardware.prepare(@seed, {training.deterministic})",
-            "$hardware.in_shares(@train#cases.fill)",
+            Code(f"$hardware.prepare(@seed, {training.deterministic})"),
+            Code("$hardware.in_shares(@train#cases.fill)"),
         ],
-        "run": ["$@train#trainer.run()"],
+        "run": [Code("$@train#trainer.run()")],
     }
     if validates:
         content["validate"] = {
-            "preprocessing": "@train#preprocessing"
+            "preprocessing": Code("@train#preprocessing")
             if config.finder is None
             else preprocessing(config, facts, finder=FOUND_BY),
-            "dataset": parts.cached("validation", "@validate#preprocessing"),
-            "dataloader": target(case_loader, dataset="@validate#dataset"),
+            "dataset": parts.cached("validation", Code("@validate#preprocessing")),
+            "dataloader": target(case_loader, dataset=Code("@validate#dataset")),
             "inferer": parts.inferer(_quick(config) if limits else config),
-            "key_metric": {"mean_dice": target(ValidationDice, labels="@labels")}
+            "key_metric": {"mean_dice": target(ValidationDice, labels=Code("@labels"))}
             if facts.convention == "medical"
-            else {"mean_iou": target(ValidationIoU, labels="@labels")},
+            else {"mean_iou": target(ValidationIoU, labels=Code("@labels"))},
             "evaluator": target(
                 SegmentationEvaluator,
-                device="@device",
-                val_data_loader="@validate#dataloader",
+                device=Code("@device"),
+                val_data_loader=Code("@validate#dataloader"),
                 network=evaluated,
-                inferer="@validate#inferer",
+                inferer=Code("@validate#inferer"),
                 precision=training.precision,
-                key_val_metric="@validate#key_metric",
+                key_val_metric=Code("@validate#key_metric"),
             ),
         }
-        content["initialize"].append("$hardware.in_shares(@validate#dataset.fill)")
+        content["initialize"].append(Code("$hardware.in_shares(@validate#dataset.fill)"))
     if limits:
         content["allowance"] = target(Allowance, max_minutes=training.max_minutes)
         content["validate"]["sampler"] = parts.spread_out(config)
-        content["validate"]["dataloader"]["sampler"] = "@validate#sampler"
-        content["validate"]["evaluator"]["val_handlers"] = ["@allowance"]
+        content["validate"]["dataloader"]["sampler"] = Code("@validate#sampler")
+        content["validate"]["evaluator"]["val_handlers"] = [Code("@allowance")]
     return content
 
 
@@ -186,49 +192,51 @@ def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) ->
     """`evaluate.yaml`: masks and scores of labelled cases, by default those that training did not see."""
     cases: Component = {
         **parts.labelled(config),
-        "cases": "$@split.cases(@data, @split.scored)",
+        "cases": Code("$@split.cases(@data, @split.scored)"),
         "kept": [],  # pairs (case, file of its mask) that need no prediction
         "origin": None,  # what makes the masks, where they may be taken again
     }
     if facts.convention == "medical":
         lesions = {"lesions": config.evaluation.lesions} if config.evaluation.lesions else {}
-        score = target(ScoreMaskd, labels="@labels", tolerance_mm=config.evaluation.tolerance_mm, **lesions)
+        score = target(ScoreMaskd, labels=Code("@labels"), tolerance_mm=config.evaluation.tolerance_mm, **lesions)
     else:
         cases["benchmark"] = parts.benchmark(config, facts)
-        score = target(TallyMaskd, benchmark="@benchmark")
+        score = target(TallyMaskd, benchmark=Code("@benchmark"))
     raw, clean = _cleaning(config, facts)
     made = _made(config, facts)
-    saved = target(SaveMaskd, output_dir="$@output_dir + '/masks'", labels="@labels", **made, origin="@origin")
+    saved = target(
+        SaveMaskd, output_dir=Code("$@output_dir + '/masks'"), labels=Code("@labels"), **made, origin=Code("@origin")
+    )
     steps = {"raw": raw, "clean": clean, "save": saved, "score": score}  # raw: to choose the cleaning anew
-    pooled = {"benchmark": "@benchmark"} if "benchmark" in cases else {}
-    cohort = target(CohortReport, output_dir="@output_dir", scored=True, **pooled, **_cleaned(config))
+    pooled = {"benchmark": Code("@benchmark")} if "benchmark" in cases else {}
+    cohort = target(CohortReport, output_dir=Code("@output_dir"), scored=True, **pooled, **_cleaned(config))
     content = _prediction(config, facts, bundle_root, cases, steps, cohort, "eval")
-    finishing = [f"@steps#{name}" for name in content["steps"] if name in FINISHING]
-    content["dataset"]["kept"] = "@kept"
-    content["evaluator"]["finishing"] = "@finishing"
+    finishing = [Code(f"@steps#{name}") for name in content["steps"] if name in FINISHING]
+    content["dataset"]["kept"] = Code("@kept")
+    content["evaluator"]["finishing"] = Code("@finishing")
     return {**content, "finishing": target(Compose, transforms=finishing)}
 
 
 def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> Component:
     """`inference.yaml`: masks of the images in `dataset_dir` (a file, a folder, or a data set)."""
     wishes: Component = {"probabilities": False, "uncertainty": False}
-    asked = {name: f"@{name}" for name in wishes}
-    there = {name: f"@{name}" for name in ("output_dir", "overwrite", "maps", "formats")}
+    asked = {name: Code(f"@{name}") for name in wishes}
+    there = {name: Code(f"@{name}") for name in ("output_dir", "overwrite", "maps", "formats")}
     named = {"named": list(facts.channels)} if config.training.lacks_channels else {}
     cases: Component = {
         "overwrite": True,
         "formats": list(FORMATS),
         "recode": [list(pair) for pair in recode(facts.labels, config.inference.coding).items()],
         **wishes,
-        "maps": target(map_names, labels="@labels", **asked, members=1),
-        "inputs": target(list_inputs, path="@dataset_dir", channels=len(facts.channels), **named),
-        "cases": target(pending_cases, cases="@inputs", **there),
+        "maps": target(map_names, labels=Code("@labels"), **asked, members=1),
+        "inputs": target(list_inputs, path=Code("@dataset_dir"), channels=len(facts.channels), **named),
+        "cases": target(pending_cases, cases=Code("@inputs"), **there),
     }
-    place: Component = {"output_dir": "@output_dir", "labels": "@labels"}
-    maps = target(SaveMapsd, **place, names="@maps", **asked, memory_mib=config.inference.memory_mib)
+    place: Component = {"output_dir": Code("@output_dir"), "labels": Code("@labels")}
+    maps = target(SaveMapsd, **place, names=Code("@maps"), **asked, memory_mib=config.inference.memory_mib)
     _, clean = _cleaning(config, facts)
-    saved = target(SaveMaskd, **place, **_made(config, facts), recode="@recode", formats="@formats")
-    own = f"$@output_dir + '/{OWN}'"
+    saved = target(SaveMaskd, **place, **_made(config, facts), recode=Code("@recode"), formats=Code("@formats"))
+    own = Code(f"$@output_dir + '/{OWN}'")
     cohort = target(CohortReport, output_dir=own, scored=False, **_cleaned(config))
     steps = {"maps": maps, "clean": clean, "save": saved}
     return _prediction(config, facts, bundle_root, cases, steps, cohort, "predictions")
@@ -257,38 +265,40 @@ def _prediction(
         cohort: the handler that collects what all cases gave.
         output: folder of the results in the bundle.
     """
-    mask = target(LogitsToMaskd, keys="pred", labels="@labels", memory_mib=config.inference.memory_mib)
+    mask = target(LogitsToMaskd, keys="pred", labels=Code("@labels"), memory_mib=config.inference.memory_mib)
     every = {**steps, "refine": parts.refinement(config, facts.channels), "mask": mask}
     there = {name: step for name in ORDER if (step := every.get(name)) is not None}
     return {
         **parts.common(config, facts, bundle_root),
-        "output_dir": f"$@bundle_root + '/{output}'",
+        "output_dir": Code(f"$@bundle_root + '/{output}'"),
         **cases,
         "network": parts.placed_network(config),
         "preprocessing": preprocessing(config, facts, finder=FOUND_BY),
-        "dataset": target(CaseDataset, data=target(hardware.shard, cases="@cases"), transform="@preprocessing"),
+        "dataset": target(
+            CaseDataset, data=target(hardware.shard, cases=Code("@cases")), transform=Code("@preprocessing")
+        ),
         # a finder computes in this process: one that was forked could not use a GPU
         "dataloader": target(
-            case_loader, dataset="@dataset", workers=config.training.workers if config.finder is None else 0
+            case_loader, dataset=Code("@dataset"), workers=config.training.workers if config.finder is None else 0
         ),
         "inferer": parts.inferer(config),
         "steps": there,
-        "postprocessing": target(Compose, transforms=[f"@steps#{name}" for name in there]),
-        "weights": target(BestWeights, path="$@bundle_root + '/models/model.pt'"),
+        "postprocessing": target(Compose, transforms=[Code(f"@steps#{name}") for name in there]),
+        "weights": target(BestWeights, path=Code("$@bundle_root + '/models/model.pt'")),
         "cohort": cohort,
-        "handlers": ["@weights", "@cohort", target(Progress, description=output)],
+        "handlers": [Code("@weights"), Code("@cohort"), target(Progress, description=output)],
         "evaluator": target(
             SegmentationEvaluator,
-            device="@device",
-            val_data_loader="@dataloader",
-            network="@network",
-            inferer="@inferer",
+            device=Code("@device"),
+            val_data_loader=Code("@dataloader"),
+            network=Code("@network"),
+            inferer=Code("@inferer"),
             precision=config.training.precision,
-            postprocessing="@postprocessing",
-            val_handlers="@handlers",
+            postprocessing=Code("@postprocessing"),
+            val_handlers=Code("@handlers"),
         ),
-        "initialize": ["$hardware.prepare(@seed)"],
-        "run": ["$@evaluator.run()"],
+        "initialize": [Code("$hardware.prepare(@seed)")],
+        "run": [Code("$@evaluator.run()")],
     }
 
 
@@ -310,9 +320,9 @@ def _cleaning(config: Config, facts: DataFacts) -> tuple[Component, Component] |
     """The step that saves the finished mask as it is, and the one that cleans it, if any is asked for."""
     if not config.inference.cleaning:
         return None, None
-    raw = f"$@output_dir + '/{RAW_MASKS}'"
-    before = target(SaveMaskd, output_dir=raw, labels="@labels", **_made(config, facts), origin="@origin")
-    return before, target(CleanMaskd, labels="@labels", steps=config.inference.cleaning)
+    raw = Code(f"$@output_dir + '/{RAW_MASKS}'")
+    before = target(SaveMaskd, output_dir=raw, labels=Code("@labels"), **_made(config, facts), origin=Code("@origin"))
+    return before, target(CleanMaskd, labels=Code("@labels"), steps=config.inference.cleaning)
 
 
 def _cleaned(config: Config) -> Component:

@@ -1,20 +1,15 @@
-"""The components that the bundles share, as data in MONAI's bundle language.
-
-A component is written `target(UNet, spatial_dims=3)` with the class imported and becomes
-`{"_target_": "medseg.networks.unet.UNet", "spatial_dims": 3}`; `"@id"` refers to another component and
-`"$..."` is an expression that MONAI evaluates.
-"""
+"""The components that the bundles share, in MONAI's bundle language (`bundle.language`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib import import_module
 from typing import Any
 
 import torch
 
 from medseg.bundle.facts import DataFacts, network_channels
+from medseg.bundle.language import Code, Component, target
 from medseg.config.cards import load_card
 from medseg.config.schema import Config
 from medseg.core.labels import Labels
@@ -48,26 +43,14 @@ from medseg.losses.deep_supervision import DeepSupervision
 from medseg.metrics.benchmarks import Benchmark
 from medseg.networks.pretrained import with_pretrained
 
-Component = dict[str, Any]
 CRF_MARGIN = 20  # voxels around a 3D foreground: a case of 240x240x155 as a whole would take 6 GB
-
-
-def target(component: Callable, **arguments: Any) -> Component:
-    """The component as data; MONAI's own go by their bare name, as in its model zoo, torch's by their public one."""
-    module, name = component.__module__, component.__qualname__
-    if module.startswith("monai."):
-        return {"_target_": name, **arguments}
-    if module.startswith("torch."):
-        parents = [module.rsplit(".", depth)[0] for depth in range(module.count("."), 0, -1)]
-        module = next(p for p in [*parents, module] if getattr(import_module(p), name, None) is component)
-    return {"_target_": f"{module}.{name}", **arguments}
 
 
 def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     labels = facts.labels
     left_out = ["merged"] * (not labels.merged) + ["colours"] * (not facts.pictures)
     return {
-        "imports": ["$import medseg.engine.device as hardware"],
+        "imports": [Code("$import medseg.engine.device as hardware")],
         "bundle_root": bundle_root,
         "dataset_dir": config.data.root or "data",
         "seed": config.seed,
@@ -86,18 +69,20 @@ def network(config: Config, facts: DataFacts) -> Component:
 
 def placed(config: Config, network: Any) -> Component:
     """A network of the config on its device, in its memory format."""
-    return target(hardware.place, network=network, device="@device", spatial_dims=config.network.spatial_dims)
+    return target(hardware.place, network=network, device=Code("@device"), spatial_dims=config.network.spatial_dims)
 
 
 def placed_network(config: Config, *, checkpoint: str | None = None) -> Component:
     """The network on its device, in its memory format; with pretrained weights or those of the run that it begins
     with, if any, unless there is a checkpoint to go on from (None: a network that gets its weights elsewhere)."""
-    start: Any = "@network_def"
+    start: Any = Code("@network_def")
     source = config.network.pretrained
     if checkpoint is not None and source is not None:
         start = target(with_pretrained, network=start, source=source, inflate=config.network.inflate, unless=checkpoint)
     if checkpoint is not None and config.training.start is not None:
-        start = target(with_start, network=start, file=f"$@bundle_root + '/{START.as_posix()}'", unless=checkpoint)
+        start = target(
+            with_start, network=start, file=Code(f"$@bundle_root + '/{START.as_posix()}'"), unless=checkpoint
+        )
     return placed(config, start)
 
 
@@ -132,27 +117,31 @@ def labelled(config: Config, *, keep: bool = False) -> Component:
     Args:
         keep: the first process writes what was decided into the bundle.
     """
-    file = f"$@bundle_root + '/{SPLIT_FILE}'"
-    kept = {"keep": "$hardware.rank() == 0"} if keep else {}
+    file = Code(f"$@bundle_root + '/{SPLIT_FILE}'")
+    kept = {"keep": Code("$hardware.rank() == 0")} if keep else {}
     missing = {"missing": True} if config.training.lacks_channels else {}
     return {
-        "data": target(read_dataset, root="@dataset_dir", layout=config.data.layout, **missing),
-        "split": target(find_split, dataset="@data", file=file, labels="@labels", **kept, **split_rules(config)),
+        "data": target(read_dataset, root=Code("@dataset_dir"), layout=config.data.layout, **missing),
+        "split": target(
+            find_split, dataset=Code("@data"), file=file, labels=Code("@labels"), **kept, **split_rules(config)
+        ),
     }
 
 
 def cached(part: str, transform: str) -> Component:
     """The preprocessed cases of a part of the split; those that are held out are shared among the processes."""
-    data = f"$@split.cases(@data, '{part}')"
+    data = Code(f"$@split.cases(@data, '{part}')")
     if part != "training":
-        data = f"$hardware.shard(@split.cases(@data, '{part}'))"
-    return target(CachedDataset, data=data, transform=transform, folder="@cache_dir")
+        data = Code(f"$hardware.shard(@split.cases(@data, '{part}'))")
+    return target(CachedDataset, data=data, transform=transform, folder=Code("@cache_dir"))
 
 
 def spread_out(config: Config) -> Component:
     """The order of the held-out cases in which the first few stand for all."""
     who = patient_rules(config)
-    return target(SpreadOut, dataset="@validate#dataset", targets="$@labels.targets", seed=config.seed, **who)
+    return target(
+        SpreadOut, dataset=Code("@validate#dataset"), targets=Code("$@labels.targets"), seed=config.seed, **who
+    )
 
 
 def context(config: Config) -> Component:
@@ -168,11 +157,11 @@ def patches(config: Config, facts: DataFacts) -> Component:
         slices = context(config)
         return target(
             SliceDataset if slices else PatchDataset,
-            cases="@train#cases",
+            cases=Code("@train#cases"),
             patch_size=training.patch_size,
-            targets="$@labels.targets",
+            targets=Code("$@labels.targets"),
             foreground_probability=training.foreground_probability,
-            samples_per_epoch="@samples_per_epoch",
+            samples_per_epoch=Code("@samples_per_epoch"),
             seed=config.seed,
             margin=margin(training.patch_size, changes if options.enabled else []),
             **slices,
@@ -180,9 +169,9 @@ def patches(config: Config, facts: DataFacts) -> Component:
     mean, _ = COLOUR_SCALES.get(config.preprocessing.colours, ((0.0,), (1.0,)))
     return target(
         CropDataset,
-        cases="@train#cases",
+        cases=Code("@train#cases"),
         patch_size=training.patch_size,
-        samples_per_epoch="@samples_per_epoch",
+        samples_per_epoch=Code("@samples_per_epoch"),
         seed=config.seed,
         scale=options.crop_scale,
         category_cap=options.category_cap,
@@ -201,10 +190,10 @@ def sampler(config: Config) -> Component:
         growth["growth"] = target(PatchGrowth, patch_size=config.training.patch_size, **sizes)
     return target(
         SampleSequence,
-        samples_per_epoch="@samples_per_epoch",
+        samples_per_epoch=Code("@samples_per_epoch"),
         batch_size=config.training.batch_size,
-        rank="$hardware.rank()",
-        world_size="$hardware.world_size()",
+        rank=Code("$hardware.rank()"),
+        world_size=Code("$hardware.world_size()"),
         **growth,
     )
 
@@ -229,8 +218,8 @@ def _changes(config: Config) -> Component | None:
         seed=config.seed,
         spacing_mm=None if spacing is None else [side or 1.0 for side in spacing[: config.network.spatial_dims]],
         **context(config),
-        patch_size="$@train#dataset.patch_size",
-        **({"margin": "$@train#dataset.margin"} if config.training.patch_growth else {}),
+        patch_size=Code("$@train#dataset.patch_size"),
+        **({"margin": Code("$@train#dataset.margin")} if config.training.patch_growth else {}),
         transforms={name: target(TRANSFORMS[name].load(), **given) for name, given in options.transforms.items()},
     )
 
@@ -238,13 +227,13 @@ def _changes(config: Config) -> Component | None:
 def optimizer(config: Config) -> Component:
     options = config.training.optimizer
     shared = {
-        "params": "$@network.parameters()",
+        "params": Code("$@network.parameters()"),
         "lr": options.learning_rate,
         "weight_decay": options.weight_decay,
     }
     if options.encoder_factor != 1:
         rates = {"learning_rate": options.learning_rate, "encoder_factor": options.encoder_factor}
-        shared["params"] = target(parameter_groups, network="@network", **rates)
+        shared["params"] = target(parameter_groups, network=Code("@network"), **rates)
     if options.name == "sgd":
         return target(torch.optim.SGD, **shared, momentum=options.momentum, nesterov=options.momentum > 0)
     return target(torch.optim.AdamW, **shared, fused=True)
@@ -253,8 +242,8 @@ def optimizer(config: Config) -> Component:
 def loss(config: Config, facts: DataFacts) -> Component:
     """The loss of the config; deep supervision where the network has it, weighted auxiliary heads for the others."""
     told = {
-        "regions": "$bool(@labels.regions)",
-        "labels": "@labels",
+        "regions": Code("$bool(@labels.regions)"),
+        "labels": Code("@labels"),
         "class_weights": weights_of_classes(config, facts),
     }
     given = {name: value for name, value in told.items() if config.loss.takes(name)}
@@ -275,8 +264,8 @@ def weights_of_classes(config: Config, facts: DataFacts) -> list[float] | Compon
     if weights is None or isinstance(weights, dict):
         return None if weights is None else [weights[name] for name in facts.labels.classes]
     exponent = 0.5 if weights == "sqrt_median_frequency" else 1.0
-    file = "$@bundle_root + '/class_weights.json'"
-    return target(class_weights, cases="@train#cases", labels="@labels", exponent=exponent, file=file)
+    file = Code("$@bundle_root + '/class_weights.json'")
+    return target(class_weights, cases=Code("@train#cases"), labels=Code("@labels"), exponent=exponent, file=file)
 
 
 def coloured(config: Config, inferer: Component) -> Component:
@@ -291,7 +280,7 @@ def benchmark(config: Config, facts: DataFacts) -> Component:
     if config.data.card is not None and config.data.merge is None:  # merged classes have no categories and no objects
         card = Benchmark.of_card(load_card(config.data.card), facts.convention)
         more = {"categories": dict(card.categories), "instance_pixels": dict(card.instance_pixels)}
-    return target(Benchmark, labels="@labels", convention=facts.convention, **more)
+    return target(Benchmark, labels=Code("@labels"), convention=facts.convention, **more)
 
 
 def inferer(config: Config) -> Component:
@@ -334,4 +323,4 @@ def refinement(config: Config, channels: Sequence[str]) -> Component | None:
         guide = "picture" if [name.lower() for name in channels] == ["red", "green", "blue"] else "stretched"
     margin = CRF_MARGIN if options.margin is None and not flat else options.margin
     crf = target(CRFParameters, **asdict(parameters))
-    return target(DenseCRFd, keys="pred", labels="@labels", parameters=crf, guide=guide, margin=margin)
+    return target(DenseCRFd, keys="pred", labels=Code("@labels"), parameters=crf, guide=guide, margin=margin)

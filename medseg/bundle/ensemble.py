@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from medseg.bundle import components as parts
-from medseg.bundle.components import Component, target
+from medseg.bundle.language import Code, Component, target
 from medseg.bundle.preprocessing import preprocessing
 from medseg.bundle.run import checked
 from medseg.bundle.trained import Trained
@@ -42,7 +42,7 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
     ordered = [member for group in groups for member in group]
     networks = [target(torch.nn.ModuleList, modules=[_network(member) for member in group]) for group in groups]
     spread = "maps" in content
-    moments: Component = {"moments": "@uncertainty", "labels": "@labels"} if spread else {}
+    moments: Component = {"moments": Code("@uncertainty"), "labels": Code("@labels")} if spread else {}
     inferers = [
         target(EnsembleInferer, inferers=[parts.inferer(m.config) for m in group], **moments) for group in groups
     ]
@@ -60,15 +60,15 @@ def _with_members(content: Component, members: Sequence[Trained]) -> Component:
             "network": target(torch.nn.ModuleList, modules=networks),
             "inferer": inferers,
             "preprocessing": target(SeveralPreprocessings, transforms=transforms),
-            "evaluator": target(EnsembleEvaluator, inferers="@inferer", **evaluator),
+            "evaluator": target(EnsembleEvaluator, inferers=Code("@inferer"), **evaluator),
         }
     model = {"name": "ensemble", "members": ", ".join(member.name for member in ordered)}  # in every mask's sidecar
     steps = {name: {**step, "model": model} if "model" in step else step for name, step in content["steps"].items()}
     if spread:
         changed["maps"] = {**content["maps"], "members": len(members)}
         steps["maps"] = {**steps["maps"], "members": [len(group) for group in groups]}
-        steps = {"moments": target(SplitMomentsd, labels="@labels"), **steps}
-    postprocessing = {**content["postprocessing"], "transforms": [f"@steps#{name}" for name in steps]}
+        steps = {"moments": target(SplitMomentsd, labels=Code("@labels")), **steps}
+    postprocessing = {**content["postprocessing"], "transforms": [Code(f"@steps#{name}") for name in steps]}
     return {**content, **changed, "steps": steps, "postprocessing": postprocessing}
 
 

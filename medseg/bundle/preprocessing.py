@@ -8,8 +8,8 @@ from typing import Any
 from monai.transforms import Compose
 
 from medseg.bundle import components as parts
-from medseg.bundle.components import Component, target
 from medseg.bundle.facts import DataFacts, of_region
+from medseg.bundle.language import Code, Component, target
 from medseg.config.schema import Config
 from medseg.config.stages import first_stage
 from medseg.data.training.region import CropToLabelledd
@@ -66,7 +66,7 @@ def _region(config: Config, facts: DataFacts, finder: str | None) -> Step | None
         "weights": finder,
         "inferer": parts.inferer(stage),
         "coarse": target(Compose, transforms=coarse),
-        "device": "@device",
+        "device": Code("@device"),
         "precision": stage.training.precision,
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
-from medseg.bundle.components import Component
+from medseg.bundle.language import Code, Component, parsed
 from medseg.core.errors import below, unwrapped
 from medseg.networks import name_of, options_of
 
@@ -21,14 +20,14 @@ def run_compiled(content: Component, **objects: Any) -> ConfigParser:
     Args:
         content: what `compiled` gave in this process: a bundle is code, so never one that was found somewhere.
         objects: id -> value in the place of what the content says, as `dataset_dir="/data"`, or an object that is there
-            already (a list as a tuple: MONAI would look for components in it).
+            already (a list of objects as a tuple, which nobody looks into). All of it is data, see `bundle.language`.
 
     Returns:
         The parser, which has every component by its id.
     """
     for name, level in (("ignite", logging.CRITICAL), ("monai", logging.WARNING)):  # as in a bundle's logging.conf
         logging.getLogger(name).setLevel(level)
-    parser = parser_of({**copy.deepcopy(content), **objects})
+    parser = parser_of({**content, **objects})
     with unwrapped():
         for name in ("initialize", "run"):
             parser.get_parsed_content(name)
@@ -37,7 +36,7 @@ def run_compiled(content: Component, **objects: Any) -> ConfigParser:
 
 def parser_of(content: Component) -> ConfigParser:
     """MONAI's parser of what was compiled; what the network says of its options is a mistake of the config."""
-    return ConfigParser({**content, "network_def": checked(content["network_def"])})
+    return parsed({**content, "network_def": checked(content["network_def"])})
 
 
 def checked(network: Component) -> Component:
@@ -45,7 +44,7 @@ def checked(network: Component) -> Component:
 
     It holds a function, so it is for this process and not for a file.
     """
-    return {"_target_": _made, "network": {**network, "_mode_": "callable"}}
+    return {"_target_": _made, "network": {**network, "_mode_": Code("callable")}}
 
 
 def _made(network: partial[nn.Module]) -> nn.Module:

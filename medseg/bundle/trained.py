@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.bundle.compile import Kind, compiled
-from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, of_region
+from medseg.bundle.language import Component
 from medseg.config.finder import FINDER
 from medseg.config.schema import Config
 from medseg.config.stages import first_stage

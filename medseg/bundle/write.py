@@ -12,8 +12,8 @@ import yaml
 from medseg import __version__
 from medseg.bundle.card import data_license, model_card
 from medseg.bundle.compile import Kind, compiled
-from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, describe_data, of_region
+from medseg.bundle.language import Component, for_metadata, for_monai
 from medseg.bundle.metadata import compile_metadata
 from medseg.config.finder import FINDER
 from medseg.config.schema import Config
@@ -96,7 +96,7 @@ def write_bundle(
     for name, content in contents.items():
         header = f"# {TITLES[name]}\n# Compiled by medseg {__version__} from the config {config.name!r}.\n"
         replace_file(configs / f"{name}.yaml", header + to_yaml(content))
-    replace_file(configs / "metadata.json", json.dumps(compile_metadata(config, facts), indent=2) + "\n")
+    replace_file(configs / "metadata.json", json.dumps(for_metadata(compile_metadata(config, facts)), indent=2) + "\n")
     replace_file(configs / "logging.conf", LOGGING)
     replace_file(output / "LICENSE", LICENSE)
     replace_file(output / "docs" / "README.md", model_card(config, facts, root, parameters))
@@ -108,7 +108,7 @@ def write_bundle(
 
 def to_yaml(content: Mapping[str, Any]) -> str:
     """YAML as MONAI's parser (PyYAML) reads it, in the order of the content."""
-    return yaml.dump(content, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
+    return yaml.dump(for_monai(content), Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 class _PlainDumper(yaml.SafeDumper):

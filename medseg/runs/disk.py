@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 
 from medseg.bundle.facts import DataFacts
+from medseg.bundle.language import parsed
 from medseg.bundle.preprocessing import preprocessing
 from medseg.config.schema import Config
 from medseg.core.errors import DataError, Problem, RunError
@@ -61,7 +61,7 @@ def cache_folder(config: Config, run: Path) -> Path:
 
 def run_cache(config: Config, facts: DataFacts, cases: Sequence[Case], run: Path) -> CachedDataset:
     """The cases as the run will find them in its cache; nothing is computed yet."""
-    parser = ConfigParser({"preprocessing": preprocessing(config, facts)})
+    parser = parsed({"preprocessing": preprocessing(config, facts)})
     return CachedDataset(cases, parser.get_parsed_content("preprocessing"), cache_folder(config, run))
 
 

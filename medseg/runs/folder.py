@@ -16,8 +16,8 @@ from typing import Any
 
 from medseg.bundle.card import count_network
 from medseg.bundle.compile import Kind
-from medseg.bundle.components import Component
 from medseg.bundle.facts import DataFacts, describe_data, network_channels
+from medseg.bundle.language import Component
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import KINDS, write_bundle
 from medseg.config.finder import FINDER

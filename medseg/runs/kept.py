@@ -12,7 +12,7 @@ from pathlib import Path
 
 import medseg
 from medseg.bundle.compile import FINISHING, RAW_MASKS
-from medseg.bundle.components import Component
+from medseg.bundle.language import Component
 from medseg.bundle.trained import Trained
 from medseg.data.cases.case import Case
 from medseg.engine.origin import ORIGIN, data_digest, file_digest, origin_of

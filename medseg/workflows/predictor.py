@@ -11,8 +11,8 @@ import numpy as np
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-from medseg.bundle.components import target
 from medseg.bundle.ensemble import compile_members
+from medseg.bundle.language import Code, target
 from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
 from medseg.core.errors import DataError, Problem, unwrapped
@@ -95,7 +95,7 @@ class Predictor:
         """
         members = read_members(as_folders(run), postprocess)
         content = compile_members("inference", members)
-        steps = [f"@steps#{name}" for name in content["steps"] if name not in ONLY_FOR_FILES]
+        steps = [Code(f"@steps#{name}") for name in content["steps"] if name not in ONLY_FOR_FILES]
         content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
         content["device"] = {**content["device"], "name": device}
         parser = parser_of(content)

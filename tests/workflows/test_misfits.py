@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from medseg.bundle.components import target
+from medseg.bundle.language import target
 from medseg.bundle.run import parser_of
 from medseg.core.errors import ConfigError, unwrapped
 from medseg.networks.fcn import FCN
