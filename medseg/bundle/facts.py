@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from medseg.bundle.data_file import parse_data_file
 from medseg.config.cards import load_card
 from medseg.config.coding import recode
 from medseg.config.schema import Config
@@ -43,12 +45,16 @@ class DataFacts:
         return json.dumps(asdict(self) | {"labels": self.labels.to_plain()}, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> DataFacts:
-        """The inverse of `to_json`."""
-        content = json.loads(text)
+    def from_json(cls, text: str, where: str = "data.json") -> DataFacts:
+        """The inverse of `to_json`, of the text of the file `where`.
+
+        Raises:
+            RunError: the file is damaged, or was changed into what no run has.
+        """
+        content = parse_data_file(text, where).model_dump(exclude_unset=True)
         labels = Labels.from_plain(content.pop("labels"))
-        content["channels"], content["references"] = tuple(content["channels"]), tuple(content["references"])
-        return cls(labels=labels, **content)
+        lists: dict[str, Any] = {key: tuple(content.pop(key)) for key in ("channels", "references") if key in content}
+        return cls(labels=labels, **lists, **content)
 
 
 def of_region(facts: DataFacts) -> DataFacts:

@@ -26,7 +26,6 @@ Component = dict[str, Any]
 
 ACTS = re.compile(r"\A[$@%]|[@%](?:::|#)")  # evaluated, looked up, or read as a relative id
 CHANGES = re.compile(r"#")  # written as `::`
-UNWRITABLE = re.compile(r"[\ud800-\udfff]")  # of file names that are not UTF-8: no YAML has these
 MARKS = re.compile(r"[$@%#]")
 SEPARATES = re.compile(r"#|::")  # the keys of an id
 
@@ -83,10 +82,12 @@ def for_metadata(content: Any) -> Any:
     So what MONAI would evaluate or look up is put in quotes, which it does not.
     """
     if isinstance(content, str):
-        return _quoted(content) if ACTS.search(content) else content
+        return _quoted(content) if ACTS.search(content) or content in CODE_KEYS else content
     if isinstance(content, list):
         return [for_metadata(entry) for entry in content]
-    return {key: for_metadata(value) for key, value in content.items()} if isinstance(content, dict) else content
+    if not isinstance(content, Mapping):
+        return content
+    return {for_metadata(key): for_metadata(value) for key, value in content.items()}
 
 
 def literal(text: str) -> Any:
@@ -106,8 +107,8 @@ def _quoted(content: Any) -> str:
 
 
 def _is_changed(text: str) -> bool:
-    """Whether MONAI, or a YAML, would make something else of the text."""
-    return any(pattern.search(text) for pattern in (ACTS, CHANGES, UNWRITABLE))
+    """Whether MONAI would make something else of the text; or a YAML, of other line ends and bytes that are no text."""
+    return bool(ACTS.search(text) or CHANGES.search(text)) or not text.replace("\n", "").isprintable()
 
 
 def _is_safe(key: Any, value: Any) -> bool:

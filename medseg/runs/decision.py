@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.trained import Trained
@@ -19,6 +19,7 @@ from medseg.config.schema import Config
 from medseg.config.section import Section
 from medseg.core.errors import Problem, RunError, did_you_mean
 from medseg.core.files import replace_file
+from medseg.core.stored import read_stored
 from medseg.engine.device import speaks
 from medseg.runs.folder import DECISION_FILE, read_run
 
@@ -55,12 +56,7 @@ def read_decision(folder: Path, facts: DataFacts) -> Decision | None:
     path = folder / DECISION_FILE
     if not path.is_file():
         return None
-    try:
-        decision = Decision.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, OSError, UnicodeDecodeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ": ".join([str(path), *([".".join(map(str, first["loc"]))] if first["loc"] else [])])
-        raise RunError(Problem(where, f"holds no decision of medseg postprocess: {first['msg']}", REMEDY)) from None
+    decision = read_stored(path, Decision, "no decision of medseg postprocess", REMEDY)
     targets = facts.labels.targets
     unknown = dict.fromkeys(name for _, name in decision.steps.named() if name not in targets)
     if unknown:

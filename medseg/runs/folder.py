@@ -210,7 +210,9 @@ def read_run(run: Path) -> Trained:
     check_installed(run, plugins)
     config = load_config(run / CONFIG)
     check_same(run, plugins, config)
-    return Trained(run, config, DataFacts.from_json((run / DATA).read_text()))
+    return Trained(
+        run, config, DataFacts.from_json((run / DATA).read_text(encoding="utf-8", errors="replace"), str(run / DATA))
+    )
 
 
 def write_environment(folder: Path, config: Config) -> None:
