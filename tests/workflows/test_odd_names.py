@@ -1,0 +1,98 @@
+"""Names that are code, references, macros or ids to MONAI are names in every verb, with the results of plain ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.workflows.evaluate import evaluate
+from medseg.workflows.postprocess import postprocess
+from medseg.workflows.predict import predict
+from medseg.workflows.train import train
+from tests.conftest import write_msd
+from tests.injections import CALL, executed
+from tests.tiny import finish, medseg, same_weights, tiny_config
+
+PLAIN = {"classes": ["a", "b"], "channels": ["c", "d"], "case": "case", "data": "data", "run": "run", "out": "out"}
+ODD = {
+    "classes": ["GTV#1 {x}: 'q'\"", 'b::%c\n"d'],
+    "channels": ["$import this", "@labels"],
+    "case": f"${CALL}",
+    "data": "%scans #1 @x",
+    "run": f"${CALL}#1",
+    "out": "@eaDir#2",
+}
+
+
+def renamed(root: Path, case: str) -> None:
+    """Give the cases another name, in the files and in their list."""
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        for file in (root / folder).iterdir():
+            file.rename(file.with_name(file.name.replace("tiny", case)))
+    listed = root / "dataset.json"
+    listed.write_text(listed.read_text().replace("tiny_", json.dumps(case)[1:-1] + "_"))
+
+
+def voxels(folder: Path) -> dict[str, np.ndarray]:
+    """The masks of a folder by the number of their case."""
+    return {file.name[-9:]: np.asarray(nib.load(file).dataobj) for file in folder.glob("*.nii.gz")}
+
+
+def same_masks(one: Path, other: Path) -> bool:
+    a, b = voxels(one), voxels(other)
+    return len(a) > 0 and a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def numbers(content: Any) -> Any:
+    """The figures of a summary, whatever they are called."""
+    if isinstance(content, dict):
+        return [numbers(value) for value in content.values()]
+    return [numbers(value) for value in content] if isinstance(content, list) else isinstance(content, str) or content
+
+
+@pytest.mark.slow
+def test_a_run_with_odd_names_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for place, names in ((tmp_path / "plain", PLAIN), (tmp_path / "odd", ODD)):
+        root = write_msd(place / names["data"], labels=("background", *names["classes"]), channels=names["channels"])
+        renamed(root, names["case"])
+        monkeypatch.chdir(place)
+        cleaned, lesions = {"inference.keep_largest_component": names["classes"][:1]}, names["classes"][1:]
+        config = tiny_config(root, evaluation__lesions=lesions, training__max_epochs=1, data__validation=0.5, **cleaned)
+        run, out = Path(names["run"]), Path(names["out"])
+        train(config, run=run)
+        masks = predict(run=run, input=root / "imagesTs", output=out, uncertainty=True, probabilities=True)
+        assert [mask.name for mask in masks] == [f"{names['case']}_04.nii.gz"]
+        predict(run=[run, run], input=Path(names["data"], "imagesTs"), output=out / names["out"])
+        together = evaluate(run=[run, run], output=out / "eval")
+        assert list(together["targets"]) == names["classes"], "nothing is renamed"
+        results.append((place / run, place / out, numbers(evaluate(run=run, anew=True)), numbers(together)))
+        assert sorted(path.name for path in place.iterdir()) == sorted([names["data"], names["run"], names["out"]])
+    (run, out, *scores), (odd_run, odd_out, *odd_scores) = results
+    assert same_weights(run / "models" / "model.pt", odd_run / "models" / "model.pt")
+    assert same_masks(out, odd_out)
+    assert same_masks(out / PLAIN["out"], odd_out / ODD["out"])
+    assert scores == odd_scores
+    scans = tmp_path / "scans"  # on MONAI's own command line a path that is code is code
+    scans.symlink_to(odd_run.parent / ODD["data"] / "imagesTs")
+    arguments = ["--dataset_dir", scans, "--output_dir", tmp_path / "monai"]
+    yaml = Path(ODD["run"], "configs", "inference.yaml")
+    finish(medseg("run", "--config_file", yaml, *arguments, cwd=odd_run.parent, module="monai.bundle"))
+    assert same_masks(out, tmp_path / "monai")
+    assert not executed()
+
+
+@pytest.mark.slow
+def test_cases_with_odd_names_are_cleaned_and_refined(tmp_path: Path) -> None:
+    root = write_msd(tmp_path / ODD["data"], labels=("background", *ODD["classes"]))
+    renamed(root, ODD["case"])
+    config = tiny_config(root, data__folds=2, training__max_epochs=1)
+    train(config, run=tmp_path / ODD["run"], fold="all")
+    decided = postprocess(run=tmp_path / ODD["run"], crf="pydensecrf")
+    assert list(decided["evidence"]["targets"]) == ODD["classes"]
+    assert not executed()
