@@ -27,7 +27,7 @@ Component = dict[str, Any]
 ACTS = re.compile(r"\A[$@%]|[@%](?:::|#)")  # evaluated, looked up, or read as a relative id
 CHANGES = re.compile(r"#")  # written as `::`
 MARKS = re.compile(r"[$@%#]")
-SEPARATES = re.compile(r"#|::")  # the keys of an id
+SEPARATES = re.compile(r"#|::|\A[:\s]|[:\s]\Z")  # the keys of an id, of which MONAI strips blanks
 
 
 class Code(str):

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
+
+
+def check_types(row: Mapping[str, Any], **types: tuple[type, ...]) -> None:
+    """Raise a ValueError where a row of such a file has something else than one of these types; numbers are finite."""
+    for name, allowed in types.items():
+        value = row[name]
+        if type(value) not in allowed or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"{name} is {value!r}, expected {' or '.join(one.__name__ for one in allowed)}")
+
+
+TEXT, COUNT, NUMBER, MAYBE = (str,), (int,), (int, float), (int, float, type(None))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from medseg.core.files import replace_file
 from medseg.core.labels import Labels
 from medseg.core.tables import write_table
 from medseg.metrics.confusion import where_values
-from medseg.metrics.documents import read_document
+from medseg.metrics.documents import COUNT, MAYBE, TEXT, check_types, read_document
 
 SCHEMA = "medseg-lesions/1"
 
@@ -54,8 +54,9 @@ class LesionScore:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> LesionScore:
-        """The inverse of `row`; a column that every row has is a KeyError where it is missing."""
+        """The inverse of `row`; a column that every row has is a KeyError where it is missing, else a ValueError."""
         known = {name: row[name] for name in FIELDS}
+        check_types(known, case=TEXT, target=TEXT, true=COUNT, found=COUNT, invented=COUNT, dice=MAYBE)
         return cls(**known, other={key: row[key] for key in row if key not in known})
 
 

@@ -25,6 +25,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.formats import voxel_ml
 from medseg.metrics.confusion import Counts, where_values
+from medseg.metrics.documents import COUNT, MAYBE, NUMBER, TEXT, check_types
 from medseg.metrics.metric import STATES, Comparison, Metric, State, load_metrics
 
 VOLUMES = ("volume_ml", "truth_volume_ml")
@@ -82,8 +83,10 @@ class CaseScore:
         if fixed["state"] not in STATES:
             raise ValueError(f"unknown state {fixed['state']!r}")
         metrics = {name: row[name] for name in names if name in row}
-        if strange := [name for name, value in metrics.items() if type(value) not in (int, float, type(None))]:
+        if strange := [name for name, value in metrics.items() if type(value) not in MAYBE]:
             raise ValueError(f"{strange[0]} is {metrics[strange[0]]!r}, expected a number")
+        check_types(fixed, case=TEXT, target=TEXT, tolerance_mm=NUMBER, volume_ml=MAYBE, truth_volume_ml=MAYBE)
+        check_types(fixed, true_positives=COUNT, false_positives=COUNT, false_negatives=COUNT)
         return cls(**fixed, metrics=metrics, other={key: row[key] for key in row if key not in fixed | metrics})
 
 

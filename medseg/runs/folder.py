@@ -239,7 +239,21 @@ def read_environment(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    plugins, known = content.get("plugins", []), content.get(PRETRAINED, {})
+    for key, wrong in {"plugins": not _are_tables(plugins), PRETRAINED: not _are_tables([known])}.items():
+        if wrong:
+            what = f"{key} is {content[key]!r}, expected names with text"
+            raise RunError(Problem(str(folder / ENVIRONMENT), what, "bring the file back from a copy of the run"))
+    return content
+
+
+def _are_tables(content: Any) -> bool:
+    """Whether it is a list of tables of text."""
+    return isinstance(content, list) and all(
+        isinstance(one, dict) and all(isinstance(text, str) for text in one.values()) for one in content
+    )
 
 
 def _same_experiment(old: Config, new: Config, run: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from pydantic import BaseModel, FiniteFloat
+
 from medseg.core.files import replace_file
 from medseg.engine.budget import Budget
 
@@ -67,7 +69,16 @@ class Spent:
 def read_spent(run: Path) -> Spent | None:
     """What `write` wrote; None where there is nothing, or something else."""
     try:
-        content = json.loads((run / TIME).read_text(encoding="utf-8"))
-        return Spent(*(content[name] for name in ("training", "validation", "scoring", "budget")))
-    except (OSError, ValueError, KeyError, TypeError):
+        content = _Seconds.model_validate_json((run / TIME).read_text(encoding="utf-8"), strict=True)
+    except (OSError, ValueError):
         return None
+    return Spent(content.training, content.validation, content.scoring, content.budget)
+
+
+class _Seconds(BaseModel):
+    """What of `time.json` is read again."""
+
+    training: FiniteFloat
+    validation: FiniteFloat
+    scoring: FiniteFloat
+    budget: FiniteFloat | None

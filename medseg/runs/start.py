@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.trained import Trained
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, Problem, RunError, below, listed
 from medseg.core.files import replace_file
+from medseg.core.stored import Stored
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.patients import said_patients
 from medseg.data.splits.split import Split
@@ -136,11 +138,23 @@ def _trained_before(origin: Trained) -> list[dict[str, Any]]:
     if origin.config.training.start is None and not file.exists():
         return []
     try:
-        return list(json.loads(file.read_text(encoding="utf-8"))["trained_on"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = _Record.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         what = f"does not say on which cases the weights were trained that it began with: {START_FILE} is missing"
         what = f"{what} or damaged"
         raise RunError(Problem(str(origin.folder), what, "restore that file, or begin with another run")) from None
+    return [{"root": one.root, "cases": one.cases} for one in record.trained_on]
+
+
+class _Cases(Stored):
+    root: str
+    cases: list[str]
+
+
+class _Record(BaseModel):
+    """What of `start.json` is read again."""
+
+    trained_on: list[_Cases]
 
 
 def _check_unseen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def through_a_file(content: dict[str, Any], folder: Path) -> ConfigParser:
 @given(tables)
 @example({"_target_": "os.mkdir", "path": "CANARY"})
 @example({"_target_": "os.mkdir", "_mode_": "debug", "_disabled_": "$1", "_requires_": ["$1"], "_desc_": "@x"})
+@example({" ": "$1", "a:": {"b": "$2"}, "a": {":b": "$3"}, "c ": "$4", "": "$5"})
 @example({"a": {"b": "$1"}, "a::b": "plain", "a#b": 1})
 @example(["@#", "@##########", "%value", "%x.yaml", "@value", "$import os", "+value"])
 @example({"=": "=", "<<": "<<", "no": "no", "1e4": "1e4", "~": "~", "12:30:00": "2020-01-01"})
@@ -110,11 +112,13 @@ def test_there_is_one_door_to_monai() -> None:
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         names = {ast.unparse(call.func) for call in calls}
         assert "ConfigParser" not in names or file.name == "language.py", file
-        if file.parent.name != "bundle":
+        if "bundle.language" not in ast.unparse(tree):
             continue
-        for call in calls:
-            if ast.unparse(call.func) == "Code":
-                (written,) = call.args
-                assert isinstance(written, ast.Constant | ast.JoinedStr) or file.name == "language.py", ast.unparse(
-                    call
-                )
+        marked = [call.args[0] for call in calls if ast.unparse(call.func) == "Code"]
+        assert all(isinstance(text, ast.Constant | ast.JoinedStr) for text in marked), f"{file}: Code of what comes in"
+        inside = {id(node) for text in marked for node in ast.walk(text)}
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) and id(node) not in inside else None
+            assert not (isinstance(text, str) and re.match(r"[$@]\w", text)), (
+                f"{file}:{node.lineno}: not marked as Code"
+            )

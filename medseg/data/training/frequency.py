@@ -11,6 +11,7 @@ import numpy as np
 from medseg.core.errors import DataError
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
+from medseg.core.stored import Stored, read_stored
 from medseg.data.training.cache import CachedDataset
 
 
@@ -48,14 +49,20 @@ def median_frequency_weights(counts: np.ndarray, exponent: float = 1.0) -> list[
     return [float(weight) for weight in weights]
 
 
+class _Weights(Stored):
+    exponent: float
+    weights: dict[str, float]
+
+
 def class_weights(cases: CachedDataset, labels: Labels, exponent: float, file: str) -> list[float]:
     """`median_frequency_weights` of the cases, kept as JSON (name -> weight) in `file` and read from there again."""
     path = Path(file)
     names: Sequence[str] = list(labels.classes)
     if path.is_file():
-        kept = json.loads(path.read_text())
-        if kept.get("exponent") == exponent and list(kept.get("weights", {})) == names:
-            return list(kept["weights"].values())
+        remedy = "remove the file: the labels are counted again"
+        kept = read_stored(path, _Weights, "no weights of classes", remedy)
+        if kept.exponent == exponent and list(kept.weights) == names:
+            return list(kept.weights.values())
     weights = median_frequency_weights(pixels_of_classes(cases, labels), exponent)
     content = {"exponent": exponent, "weights": dict(zip(names, weights, strict=True))}
     replace_file(path, json.dumps(content, indent=2) + "\n")
