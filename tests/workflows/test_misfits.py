@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from medseg.bundle.language import target
+from medseg.bundle.language import Code, target
 from medseg.bundle.run import parser_of
 from medseg.core.errors import ConfigError, unwrapped
 from medseg.networks.fcn import FCN
@@ -56,7 +56,10 @@ def test_a_mistake_below_the_network_has_its_section_before_it() -> None:
 
 
 def test_a_network_that_fits_is_that_network() -> None:
-    content = {"network_def": target(nn.Conv2d, in_channels=1, out_channels="@classes", kernel_size=1), "classes": 2}
+    content = {
+        "network_def": target(nn.Conv2d, in_channels=1, out_channels=Code("@classes"), kernel_size=1),
+        "classes": 2,
+    }
     network = parser_of(content).get_parsed_content("network_def")
     assert isinstance(network, nn.Conv2d)
     assert network.out_channels == 2
