@@ -10,7 +10,8 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from medseg.bundle.language import Code, Component, parsed
-from medseg.core.errors import below, unwrapped
+from medseg.core.errors import below
+from medseg.core.foreign import unwrapped
 from medseg.networks import name_of, options_of
 
 

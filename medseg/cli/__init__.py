@@ -3,8 +3,9 @@
 A new verb is a function in the file of its family, or in a new file that `FAMILIES` names; `ORDER` gives it its place
 in `--help`. Whatever is heavy is imported inside the verb, so `--help` is instant.
 
-Exit codes: 0 fine; 1 finished, but some cases failed (they are listed); 2 bad usage, config or data. Results go to
-stdout, progress and errors to stderr; with `--json`, stdout is one JSON document.
+Exit codes: 0 fine; 1 finished, but some cases failed (they are listed); 2 bad usage, config or data, or a machine that
+does not let medseg go on (disk, memory, rights); 70 a mistake of medseg's own. Results go to stdout, progress and
+errors to stderr; with `--json`, stdout is one JSON document.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 
 from medseg import __version__
 from medseg.cli import data, masks, parts, predict, runs, train
-from medseg.core.errors import MedsegError
+from medseg.cli.failure import tell
 
 FAMILIES = (train, runs, predict, data, masks, parts)
 ORDER = (
@@ -58,11 +59,8 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user is printed without a traceback, any other error with it."""
+    """Run the command line; whatever fails is one message, of which other processes beside this one say nothing."""
     try:
         app()
-    except MedsegError as error:
-        typer.echo(
-            f"error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} problems\n{error}", err=True
-        )
-        sys.exit(error.exit_code)
+    except Exception as error:
+        sys.exit(tell(error, sys.argv[1:]))

@@ -55,6 +55,13 @@ class RunError(MedsegError):
     """A run folder cannot be used as asked: another config, a damaged or missing checkpoint."""
 
 
+class SystemFailure(RunError):
+    """The machine stopped medseg (disk, memory, rights, another process), or a library did: see `core.foreign`.
+
+    The error that it was made of is its cause, whose traceback the command line keeps in a log file.
+    """
+
+
 class PartialFailure(MedsegError):
     """The command finished, but some cases failed (they are listed in `failed.csv`).
 
@@ -74,17 +81,6 @@ def mistake_in(error: BaseException | None) -> MedsegError | None:
     while error is not None and not isinstance(error, MedsegError):
         error = error.__cause__ or error.__context__
     return error
-
-
-@contextmanager
-def unwrapped() -> Iterator[None]:
-    """Inside it a user's mistake comes out as itself, and any other error as it is."""
-    try:
-        yield
-    except Exception as error:
-        if (mistake := mistake_in(error)) is not None:
-            raise mistake from None
-        raise
 
 
 def listed(names: Sequence[str], shown: int = 5) -> str:

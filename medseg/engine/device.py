@@ -108,7 +108,12 @@ def local_rank() -> int:
 
 
 def rank() -> int:
-    """Number of this process among all of them."""
+    """Number of this process among all of them, also before they have joined and after they have parted again."""
+    return distributed.get_rank() if distributed.is_initialized() else int(os.environ.get("RANK", 0))
+
+
+def _place() -> int:
+    """Number of this process among those that it has joined; 0 where it is alone."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -163,8 +168,8 @@ def _waiting() -> Iterator[distributed.ProcessGroup | None]:
 
 
 def shard(cases: Sequence) -> list:
-    """The cases of this process: `cases[rank::world_size]`, unpadded, so that no case counts twice in evaluation."""
-    return list(cases)[rank() :: world_size()]
+    """The cases of this process: `cases[number::world_size]`, unpadded, so that no case counts twice in evaluation."""
+    return list(cases)[_place() :: world_size()]
 
 
 def place(network: torch.nn.Module, device: torch.device, spatial_dims: int) -> torch.nn.Module:
@@ -184,7 +189,7 @@ def first_process_first(work: Callable[[], object]) -> None:
     """Call `work` in the first process, then (its results now on disk) in the others; where it fails in the first, all
     fail."""
     in_first_process(work)
-    if rank() != 0:
+    if _place() != 0:
         work()
 
 
@@ -233,7 +238,7 @@ def of_first_process(work: Callable[[], Result]) -> Result:
 
 def _tried(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
     """What `work` gives in the first process, or what it raises."""
-    if rank() != 0:
+    if _place() != 0:
         return None, None
     try:
         return work(), None
@@ -266,4 +271,4 @@ def _portable(error: Exception | None) -> Exception | None:
 
 def speaks() -> bool:
     """Whether this process is the one that prints, also where the processes have not joined, or have parted again."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return rank() == 0

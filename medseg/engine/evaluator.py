@@ -16,7 +16,8 @@ from monai.engines import Evaluator
 from monai.inferers import Inferer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medseg.core.errors import MedsegError, mistake_in
+from medseg.core.errors import DataError, MedsegError, Problem, SystemFailure
+from medseg.core.foreign import causes, explained
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.files.images import label_values, read_image
 from medseg.data.training.grids import plain
@@ -25,7 +26,11 @@ from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
 from medseg.engine.outputs import read_sidecar
 
-LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the GPU; or compute on the device cpu"
+LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the memory; or compute on the device cpu"
+NOT_FINITE = (
+    "the network computes no numbers for this image: are its intensities like those it was trained on, and its weights "
+    "finite? Try training.precision=float32"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +164,10 @@ class SegmentationEvaluator(Evaluator):
             return self.finish({**batch, "pred": batch["mask"]})
         with enough_memory(LESS_AT_ONCE):
             output = {**batch, "pred": self.predict(batch)}
-            return output if self.postprocess is None else self.postprocess(output)
+            if self.postprocess is None:  # validation, which a network may fail on its way
+                return output
+            check_finite(output["pred"], batch["case"])
+            return self.postprocess(output)
 
     def predict(self, batch: dict) -> Any:
         """What the postprocessing gets as `pred`: logits `(K, *spatial)` float32."""
@@ -185,15 +193,22 @@ def logits_of(
         return inferer(batch, network)[0].float()
 
 
+def check_finite(logits: torch.Tensor | Sequence[torch.Tensor], case: str) -> None:
+    """Raise a DataError where logits are NaN or infinite: of such, every mask would be made without a word."""
+    for one in [logits] if isinstance(logits, torch.Tensor) else logits:
+        lowest, highest = torch.aminmax(plain(one))  # NaN if there is one
+        if not bool(torch.isfinite(lowest) & torch.isfinite(highest)):
+            raise DataError(Problem(case, "the logits of the network are NaN or infinite", NOT_FINITE))
+
+
 def succeeded(engine: Any) -> bool:
     """Whether the case of this iteration has a prediction; for handlers and metrics."""
     return "failure" not in engine.state.output
 
 
 def _root_cause(error: BaseException) -> str:
-    """The innermost message, in one line: MONAI wraps every transform's exception in one of its own."""
-    mistake = mistake_in(error)
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = f"{type(error).__name__}: {error}" if mistake is None else str(mistake)
-    return " ".join(text.split())
+    """What is wrong and what to do, in one line; of what nobody foresaw, the innermost error."""
+    if (known := explained(error)) is not None:
+        return " ".join(known.line.split()) if isinstance(known, SystemFailure) else " ".join(str(known).split())
+    *_, first = causes(error)
+    return " ".join(f"{type(first).__name__}: {first}".split())

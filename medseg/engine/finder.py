@@ -15,7 +15,7 @@ from monai.inferers import Inferer
 from medseg.data.training.cache import parameters
 from medseg.data.training.region import REGION, CropToBoxd, extent
 from medseg.engine.device import choose_precision
-from medseg.engine.evaluator import LESS_AT_ONCE, logits_of
+from medseg.engine.evaluator import LESS_AT_ONCE, check_finite, logits_of
 from medseg.engine.memory import enough_memory
 from medseg.engine.origin import file_digest
 from medseg.engine.resume import load_weights
@@ -83,6 +83,8 @@ class CropToFoundd(CropToBoxd):
     def _found(self, image: torch.Tensor) -> np.ndarray:
         """Where in an image `(C, *spatial)` a target is likely."""
         with enough_memory(LESS_AT_ONCE):
-            background, target = logits_of(image, self.inferer, self.network, self.device, self.precision)
+            logits = logits_of(image, self.inferer, self.network, self.device, self.precision)
+        check_finite(logits, "the finder")
+        background, target = logits
         likely = target - background > math.log(PROBABILITY / (1 - PROBABILITY))
         return likely.cpu().numpy()

@@ -12,27 +12,24 @@ from pathlib import Path
 import torch
 
 from medseg.core.errors import RunError
+from medseg.core.foreign import lacks_memory
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 class OutOfMemory(RunError):
-    """A GPU has no room for what was asked of it."""
+    """A GPU, or the machine, has no room for what was asked of it."""
 
 
 @contextmanager
 def enough_memory(remedy: str) -> Iterator[None]:
-    """Inside it, a GPU that is full is an `OutOfMemory` with that remedy, in the place of PyTorch's long advice."""
+    """Inside it, a memory that is full is an `OutOfMemory` with that remedy, in the place of PyTorch's long advice."""
     try:
         yield
     except Exception as error:
-        full: BaseException | None = error
-        while isinstance(full, RuntimeError) and not isinstance(full, torch.OutOfMemoryError):
-            full = full.__cause__  # MONAI wraps an error, in RuntimeErrors that name it as their cause
-        if not isinstance(full, torch.OutOfMemoryError):
+        if (said := lacks_memory(error)) is None:
             raise
-        said = ". ".join(str(full).split(". ")[:3])  # how much was wanted, of what, and how much is free
-        raise OutOfMemory(" ".join(said.split()), remedy) from None
+        raise OutOfMemory(said, remedy) from None
 
 
 def keep_freed_memory() -> bool:

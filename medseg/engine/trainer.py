@@ -23,7 +23,7 @@ from medseg.engine.memory import enough_memory
 
 SMALLER_STEPS = (
     "make batch_size or patch_size smaller, as `medseg plan --memory-gib` does; "
-    "or end what else uses the GPU (nvidia-smi lists it)"
+    "or end what else uses the memory (of a GPU: nvidia-smi lists it)"
 )
 
 
@@ -51,7 +51,7 @@ class SegmentationTrainer(Trainer):
 
     Raises:
         RunError: at the end of an epoch whose loss is not finite.
-        OutOfMemory: a step does not fit the GPU.
+        OutOfMemory: a step does not fit the GPU, or the machine's memory.
     """
 
     def __init__(

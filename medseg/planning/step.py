@@ -16,7 +16,7 @@ from medseg.bundle.compile import compile_training
 from medseg.bundle.facts import DataFacts, network_channels
 from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
-from medseg.core.errors import unwrapped
+from medseg.core.foreign import unwrapped
 from medseg.data.training.cache import Entry
 from medseg.engine.device import leave_cores_to_torch, set_up
 from medseg.engine.memory import enough_memory, peak_memory_mib

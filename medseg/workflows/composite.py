@@ -26,8 +26,8 @@ from medseg.core.errors import (
     Problem,
     RunError,
     did_you_mean,
-    unwrapped,
 )
+from medseg.core.foreign import unwrapped
 from medseg.core.labels import Labels
 from medseg.core.machine import count_cores
 from medseg.core.parallel import in_threads

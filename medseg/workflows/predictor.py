@@ -15,7 +15,8 @@ from medseg.bundle.ensemble import compile_members
 from medseg.bundle.language import Code, target
 from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
-from medseg.core.errors import DataError, Problem, unwrapped
+from medseg.core.errors import DataError, Problem
+from medseg.core.foreign import unwrapped
 from medseg.core.labels import Labels
 from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
 from medseg.data.training.transforms import apply

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,7 +73,18 @@ def test_a_users_mistake_is_a_message(medseg: Any, replace: Any, error: type, co
     assert medseg("evaluate", "--run", "x") == (code, "chatter\n", "error: case_1: is empty\n    -> remove it\n")
 
 
-def test_a_programmers_mistake_keeps_its_traceback(medseg: Any, replace: Any) -> None:
+def test_a_programmers_mistake_is_one_screen_and_its_traceback_a_file(
+    medseg: Any, replace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     replace("medseg.workflows.evaluate", "evaluate", ZeroDivisionError("oops"))
-    with pytest.raises(ZeroDivisionError):
-        medseg("evaluate", "--run", "x")
+    code, _, err = medseg("evaluate", "--run", "x")
+    assert code == 70
+    assert len(err.splitlines()) == 3
+    assert "unexpected: ZeroDivisionError: oops" in err
+    assert "report it" in err
+    [log] = tmp_path.iterdir()
+    assert str(log) in err
+    text = log.read_text()
+    assert "medseg evaluate --run x" in text
+    assert text.splitlines()[-1] == "ZeroDivisionError: oops"

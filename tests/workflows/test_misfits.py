@@ -11,7 +11,8 @@ from torch import nn
 
 from medseg.bundle.language import Code, target
 from medseg.bundle.run import parser_of
-from medseg.core.errors import ConfigError, unwrapped
+from medseg.core.errors import ConfigError
+from medseg.core.foreign import unwrapped
 from medseg.networks.fcn import FCN
 from medseg.workflows.train import train
 from tests.tiny import finish, medseg, tiny_config, train_arguments

@@ -14,7 +14,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
 
-from medseg.core.errors import DataError, Problem, unwrapped
+from medseg.core.errors import DataError, Problem
+from medseg.core.foreign import unwrapped
 from medseg.data.cases.case import LACKING
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
 from medseg.data.training.grids import LongestSided, SlicesFirstd, plain

@@ -1,0 +1,110 @@
+"""What the command line says when a command fails: one screen, whatever went wrong, and a log of what was not expected.
+
+The whole traceback of an error that is no mistake of the user's is in a log file: in the folder that the command writes
+to, if it can be written to, else in the temporary one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from medseg import __version__
+from medseg.core.errors import MedsegError, Problem, SystemFailure
+from medseg.core.foreign import causes, explained, shown_path
+
+BUG = 70
+"""Exit code of an error of medseg's own (EX_SOFTWARE of sysexits.h)."""
+WRITTEN = ("--output", "--run")  # options that name the folder that a command writes to, the likelier first
+REPORT = "this is a mistake in medseg, or in a package beside it: report it to its maintainers, with the log"
+LONGEST = 4000  # characters of a message of somebody else's making
+
+
+def tell(error: Exception, arguments: Sequence[str]) -> int:
+    """Print what is wrong, unless another process has said it already; the exit code.
+
+    Args:
+        arguments: of the command line, without the program.
+    """
+    known = explained(error)
+    text = text_of(known or MedsegError(unexpected(error)))
+    if is_first_to_say(text):
+        print(text, file=sys.stderr)
+        if known is None or isinstance(known, SystemFailure):
+            log = keep_traceback(error, arguments)
+            print("    the traceback", f"is in {log}" if log else "could be written nowhere", file=sys.stderr)
+    return BUG if known is None else known.exit_code
+
+
+def unexpected(error: Exception) -> Problem:
+    """What to say of an error that nobody has foreseen."""
+    *_, first = causes(error)
+    said = " ".join(str(first).split())[:LONGEST]
+    return Problem("unexpected", f"{type(first).__name__}: {said}" if said else type(first).__name__, REPORT)
+
+
+def text_of(error: MedsegError) -> str:
+    """`error: ...` of a single problem, or how many there are and each of them."""
+    text = f"error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} problems\n{error}"
+    return shown_path(text)
+
+
+def keep_traceback(error: BaseException, arguments: Sequence[str]) -> Path | None:
+    """Write a log with the traceback of an error and what it was made of; the file, or None where there is no place."""
+    lines = [
+        f"medseg {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"medseg {' '.join(map(shown_path, arguments))}",
+        "",
+        *traceback.format_exception(error),
+    ]
+    name = f"medseg-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    for folder in (*written_folders(arguments), Path(tempfile.gettempdir())):
+        log = folder.absolute() / name
+        try:
+            log.write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
+        except (OSError, ValueError):
+            continue
+        return log
+    return None
+
+
+def written_folders(arguments: Sequence[str]) -> Iterator[Path]:
+    """The folders, which are there, that the command writes to."""
+    for option in WRITTEN:
+        for number, one in enumerate(arguments):
+            value = arguments[number + 1] if one == option and number + 1 < len(arguments) else None
+            if one.startswith(f"{option}="):
+                value = one.removeprefix(f"{option}=")
+            try:
+                if value and Path(value).is_dir():
+                    yield Path(value)
+            except (OSError, ValueError):  # a name that no file can have
+                continue
+
+
+def is_first_to_say(text: str) -> bool:
+    """Whether no other process that `torchrun` started beside this one has said the same before.
+
+    The processes agree through `torchrun`'s own store. Where that cannot be asked, each speaks for itself.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore
+
+    try:
+        place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+        store = TCPStore(*place, is_master=False, timeout=timedelta(seconds=5))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return store.add(f"medseg/{attempt}/{sha256(text.encode()).hexdigest()}", 1) == 1
+    except Exception as error:  # whatever the store's end says, the message matters more
+        print(f"(torchrun cannot be asked who speaks: {type(error).__name__})", file=sys.stderr)
+        return True
