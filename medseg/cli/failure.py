@@ -24,7 +24,7 @@ BUG = 70
 """Exit code of an error of medseg's own (EX_SOFTWARE of sysexits.h)."""
 WRITTEN = ("--output", "--run")  # options that name the folder that a command writes to, the likelier first
 REPORT = "this is a mistake in medseg, or in a package beside it: report it to its maintainers, with the log"
-LONGEST = 4000  # characters of a message of somebody else's making
+LONGEST = 1000  # characters of a line of a message: what is quoted may be anything
 
 
 def tell(error: Exception, arguments: Sequence[str]) -> int:
@@ -46,14 +46,15 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
 def unexpected(error: Exception) -> Problem:
     """What to say of an error that nobody has foreseen."""
     *_, first = causes(error)
-    said = " ".join(str(first).split())[:LONGEST]
+    said = " ".join(str(first).split())
     return Problem("unexpected", f"{type(first).__name__}: {said}" if said else type(first).__name__, REPORT)
 
 
 def text_of(error: MedsegError) -> str:
     """`error: ...` of a single problem, or how many there are and each of them."""
     text = f"error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} problems\n{error}"
-    return shown_path(text)
+    lines = (line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..." for line in text.split("\n"))
+    return shown_path("\n".join(lines))
 
 
 def keep_traceback(error: BaseException, arguments: Sequence[str]) -> Path | None:

@@ -188,23 +188,36 @@ def read_folds(
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         entries = content["folds"] if isinstance(content, dict) else content
-        folds = tuple(Fold(tuple(map(str, entry["train"])), tuple(map(str, entry["val"]))) for entry in entries)
+        folds = tuple(Fold(_listed_names(entry["train"]), _listed_names(entry["val"])) for entry in entries)
+        document: dict[str, Any] = content if isinstance(content, dict) else {}
+        said, noted, seed = (document.get(key) for key in ("patients", "notes", "seed"))
+        known = dict(zip(said, _listed_names(list(said.values())), strict=True)) if said else {}
+        told = list(_listed_names(noted or []))
+        if seed is not None and type(seed) is not int:
+            raise TypeError(f"the seed is {seed!r}")
     except FileNotFoundError:
         raise DataError(Problem(str(path), "no such file", "folds_file names a splits.json")) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         remedy = 'expected [{"train": [case, ...], "val": [case, ...]}, ...], as nnU-Net writes it'
-        raise DataError(Problem(str(path), f"holds no folds: {type(error).__name__}: {error}", remedy)) from None
-    document: dict[str, Any] = content if isinstance(content, dict) else {}
-    who = dict(document.get("patients") or {}) if patients is None or not patients else dict(patients)
+        what = f"holds no folds: {type(error).__name__}: {str(error)[:200]}"
+        raise DataError(Problem(str(path), what, remedy)) from None
+    who = known if patients is None or not patients else dict(patients)
     problems = [] if folds else [Problem(str(path), "has no fold")]
     for number, fold in enumerate(folds):
         problems += _faults(f"{path}: fold {number}", fold, cases, who)
     if problems:
         raise DataError(problems)
-    notes = list(_notes(folds, presence, who)) if presence is not None else list(document.get("notes") or [])
+    notes = list(_notes(folds, presence, who)) if presence is not None else told
     if left := sorted(set(cases) - {case for fold in folds for case in fold.validation}):
         notes.append(f"{len(left)} cases are held out in no fold: {listed(left)}")
-    return Folds(folds, document.get("seed"), who, tuple(dict.fromkeys(notes)))
+    return Folds(folds, seed, who, tuple(dict.fromkeys(notes)))
+
+
+def _listed_names(names: Any) -> tuple[str, ...]:
+    """A list of texts, or of numbers as texts; raises TypeError for anything else."""
+    if not isinstance(names, list) or not all(isinstance(name, str) or type(name) is int for name in names):
+        raise TypeError(f"{str(names)[:100]} is no list of names")
+    return tuple(map(str, names))
 
 
 def _faults(where: str, fold: Fold, cases: Sequence[str], patients: Mapping[str, str]) -> list[Problem]:

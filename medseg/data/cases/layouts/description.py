@@ -10,8 +10,9 @@ from typing import Any
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
-from medseg.data.cases.case import Case
+from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.cases.layouts.layout import Found
+from medseg.data.files.images import case_name
 
 FILE = "dataset.json"
 CaseLister = Callable[[Path, Mapping[str, Any], int, Found], tuple[list[Case], list[Case]]]
@@ -22,12 +23,15 @@ def find_described(root: Path, list_cases: CaseLister) -> Found:
     """What a data set with a `dataset.json` holds."""
     file = root / FILE
     description = read_description(file)
-    found = Found(name=str(description.get("name") or ""))
+    name = description.get("name")
+    found = Found(name=name if isinstance(name, str) else "")
     found.labels = labels_of(description, str(file), found.problems)
     found.channels = channels_of(description, str(file), found.problems)
     found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found)
     if not found.cases and not found.unlabelled and not found.problems:
         found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
+    for name in {case.name for case in (*found.cases, *found.unlabelled) if not is_name(case.name)}:
+        found.problems.append(Problem(str(file), f"a case is called {name!r}", UNSAFE_NAME))
     for name, count in Counter(case.name for case in found.cases).items():
         if count > 1:
             what = f"{count} cases are named {name!r}"
@@ -49,8 +53,8 @@ def read_description(file: Path) -> dict[str, Any]:
     """The file as plain data; raises DataError if it is damaged, or has no labels."""
     try:
         description = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(Problem(str(file), f"is not JSON: {error}")) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(Problem(str(file), f"is not JSON: {error}", "write it anew, or restore it")) from None
     if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
         raise DataError(Problem(str(file), 'has no "labels"', 'expected {"labels": {"0": "background", ...}, ...}'))
     return description
@@ -66,8 +70,11 @@ def channels_of(description: Mapping[str, Any], file: str, problems: list[Proble
     channels = description.get("channel_names") or description.get("modality")
     if not isinstance(channels, dict) or sorted(channels) != sorted(str(i) for i in range(len(channels))):
         remedy = 'expected "channel_names" (or "modality"): {"0": "T1", "1": ...}'
-        problems.append(Problem(file, f"channels named as {channels!r}", remedy))
+        problems.append(Problem(file, f"channels named as {short(channels)}", remedy))
         return ("0",)
+    for key, name in channels.items():
+        if not is_word(name):
+            problems.append(Problem(file, f"the channel {key} is called {short(name)}", "give it a name, in quotes"))
     return tuple(str(channels[str(i)]) for i in range(len(channels)))
 
 
@@ -81,12 +88,15 @@ def labels_of(description: Mapping[str, Any], file: str, problems: list[Problem]
     for key, entry in description["labels"].items():
         name, values = (entry, key) if names_by_value(description) else (key, entry)
         try:
-            numbers = tuple(int(value) for value in (values if isinstance(values, list) else [values]))
-        except (TypeError, ValueError):
-            complain(f"labels: {key!r} is {entry!r}", "expected a whole number, or a list of them")
+            numbers = tuple(map(_whole, values if isinstance(values, list) else [values]))
+        except (TypeError, ValueError, OverflowError):
+            complain(f"labels: {short(key)} is {short(entry)}", "expected a whole number, or a list of them")
+            continue
+        if not is_word(name):
+            complain(f"labels: {short(key)} is called {short(name)}", "give it a name, in quotes")
             continue
         if not numbers or min(numbers) < 0 or max(numbers) > 255:
-            complain(f"labels: {key!r} is {entry!r}", "label values lie between 0 and 255")
+            complain(f"labels: {short(key)} is {short(entry)}", "label values lie between 0 and 255")
         elif str(name) in named:
             complain(f"labels: the name {name!r} is there twice", "give each label its own name")
         else:
@@ -107,8 +117,8 @@ def labels_of(description: Mapping[str, Any], file: str, problems: list[Problem]
         return Labels(classes, ignore_index=ignore_index)
 
     order = description.get("regions_class_order")
-    if not isinstance(order, list) or len(order) != len(named) or not all(isinstance(v, int) for v in order):
-        what = f"regions_class_order is {order!r}, but there are {len(named)} regions"
+    if not isinstance(order, list) or len(order) != len(named) or not all(type(value) is int for value in order):
+        what = f"regions_class_order is {short(order)}, but there are {len(named)} regions"
         complain(what, "give the value that each region writes into a mask, in the order of the labels")
         order = [values[0] for values in named.values()]
     every = sorted({value for values in named.values() for value in values})
@@ -117,3 +127,40 @@ def labels_of(description: Mapping[str, Any], file: str, problems: list[Problem]
     alone = {values[0]: name for name, values in named.items() if len(values) == 1}
     classes = zero | {alone.get(value, f"label_{value}"): value for value in every}
     return Labels(classes, named, tuple(order), ignore_index)
+
+
+def paths_in(root: Path, entry: Any, where: str, problems: list[Problem]) -> list[Path]:
+    """The paths that an entry gives, from `root`: one, or a list with one a channel; none, and a problem, otherwise."""
+    texts = entry if isinstance(entry, list) else [entry]
+    if texts and all(isinstance(text, str) and case_name(text) for text in texts):
+        return [root / text for text in texts]
+    problems.append(Problem(where, f"names the file {short(entry)}", "expected a path, or a list of one a channel"))
+    return []
+
+
+def entries_of(description: Mapping[str, Any], key: str, where: str, problems: list[Problem]) -> list[Any]:
+    """What a list of the description holds; a problem where it is none."""
+    entries = description.get(key, [])
+    if isinstance(entries, list):
+        return entries
+    problems.append(Problem(where, f"{key} is {short(entries)}", "expected a list of cases"))
+    return []
+
+
+def is_word(name: Any) -> bool:
+    """Whether something can be called so: a text, or a number."""
+    return (isinstance(name, str) and bool(name.strip())) or type(name) is int
+
+
+def short(value: Any) -> str:
+    """A value of any kind for a message."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _whole(value: Any) -> int:
+    """A number, or a text that is one; raises TypeError or ValueError for anything else."""
+    number = int(value)
+    if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+        raise ValueError(f"{value!r} is no whole number")
+    return number

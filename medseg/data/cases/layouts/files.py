@@ -21,10 +21,15 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def existing(path: Path, problems: list[Problem]) -> str:
-    """The absolute path; a problem is added where nothing is there."""
-    if not path.exists():
-        problems.append(Problem(str(path), "no such file", "add it, or take the case out"))
-    return str(path.resolve())
+    """The absolute path; a problem is added where nothing is there, or nothing can be."""
+    try:
+        if not path.exists():
+            problems.append(Problem(str(path), "no such file", "add it, or take the case out"))
+        return str(path.resolve())
+    except (OSError, ValueError) as error:  # no right to look; a name too long, or with a character 0 in it
+        reason = getattr(error, "strerror", None) or str(error)
+        problems.append(Problem(repr(str(path)[:200]), f"can be no file: {reason}", "correct the path, or its rights"))
+        return str(path)
 
 
 def one_a_channel(files: Iterable[Path], found: Found) -> tuple[str | None, ...]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from medseg.core.errors import Problem
 from medseg.data.cases.case import Case
-from medseg.data.cases.layouts.description import find_described, is_described
+from medseg.data.cases.layouts.description import (
+    FILE,
+    entries_of,
+    find_described,
+    is_described,
+    paths_in,
+    short,
+)
 from medseg.data.cases.layouts.files import existing, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import case_name
@@ -28,25 +35,37 @@ class Decathlon(Layout):
 
 def msd_cases(root: Path, description: Mapping[str, Any], channels: int, found: Found) -> tuple[list[Case], list[Case]]:
     """(labelled, unlabelled); what is wrong is added to `found`."""
-    problems = found.problems
+    problems, where = found.problems, str(root / FILE)
 
-    def images(entry: str) -> tuple[str | None, ...]:
-        path = root / entry
-        if not path.is_file():  # nnU-Net's first version: the names of MSD, the files {case}_0000 of nnU-Net
+    def images(paths: list[Path]) -> tuple[str | None, ...]:
+        if len(paths) == 1 and not _is_file(path := paths[0]):
+            # nnU-Net's first version: the names of MSD, the files {case}_0000 of nnU-Net
             ending = path.name[len(case_name(path)) :]
             split = [path.with_name(f"{case_name(path)}_{i:04d}{ending}") for i in range(channels)]
-            if any(file.is_file() for file in split):
+            if any(map(_is_file, split)):
                 return one_a_channel(split, found)
-        return (existing(path, problems),)
+        return tuple(existing(path, problems) for path in paths)
 
     cases, unlabelled = [], []
-    for entry in description.get("training", []):
+    for entry in entries_of(description, "training", where, problems):
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
-            problems.append(Problem(str(root / "dataset.json"), f"training: {entry!r}", "expected image and label"))
+            problems.append(Problem(where, f"training: {short(entry)}", "expected image and label"))
             continue
-        label = existing(root / entry["label"], problems)
-        cases.append(Case(case_name(entry["image"]), images(entry["image"]), label))
-    for entry in description.get("test", []):
-        file = entry["image"] if isinstance(entry, dict) else entry
-        unlabelled.append(Case(case_name(file), images(file)))
+        files, labels = (paths_in(root, entry[key], f"{where} training", problems) for key in ("image", "label"))
+        if len(labels) > 1:
+            problems.append(Problem(where, f"training: {short(entry['label'])}", "expected one file as the label"))
+        elif files and labels:
+            cases.append(Case(case_name(files[0]), images(files), existing(labels[0], problems)))
+    for entry in entries_of(description, "test", where, problems):
+        files = paths_in(root, entry.get("image") if isinstance(entry, dict) else entry, f"{where} test", problems)
+        if files:
+            unlabelled.append(Case(case_name(files[0]), images(files)))
     return cases, unlabelled
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; also of a path that can be none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

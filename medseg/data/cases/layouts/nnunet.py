@@ -8,7 +8,7 @@ from typing import Any
 
 from medseg.core.errors import Problem
 from medseg.data.cases.case import CHANNEL, Case
-from medseg.data.cases.layouts.description import find_described, is_described
+from medseg.data.cases.layouts.description import FILE, find_described, is_described, paths_in, short
 from medseg.data.cases.layouts.files import existing, image_files, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import ENDINGS, case_name
@@ -34,13 +34,21 @@ def nnunet_cases(
     problems = found.problems
     if isinstance(description.get("dataset"), dict):  # files listed one by one, with paths of any kind
         listed = []
+        where = f"{root / FILE} dataset"
         for name, entry in description["dataset"].items():
-            images = tuple(existing(root / file, problems) for file in entry["images"])
-            listed.append(Case(name, images, existing(root / entry["label"], problems)))
+            if not isinstance(entry, dict) or not {"images", "label"} <= set(entry):
+                problems.append(Problem(where, f"{name}: {short(entry)}", "expected images and label"))
+                continue
+            files, labels = (paths_in(root, entry[key], f"{where} {name}", problems) for key in ("images", "label"))
+            if len(labels) > 1:
+                problems.append(Problem(where, f"{name}: {short(entry['label'])}", "expected one file as the label"))
+            elif files and labels:
+                images = tuple(existing(file, problems) for file in files)
+                listed.append(Case(name, images, existing(labels[0], problems)))
         return listed, _folder(root / "imagesTs", None, "", channels, found)
     ending = description.get("file_ending", ".nii.gz")
     if ending not in ENDINGS:
-        problems.append(Problem(str(root / "dataset.json"), f"file_ending {ending!r}", f"known: {', '.join(ENDINGS)}"))
+        problems.append(Problem(str(root / FILE), f"file_ending {short(ending)}", f"known: {', '.join(ENDINGS)}"))
         return [], []
     cases = _folder(root / "imagesTr", root / "labelsTr", ending, channels, found)
     return cases, _folder(root / "imagesTs", None, ending, channels, found)
