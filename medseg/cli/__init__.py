@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from medseg import __version__
 from medseg.cli import data, masks, parts, predict, runs, train
-from medseg.cli.failure import tell
+from medseg.cli.failure import tell, threads_told
 
 FAMILIES = (train, runs, predict, data, masks, parts)
 ORDER = (
@@ -60,7 +60,8 @@ def options(
 
 def main() -> None:
     """Run the command line; whatever fails is one message, of which other processes beside this one say nothing."""
-    try:
-        app()
-    except Exception as error:
-        sys.exit(tell(error, sys.argv[1:]))
+    with threads_told(sys.argv[1:]):
+        try:
+            app()
+        except Exception as error:
+            sys.exit(tell(error, sys.argv[1:]))

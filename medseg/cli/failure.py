@@ -10,9 +10,11 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,6 +43,29 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
             log = keep_traceback(error, arguments)
             print("    the traceback", f"is in {log}" if log else "could be written nowhere", file=sys.stderr)
     return BUG if known is None else known.exit_code
+
+
+@contextmanager
+def threads_told(arguments: Sequence[str]) -> Iterator[None]:
+    """Inside it a thread that fails says so as a command does: of what `explained` knows a line, as its owner ends too.
+
+    (TensorBoard writes in a thread of its own, and raises what stopped it once more where it is closed.)
+    """
+    before = threading.excepthook
+
+    def told(failed: threading.ExceptHookArgs) -> None:
+        error = failed.exc_value
+        if isinstance(error, Exception):
+            if (known := explained(error)) is None:
+                tell(error, arguments)
+            else:
+                print(shown_path(f"a thread stopped: {known.line}"), file=sys.stderr)
+
+    threading.excepthook = told
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def unexpected(error: Exception) -> Problem:
@@ -77,16 +102,16 @@ def keep_traceback(error: BaseException, arguments: Sequence[str]) -> Path | Non
 
 
 def written_folders(arguments: Sequence[str]) -> Iterator[Path]:
-    """The folders, which are there, that the command writes to."""
+    """The folders that the command writes to and that hold something: an empty one has to stay so, to be begun in."""
     for option in WRITTEN:
         for number, one in enumerate(arguments):
             value = arguments[number + 1] if one == option and number + 1 < len(arguments) else None
             if one.startswith(f"{option}="):
                 value = one.removeprefix(f"{option}=")
             try:
-                if value and Path(value).is_dir():
+                if value and any(Path(value).iterdir()):
                     yield Path(value)
-            except (OSError, ValueError):  # a name that no file can have
+            except (OSError, ValueError):  # no folder, or a name that none can have
                 continue
 
 

@@ -20,7 +20,7 @@ from medseg.core.errors import RunError
 from medseg.core.files import replacing
 from medseg.engine.device import rank
 
-CHECKPOINT, MODEL = "checkpoint.pt", "model.pt"
+CHECKPOINT, MODEL, HISTORY = "checkpoint.pt", "model.pt", "history.csv"
 START = Path("models") / "start.pt"  # what a run begins with that goes on from another one
 
 
@@ -145,7 +145,7 @@ class Checkpoints:
         """
         path = self.folder / CHECKPOINT
         if not path.exists():
-            if (self.folder / MODEL).exists():
+            if (self.folder / MODEL).exists() and self._has_finished_epochs():
                 raise RunError(
                     f"{path}: missing, though {MODEL} beside it shows that this run has begun",
                     "restore the checkpoint, or start anew with --restart",
@@ -169,6 +169,11 @@ class Checkpoints:
         engine.budget.iterations = engine.state.iteration
         if engine.budget.is_over or self._is_stale(engine):
             engine.terminate()
+
+    def _has_finished_epochs(self) -> bool:
+        """Whether more than one epoch is told of: a run that stops between the files of its first has one row."""
+        history = self.folder.parent / HISTORY
+        return not history.exists() or len(history.read_text(encoding="utf-8").splitlines()) > 2
 
     def save(self, engine: Any) -> None:
         """Write `model.pt` when this epoch is the best so far, then the checkpoint; maybe stop early."""

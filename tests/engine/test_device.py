@@ -16,6 +16,7 @@ from tests.tiny import finish, together
 
 SEVERAL = """
 import json
+import os
 from functools import partial
 from medseg.core.errors import ConfigError, PartialFailure, Problem
 from medseg.engine import device
@@ -48,6 +49,10 @@ with device.process_group():
     assert device.of_first_process(lambda: device.rank() + 7) == 7
     assert device.in_first_process(lambda: "mine") == ("mine" if device.rank() == 0 else None)
     print("FOUND " + json.dumps(found))
+    mine = device.rank()
+assert device.rank() == mine == int(os.environ["RANK"])
+assert device.speaks() == (mine == 0)
+assert (device.world_size(), device.shard([1, 2, 3]), device.in_first_process(lambda: 1)) == (1, [1, 2, 3], 1)
 """
 
 
