@@ -68,6 +68,11 @@ class AugmentationConfig(Section):
         return self.enabled and self.crop_scale is not None
 
     @property
+    def patches_changed(self) -> bool:
+        """Whether training sees patches whose intensities are changed, which have to be numbers and no bytes."""
+        return self.enabled and self.crop_scale is None
+
+    @property
     def axes(self) -> dict[str, list[int]]:
         """The keys that name spatial axes."""
         named = [option.name for options in OPTIONS.values() for option in options if option.kind == Axes]

@@ -304,6 +304,11 @@ class Config(Section):
         if self.training.lacks_channels and self.preprocessing.colours in ("imagenet", "inception"):
             both = ("training.channel_dropout", "preprocessing.normalization")
             yield both, "a picture has all its colours; zscore is for channels that are measured one by one"
+        if self.network.options().get("norm") == "syncbatch" and self.training.device == "cpu":
+            yield ("network.norm", "training.device"), "syncbatch is for GPUs: on a CPU take batch"
+        if self.preprocessing.colours in ("imagenet", "inception") and self.augmentation.patches_changed:
+            both = ("preprocessing.normalization", "augmentation.crop_scale")
+            yield both, f"{self.preprocessing.colours} is for crops of pictures: give crop_scale, or take zscore"
         if self.training.start is not None and self.network.pretrained is not None:
             yield ("training.start", "network.pretrained"), "both say which weights to begin with: give one"
         if self.training.early_stop_epochs and not self.data.holds_out:

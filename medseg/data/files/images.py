@@ -125,6 +125,8 @@ def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:
 
 def _read_file(path: Path, *, label: bool = False) -> Image:
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise DataError(Problem(str(path), "is no file but a pipe or a device", "give the file itself"))
         if path.is_dir():
             return read_series(path)
         if is_picture(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,13 @@ def test_the_palette_is_vocs(test_data: Path) -> None:
         official = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
     np.testing.assert_array_equal(palette({})[: len(official)], official)
     assert palette({3: (1, 2, 3)})[3].tolist() == [1, 2, 3]
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    """Nobody writes into it, so reading would wait for ever."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes with names here")
+    for name in ("a.png", "a.nii.gz", "a.nrrd", "a.tif"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match="is no file but a pipe"):
+            read_image(tmp_path / name)
