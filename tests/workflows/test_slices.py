@@ -93,6 +93,6 @@ def test_what_does_not_go_with_slices_is_said(changes: dict[str, Any], said: str
 
 def test_colours_are_of_pictures(tmp_path: Path) -> None:
     root = write_msd(tmp_path / "data", channels=("r", "g", "b"))
-    config = tiny_config(root, **FLAT, preprocessing__normalization="imagenet")
+    config = tiny_config(root, **FLAT, preprocessing__normalization="imagenet", augmentation__enabled=False)
     with pytest.raises(ConfigError, match=r"preprocessing\.normalization"):
         train(config, run=tmp_path / "run")
