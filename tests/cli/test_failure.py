@@ -91,7 +91,7 @@ def check_screen(code: int, err: str, place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.ENOSPC, pytest.param(errno.EACCES, marks=pytest.mark.campaign)])
 def test_a_training_whose_writes_fail_one_after_the_other_ends_as_if_none_had(
     medseg: Any, tiny_msd: Any, tmp_path: Path, logs: Path, refuse: Any, number: int
 ) -> None:
