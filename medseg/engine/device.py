@@ -205,7 +205,7 @@ def in_shares(work: Callable[[int, int], object]) -> None:
         return
     failure = None
     try:
-        work(rank(), world_size())
+        work(_place(), world_size())
     except Exception as error:  # the others wait, and have to hear of it
         failure = error
     failures = [error for error in gather([_portable(failure)]) if error is not None]
