@@ -42,6 +42,14 @@ Uncertainty = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for machines.")]
 
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", metavar="", help="Go on with changed data, without what was on the other side."),
+]
+Verify = Annotated[
+    bool, typer.Option("--verify", metavar="", help="Compare the content of every file with the run's digests.")
+]
+
 
 @contextlib.contextmanager
 def json_result(wanted: bool) -> Iterator[dict[str, Any]]:

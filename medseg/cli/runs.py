@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import Json, NoPostprocess, Runs, json_result
+from medseg.cli.options import AcceptChanges, Json, NoPostprocess, Runs, Verify, json_result
 
 app = typer.Typer()
 
@@ -28,14 +28,17 @@ def evaluate(
     anew: Annotated[
         bool, typer.Option("--anew", help="Predict every case again; default: score the masks that are there.")
     ] = False,
+    accept_changes: AcceptChanges = False,
+    verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Score a run, or an ensemble, on the cases that it did not train on, and write the report."""
     from medseg.workflows.evaluate import evaluate
 
     with json_result(as_json) as result:
-        scores = evaluate(run, data=data, split=split, postprocess=not no_postprocess, anew=anew, output=output)
-        result.update(scores)
+        changes = {"accept_changes": accept_changes, "verify": verify}
+        kept = {"postprocess": not no_postprocess, "anew": anew}
+        result.update(evaluate(run, data=data, split=split, output=output, **kept, **changes))
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import ConfigFile, Overrides
+from medseg.cli.options import AcceptChanges, ConfigFile, Overrides, Verify
 
 app = typer.Typer()
 
@@ -41,13 +41,23 @@ def train(
     fold: Annotated[
         str | None, typer.Option("--fold", metavar="K|all", help="Hold out this part of data.folds, or each in turn.")
     ] = None,
+    accept_changes: AcceptChanges = False,
+    verify: Verify = False,
 ) -> None:
     """Train, evaluate and report. The same command again goes on where it stopped."""
     from medseg.config.load import load_config, start_override
     from medseg.workflows.train import train
 
     settings = load_config(config, [*overrides, *start_override(start)])
-    train(settings, run=run, fold=fold, restart=restart, dry_run=dry_run)
+    train(
+        settings,
+        run=run,
+        fold=fold,
+        restart=restart,
+        dry_run=dry_run,
+        accept_changes=accept_changes,
+        verify=verify,
+    )
 
 
 @app.command()

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 
+from medseg.data.files.digests import file_digest
 from medseg.data.training.cache import parameters
 from medseg.data.training.region import REGION, CropToBoxd, extent
 from medseg.engine.device import choose_precision
 from medseg.engine.evaluator import LESS_AT_ONCE, check_finite, logits_of
 from medseg.engine.memory import enough_memory
-from medseg.engine.origin import file_digest
 from medseg.engine.resume import load_weights
 from medseg.inference.postprocess import index_map
 

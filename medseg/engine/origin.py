@@ -8,15 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from medseg.data.files.digests import file_digest
 from medseg.data.files.images import files_beside
 
 ORIGIN = "origin"  # its key in the sidecar
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def data_digest(content: Any) -> str:

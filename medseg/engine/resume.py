@@ -19,26 +19,30 @@ from ignite.engine import Engine, Events
 from medseg.core.errors import RunError
 from medseg.core.files import replacing
 from medseg.engine.device import rank
+from medseg.engine.seal import is_sound, save_sealed
 
 CHECKPOINT, MODEL, HISTORY = "checkpoint.pt", "model.pt", "history.csv"
 START = Path("models") / "start.pt"  # what a run begins with that goes on from another one
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """`torch.save` so that a reader (or a crash) finds the old file or the new one, never half of one."""
+    """`torch.save` with a digest, so that a reader (or a crash) finds the old file or the new, never half of one."""
     with replacing(path, durable=True) as writing, writing.open("wb") as file:
-        torch.save(content, file)
+        save_sealed(content, file)
 
 
 def load_safely(path: Path, device: torch.device | str = "cpu") -> Any:
     """Load tensors and plain types.
 
     Raises:
-        RunError: no such file, a truncated or foreign file, or one that holds pickled objects.
+        RunError: no such file, a truncated or foreign file, one that holds pickled objects, or one of medseg's that has
+            changed since it was written, by as little as a bit.
     """
     if not path.is_file():
         raise RunError(f"{path}: no such file", "train first, or start anew with --restart")
     try:
+        if is_sound(path) is False and zipfile.is_zipfile(path):
+            raise ValueError("its content is not that of its digest")
         return torch.load(path, map_location=device, weights_only=True)
     except UnpicklingError as error:
         raise RunError(

@@ -1,7 +1,7 @@
 """The folder of a run: what is in it, and whether a config may continue it.
 
-runs/brain/  config.yaml  data.json  split.json  environment.json  history.csv  time.json  report.html  tensorboard/
-             configs/{train,evaluate,inference}.yaml  models/{model,checkpoint}.pt  eval/  cache/
+runs/brain/  config.yaml  data.json  split.json  files.json  environment.json  history.csv  time.json  report.html
+             tensorboard/  configs/{train,evaluate,inference}.yaml  models/{model,checkpoint}.pt  eval/  cache/
              finder/ (where there are two stages: the first one, a run without eval/)
 """
 
@@ -27,19 +27,21 @@ from medseg.core.errors import Problem, RunError, below
 from medseg.core.files import make_folder, replace_file
 from medseg.core.machine import size_text
 from medseg.data.cases.dataset import Dataset
-from medseg.data.splits.folds import FOLDS_FILE
+from medseg.data.files.digests import file_digest
+from medseg.data.splits.folds import FOLDS_FILE, read_folds
 from medseg.data.splits.split import SPLIT_FILE, Split
 from medseg.data.training.entries import KEPT_DAYS
 from medseg.engine.machine import environment
-from medseg.engine.origin import file_digest
-from medseg.engine.resume import CHECKPOINT, START
+from medseg.engine.resume import CHECKPOINT, MODEL, START
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.networks.weights import is_there, weights_file
+from medseg.runs.changes import Asked, check_facts, resumed, say_added
 from medseg.runs.disk import cache_disk, run_cache
+from medseg.runs.files import files_of
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.spent import TIME
-from medseg.runs.split import run_split
+from medseg.runs.split import FILES, run_split
 from medseg.runs.start import START_FILE, Start, start_from
 
 CONFIG, DATA = RUN_CONFIG, "data.json"
@@ -49,7 +51,7 @@ DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
     *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
-    *(SPLIT_FILE, FOLDS_FILE, DECISION_FILE, TIME, START_FILE),
+    *(SPLIT_FILE, FILES, FOLDS_FILE, DECISION_FILE, TIME, START_FILE),
 )
 
 # A finished run can be trained longer, and validated, loaded or placed otherwise; anything else makes another run.
@@ -77,7 +79,9 @@ class Opened:
     contents: Mapping[Kind, Component]
 
 
-def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = False) -> Opened:
+def open_run(
+    config: Config, run: Path, dataset: Dataset, *, restart: bool = False, asked: Asked | None = None
+) -> Opened:
     """Make the folder of a new run, or continue the run that is there, and compile its bundle.
 
     Args:
@@ -85,10 +89,11 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
         run: the folder.
         dataset: that at `data.root`.
         restart: remove an earlier run's results first; its cache stays.
+        asked: what to do where the data have changed.
 
     Raises:
-        RunError: the folder is something else, the run in it was made with another config, or the disk has no room for
-            the preprocessed cases.
+        RunError: the folder is something else, the run in it was made with another config or on other data, or the disk
+            has no room for the preprocessed cases.
     """
     saved = run / CONFIG
     if run.exists() and not saved.exists() and any(not file.name.startswith(".writing-") for file in run.iterdir()):
@@ -97,12 +102,19 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
         _same_experiment(load_config(saved), config, run)
     facts = describe_data(config, dataset)  # before anything is removed: a mistake in the config loses nothing
     begins = restart or not (run / "models" / CHECKPOINT).exists()
-    parameters = _try_network(config, facts) if begins else None
     trained = Trained(run, config, facts)
+    if not restart and _has_learnt(trained):
+        check_facts(Trained(run, config, read_facts(run)), facts)
+    parameters = _try_network(config, facts) if begins else None
     split = run_split(trained, dataset, anew=restart)  # this too may be a mistake
-    if config.data.folds_file is not None and split.parts != run_split(trained, dataset, anew=True).parts:
+    if not split.decided_as(_split_of_file(config) or split):
         what = "other folds than those that this run was begun with"
-        raise RunError(Problem(config.data.folds_file, what, "give --run DIR, or --restart to start anew"))
+        raise RunError(Problem(str(config.data.folds_file), what, "give --run DIR, or --restart to start anew"))
+    if not restart and _has_learnt(trained):
+        split, files = resumed(trained, dataset, split, asked or Asked())
+    else:
+        files = files_of(dataset, [*split.cases(dataset, "training"), *split.cases(dataset, "validation")])
+    say_added(dataset, split)
     kept = (run / START).is_file() and (run / START_FILE).is_file() and not restart
     start = read_start(trained, dataset, split) if begins and not kept else None
     for stage in trained.stages:
@@ -113,11 +125,26 @@ def open_run(config: Config, run: Path, dataset: Dataset, *, restart: bool = Fal
     for stage in reversed(trained.stages):  # the run's own config first, without which the folder is no run
         make_folder(stage.folder, "choose another with --run DIR")
         _describe(stage, split)
+    files.write(run)
     if start is not None:
         start.write(run)
         print(start)
     write_environment(run, config)
     return Opened(trained, dataset, split, write_bundle(config, output=run, facts=facts, parameters=parameters))
+
+
+def _has_learnt(run: Trained) -> bool:
+    """Whether weights of it are there, so that it cannot be another run any more."""
+    return any((stage.folder / "models" / file).exists() for stage in run.stages for file in (CHECKPOINT, MODEL))
+
+
+def _split_of_file(config: Config) -> Split | None:
+    """The split that `data.folds_file` says, whether or not the data set still has the cases."""
+    data = config.data
+    if data.folds_file is None or data.fold is None:
+        return None
+    fold = read_folds(data.folds_file, None).fold(data.fold)
+    return Split(fold.training, fold.validation)
 
 
 def _remove_results(run: Trained) -> None:
@@ -150,6 +177,15 @@ def check_beginning(config: Config, dataset: Dataset, run: Path) -> None:
     facts = describe_data(config, dataset)
     _try_network(config, facts)
     cache_disk(run_cache(config, facts, list(dataset.cases), run)).check()
+
+
+def check_resumed(run: Path, config: Config, dataset: Dataset, asked: Asked) -> bool:
+    """Raise where a fold that has learnt something cannot go on with the data; else whether it has learnt something."""
+    if not (run / CONFIG).exists() or not _has_learnt(trained := read_run(run)):
+        return False
+    check_facts(trained, describe_data(config, dataset))
+    resumed(trained, dataset, run_split(trained, dataset), asked)
+    return True
 
 
 def reopen_run(run: Path, dataset: Dataset) -> Opened:
@@ -210,9 +246,13 @@ def read_run(run: Path) -> Trained:
     check_installed(run, plugins)
     config = load_config(run / CONFIG)
     check_same(run, plugins, config)
-    return Trained(
-        run, config, DataFacts.from_json((run / DATA).read_text(encoding="utf-8", errors="replace"), str(run / DATA))
-    )
+    return Trained(run, config, read_facts(run))
+
+
+def read_facts(run: Path) -> DataFacts:
+    """What the run knows of its data."""
+    text = (run / DATA).read_text(encoding="utf-8", errors="replace")
+    return DataFacts.from_json(text, str(run / DATA))
 
 
 def write_environment(folder: Path, config: Config) -> None:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from medseg.bundle.components import fold_rules
-from medseg.bundle.facts import describe_data
+from medseg.bundle.facts import config_dataset, describe_data
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import replace_file
@@ -26,10 +26,11 @@ def config_folds(config: Config, dataset: Dataset) -> Folds:
     return find_folds(dataset, describe_data(config, dataset).labels, **fold_rules(config))
 
 
-def keep_folds(config: Config, folder: Path, dataset: Dataset, *, anew: bool = False) -> Folds:
+def keep_folds(config: Config, folder: Path, dataset: Dataset | None, *, anew: bool = False) -> Folds:
     """The folds in the folder's `splits.json`; found and written if there are none yet.
 
     Args:
+        dataset: None, where there is a file: whether the data still have its cases is asked by each fold.
         anew: find them again and replace what is there.
 
     Raises:
@@ -39,13 +40,13 @@ def keep_folds(config: Config, folder: Path, dataset: Dataset, *, anew: bool = F
     file = folder / FOLDS_FILE
     given = Path(config.data.folds_file).resolve() if config.data.folds_file else None
     if file.exists() and not anew:
-        names = [case.name for case in dataset.cases]
+        names = None if dataset is None else [case.name for case in dataset.cases]
         kept = read_folds(file, names)
         if given is not None and given != file.resolve() and read_folds(given, names).folds != kept.folds:
             what = f"other folds than those that this run was begun with ({file})"
             raise RunError(Problem(str(given), what, "give --run DIR, or --restart to start anew"))
         return kept
-    folds = config_folds(config, dataset)
+    folds = config_folds(config, dataset or config_dataset(config))
     replace_file(file, folds.to_json())
     return folds
 

@@ -15,7 +15,8 @@ from medseg.bundle.compile import FINISHING, RAW_MASKS
 from medseg.bundle.language import Component
 from medseg.bundle.trained import Trained
 from medseg.data.cases.case import Case
-from medseg.engine.origin import ORIGIN, data_digest, file_digest, origin_of
+from medseg.data.files.digests import file_digest
+from medseg.engine.origin import ORIGIN, data_digest, origin_of
 from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.plugins import plugins_of
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from medseg.bundle.run import run_compiled
 from medseg.bundle.trained import Trained
-from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError
+from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError, listed
 from medseg.core.files import make_folder
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset, with_channels
@@ -24,13 +24,14 @@ from medseg.data.writers import OWN
 from medseg.engine.device import of_first_process, process_group, speaks
 from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
+from medseg.runs.changes import Asked, scored_cases, trained_on
 from medseg.runs.decision import read_decided, say_cleaning
-from medseg.runs.folder import Opened
+from medseg.runs.folder import Opened, read_run
 from medseg.runs.folds import all_fold_runs, fold_runs
 from medseg.runs.kept import kept_masks, made_by
 from medseg.runs.members import as_folders, channels_by_name, held_out_by_all, read_members, score_members
 from medseg.runs.report import REPORT, Results, Review
-from medseg.runs.split import run_split, scored_cases
+from medseg.runs.split import run_split
 
 
 def evaluate(
@@ -41,6 +42,8 @@ def evaluate(
     postprocess: bool = True,
     anew: bool = False,
     output: str | Path | None = None,
+    accept_changes: bool = False,
+    verify: bool = False,
 ) -> dict[str, Any]:
     """Score a run, the folds of a cross-validation, or several runs together.
 
@@ -52,25 +55,30 @@ def evaluate(
         anew: predict every case again; default: masks that the same weights have made already are scored.
         output: folder of masks, metrics.json, metrics.csv and report.html; default: `eval` in the (first) run, or
             `eval-NAME` of another data set or split.
+        accept_changes: where the data have changed since a run was begun, score what it never trained on.
+        verify: read every file to find out, whether or not anybody touched it.
 
     Returns:
         The summary of the metrics table.
 
     Raises:
         PartialFailure: some cases failed; everything about the others is written, the failed are in `failed.csv`.
-        MedsegError: a folder is no run, or no case could be scored.
+        MedsegError: a folder is no run, its data have changed, or no case could be scored.
     """
+    asked = Asked(accept=accept_changes, verify=verify)
     runs = as_folders(run)
     data, output = (None if path is None else Path(path) for path in (data, output))
     if output is not None:
         _check_output(output)
     if len(runs) == 1 and not fold_runs(runs[0]):
-        return evaluate_run(runs[0], data=data, split=split, postprocess=postprocess, anew=anew, output=output)
+        return evaluate_run(
+            runs[0], data=data, split=split, postprocess=postprocess, anew=anew, output=output, asked=asked
+        )
     if split is not None:
         raise ConfigError("--split is for a single run", "give the folder of the split as --data")
     if len(runs) == 1 and data is None:
-        return evaluate_folds(runs[0], again=True, postprocess=postprocess, anew=anew, output=output)
-    return evaluate_together(runs, data=data, postprocess=postprocess, output=output)
+        return evaluate_folds(runs[0], again=True, postprocess=postprocess, anew=anew, output=output, asked=asked)
+    return evaluate_together(runs, data=data, postprocess=postprocess, output=output, asked=asked)
 
 
 def evaluate_run(
@@ -84,6 +92,8 @@ def evaluate_run(
     report: Path | None = None,
     board: Path | None = None,
     opened: Opened | None = None,
+    asked: Asked | None = None,
+    cases: Sequence[Case] | None = None,
 ) -> dict[str, Any]:
     """As `evaluate`, of a single run.
 
@@ -91,16 +101,20 @@ def evaluate_run(
         report: the page; default: `report.html` in the output.
         board: a TensorBoard log that shows the pictures too.
         opened: the run, where it is open already.
+        asked: what to do where the data have changed.
+        cases: those to score, compared with the run's files already; default: they are found and compared.
     """
     trained = read_decided(run, postprocess)
     names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
     own = run / "-".join(names)
     output = output or own
     dataset = opened.dataset if opened else _dataset([trained], data)
-    if split is not None:
-        cases = _official(dataset, split)
-    else:
-        cases = scored_cases(trained, dataset) if data is None else list(dataset.cases)
+    said: list[str] = []
+    if split is not None or data is not None:
+        cases = list(dataset.cases) if split is None else _official(dataset, split)
+        said = _not_unseen([trained], cases)
+    elif cases is None:
+        cases = scored_cases(trained, dataset, asked, opened=opened is not None)
     as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
     content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
     make_folder(output, "give --output DIR")
@@ -113,7 +127,7 @@ def evaluate_run(
         objects = {"cases": tuple(cases), "kept": kept, "origin": maker, "output_dir": str(output)}
         cohort = run_compiled(content, **objects).get_parsed_content("cohort")
         shown = {case.name: case for case in cases}
-        return Review(trained, output, shown, report or output / REPORT, board).conclude(Results.of(cohort))
+        return Review(trained, output, shown, report or output / REPORT, board).conclude(Results.of(cohort), said=said)
 
 
 def evaluate_folds(
@@ -124,6 +138,7 @@ def evaluate_folds(
     anew: bool = False,
     output: Path | None = None,
     report: Path | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """One table, report and folder of masks of all cases, each scored by the fold that held it out.
 
@@ -135,25 +150,30 @@ def evaluate_folds(
         anew: of a fold that is scored again, predict every case again too.
         output: default `eval` in the run; elsewhere, each fold's own results stand in a folder of its name.
         report: the page; default: `report.html` in the output.
+        asked: what to do where the data have changed, which is found out of all folds before the first one is scored.
 
     Returns:
         The summary of the table.
 
     Raises:
-        RunError: a fold is not trained yet.
+        RunError: a fold is not trained yet; the data have changed.
         PartialFailure: some cases could not be scored; the table is of the others.
     """
     runs = all_fold_runs(run)
     first = read_decided(runs[0], postprocess)
     folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
-    cases = {case.name: case for case in _dataset([first], None).cases}
+    dataset = _dataset([first], None)
+    cases = {case.name: case for case in dataset.cases}
+    held_out = [scored_cases(read_run(folder), dataset, asked) for folder in runs]
     failures: list[Problem] = []
     with process_group():
         scored = of_first_process(lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)])
-        for folder, place, done in zip(runs, folders, scored, strict=True):
+        for folder, place, done, some in zip(runs, folders, scored, held_out, strict=True):
             if again or not done:
                 try:
-                    evaluate_run(folder, postprocess=postprocess, anew=anew, output=place, report=place / REPORT)
+                    evaluate_run(
+                        folder, postprocess=postprocess, anew=anew, output=place, report=place / REPORT, cases=some
+                    )
                 except PartialFailure as error:
                     failures += [problem for problem in error.problems if problem.where in cases]
         together = output or run / "eval"
@@ -183,7 +203,12 @@ def _conclude_folds(review: Review, folders: Sequence[Path], failures: Sequence[
 
 
 def evaluate_together(
-    runs: Sequence[Path], *, data: Path | None = None, postprocess: bool = True, output: Path | None = None
+    runs: Sequence[Path],
+    *,
+    data: Path | None = None,
+    postprocess: bool = True,
+    output: Path | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """Score several runs as one ensemble, on cases that none of them trained on.
 
@@ -194,6 +219,7 @@ def evaluate_together(
         data: another data set, all of whose labelled cases are scored by all members together.
         postprocess: False leaves out what `medseg postprocess` decided; else the first run's decision counts.
         output: default `eval-ensemble-NAMES` in the first run.
+        asked: what to do where the data have changed.
 
     Raises:
         RunError: there is no case that all members hold out, folds differ, or the runs do not fit together.
@@ -207,16 +233,25 @@ def evaluate_together(
     if data is not None:
         parts = [(members, list(dataset.cases))]
     elif all(fold_runs(run) for run in runs):
-        parts = _by_fold(runs, dataset, postprocess)
+        parts = _by_fold(runs, dataset, postprocess, asked)
     else:
-        parts = [(members, held_out_by_all(members, dataset))]
+        parts = [(members, held_out_by_all(members, dataset, asked))]
+    seen = [] if data is None else _not_unseen(members, dataset.cases)
     make_folder(output, "give --output DIR")
     with process_group():
         say_cleaning(members[0].config)
         results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
         said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
         cases = {case.name: case for case in dataset.cases}
-        return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[said])
+        return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[*seen, said])
+
+
+def _not_unseen(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
+    """A warning where the weights have seen some of the cases that somebody wants to be scored."""
+    seen = trained_on(members, cases)
+    if not seen:
+        return []
+    return [f"NOT HELD OUT: {len(seen)} of {len(cases)} cases are images that were trained on: {listed(seen)}"]
 
 
 def _check_output(output: Path) -> None:
@@ -266,7 +301,9 @@ def _collect_masks(folders: Sequence[Path], together: Path) -> None:
                 shutil.copyfile(file, place)
 
 
-def _by_fold(runs: Sequence[Path], dataset: Dataset, postprocess: bool) -> list[tuple[list[Trained], list[Case]]]:
+def _by_fold(
+    runs: Sequence[Path], dataset: Dataset, postprocess: bool, asked: Asked | None
+) -> list[tuple[list[Trained], list[Case]]]:
     """For each fold: that fold of all the folders, and the cases that all of them hold out."""
     members = [read_members([run], postprocess) for run in runs]
     found = [[run_split(member).validation for member in folds] for folds in members]
@@ -274,4 +311,4 @@ def _by_fold(runs: Sequence[Path], dataset: Dataset, postprocess: bool) -> list[
         if held_out != found[0]:
             remedy = "train both with the same --set data.folds_file=splits.json"
             raise RunError(Problem(str(run), f"has other folds than {runs[0]}", remedy))
-    return [(list(group), held_out_by_all(group, dataset)) for group in zip(*members, strict=True)]
+    return [(list(group), held_out_by_all(group, dataset, asked)) for group in zip(*members, strict=True)]

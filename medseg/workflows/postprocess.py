@@ -26,12 +26,12 @@ from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
 from medseg.engine.outputs import mask_paths, read_sidecar
+from medseg.runs.changes import scored_cases
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.disposable import CRF_TRIAL
 from medseg.runs.folder import read_run
 from medseg.runs.folds import fold_runs
 from medseg.runs.members import score_members
-from medseg.runs.split import scored_cases
 from medseg.selection.evidence import RULE, Trials, choose, judge, plain
 from medseg.selection.trial import TrialCase, attempt, candidates, survey
 

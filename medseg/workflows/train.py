@@ -17,9 +17,20 @@ from medseg.data.splits.folds import FOLDS_FILE, Folds
 from medseg.engine.device import in_first_process, of_first_process, process_group, rank, speaks
 from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
+from medseg.runs.changes import Asked
 from medseg.runs.disk import CACHE
+from medseg.runs.files import complete_files
 from medseg.runs.finder import train_finder
-from medseg.runs.folder import CONFIG, DECISION_FILE, RUNS, check_beginning, open_run, reopen_run, write_environment
+from medseg.runs.folder import (
+    CONFIG,
+    DECISION_FILE,
+    RUNS,
+    check_beginning,
+    check_resumed,
+    open_run,
+    reopen_run,
+    write_environment,
+)
 from medseg.runs.folds import config_folds, fold_folders, keep_folds
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
@@ -36,6 +47,8 @@ def train(
     start: str | Path | None = None,
     restart: bool = False,
     dry_run: bool = False,
+    accept_changes: bool = False,
+    verify: bool = False,
 ) -> Path:
     """Train (or continue) the experiment, evaluate the weights that are kept and write the report.
 
@@ -52,6 +65,9 @@ def train(
             the network is as there.
         restart: start anew, removing the results of an earlier run in the folder; with "all" folds are made anew too.
         dry_run: only list the cases, build the network and time one step; nothing is written.
+        accept_changes: where the data have changed since the run was begun, go on with what was never on the other side
+            of the split.
+        verify: read every file to find out, whether or not anybody touched it.
 
     Returns:
         The run folder.
@@ -65,18 +81,19 @@ def train(
     else:
         settings = with_paths(load_config(config, start_override(start)))
     folder = RUNS / settings.name if run is None else Path(run)
+    asked = Asked(accept=accept_changes, verify=verify)
     if fold is not None:
-        return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run)
+        return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run, asked=asked)
     dataset = read_data(settings)
     if dry_run:
         if speaks():
             rehearse(settings, dataset, folder)
     else:
-        train_on(settings, dataset, run=folder, restart=restart)
+        train_on(settings, dataset, run=folder, restart=restart, asked=asked)
     return folder
 
 
-def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run: bool) -> Path:
+def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run: bool, asked: Asked) -> Path:
     if fold != "all" and not fold.isdigit():
         raise ConfigError(f"--fold {fold}", "give the number of a fold, from 0, or all")
     if (run / CONFIG).exists():
@@ -89,15 +106,16 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
             rehearse(_of_fold(config, run, number, count), dataset, run / f"fold_{number}")
         return run
     with process_group():
-        folds = in_first_process(lambda: _open(config, run, dataset, anew=restart and fold == "all"))
-        folds = folds or keep_folds(config, run, dataset)
+        anew = restart and fold == "all"
+        folds = in_first_process(lambda: _open(config, run, dataset, None if restart else fold, asked, anew=anew))
+        folds = folds or keep_folds(config, run, None)
         numbers = range(len(folds.folds)) if fold == "all" else [int(fold)]
         failures: list[Problem] = []
         for number in numbers:
             folds.fold(number, "--fold")
             settings = _of_fold(config, run, number, len(folds.folds))
             try:
-                train_on(settings, dataset, run=run / f"fold_{number}", restart=restart)
+                train_on(settings, dataset, run=run / f"fold_{number}", restart=restart, asked=asked)
             except PartialFailure as error:  # the other folds are worth their training all the same
                 failures += error.problems
         if fold == "all":
@@ -112,16 +130,19 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
     return run
 
 
-def _open(config: Config, run: Path, dataset: Dataset, *, anew: bool) -> Folds:
+def _open(config: Config, run: Path, dataset: Dataset, fold: str | None, asked: Asked, *, anew: bool) -> Folds:
     """The folds in the folder, which is made if it is not there.
 
     Args:
+        fold: which of them goes on, so that its data are compared before anything is written; None: none.
         anew: divide the cases again; what was decided on masks of the other networks goes.
     """
     if anew:
         check_beginning(config, dataset, run)
+    begun = [folder for folder in fold_folders(run) if fold == "all" or folder.name == f"fold_{fold}"]
+    checked = [check_resumed(folder, config, dataset, asked) for folder in begun] if fold is not None else []
     make_folder(run, "choose another with --run DIR")
-    folds = keep_folds(config, run, dataset, anew=anew)
+    folds = keep_folds(config, run, None if any(checked) else dataset, anew=anew)
     if anew:  # nothing is removed before the new folds are there
         for file in (folder / DECISION_FILE for folder in (run, *fold_folders(run))):
             file.unlink(missing_ok=True)
@@ -145,15 +166,17 @@ def _of_fold(config: Config, run: Path, number: int, count: int) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update=data), "training": training})
 
 
-def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = False) -> None:
+def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = False, asked: Asked | None = None) -> None:
     """As `train`, one run, on a data set that is read already."""
     with process_group():
         started = time.perf_counter()
-        opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart)) or reopen_run(run, dataset)
+        opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart, asked=asked))
+        opened = opened or reopen_run(run, dataset)
         found = None if opened.run.finder is None else train_finder(opened.run.finder, opened)
         parser = run_compiled(opened.contents["train"], data=dataset, split=opened.split)
         spent = Spent.of(parser.get_parsed_content("budget"))
         spent = spent if found is None else found + spent
+        in_first_process(lambda: complete_files(opened.run))
         del parser  # and with it what training held in memory
         trained = time.perf_counter()
         failure: PartialFailure | None = None

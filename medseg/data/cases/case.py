@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
+from medseg.data.files.digests import CaseState, ImageState
 from medseg.data.files.images import Image, case_name, read_image
 from medseg.data.files.pictures import is_picture
 
@@ -90,6 +91,11 @@ class Case:
     def is_picture(self) -> bool:
         """Whether it is a picture, which has no place in a patient."""
         return is_picture(self.first)
+
+    def state(self) -> CaseState:
+        """Its files as they are on disk now, without their digests; raises DataError where one is missing."""
+        images = tuple(None if path is None else ImageState.of(path) for path in self.images)
+        return CaseState(images, None if self.label is None else ImageState.of(self.label))
 
     def read_image(self) -> Image:
         """The image `(C, *spatial)`, 0 in a channel that it lacks; raises DataError as `files.images.read_image`."""

@@ -171,12 +171,12 @@ def _notes(folds: Sequence[Fold], presence: Mapping[str, AbstractSet[str]], pati
 
 
 def read_folds(
-    path: str | Path, cases: Sequence[str], patients: Mapping[str, str] | None = None, presence: Any = None
+    path: str | Path, cases: Sequence[str] | None, patients: Mapping[str, str] | None = None, presence: Any = None
 ) -> Folds:
     """Folds of a file in our or nnU-Net's format, checked against the cases of the data set.
 
     Args:
-        cases: names of all labelled cases.
+        cases: names of all labelled cases; None: whether the data set has them is not asked.
         patients: case -> patient; default: those that the file names.
         presence: case -> its classes, for notes on classes that a fold lacks; None: not looked at.
 
@@ -203,6 +203,8 @@ def read_folds(
         raise DataError(Problem(str(path), what, remedy)) from None
     who = known if patients is None or not patients else dict(patients)
     problems = [] if folds else [Problem(str(path), "has no fold")]
+    if cases is None:
+        cases = sorted({case for fold in folds for case in (*fold.training, *fold.validation)})
     for number, fold in enumerate(folds):
         problems += _faults(f"{path}: fold {number}", fold, cases, who)
     if problems:

@@ -5,7 +5,6 @@ It is decided once, by the rules below, and kept in the run's folder as `split.j
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from medseg.core.errors import DataError, Problem, RunError, listed
 from medseg.core.files import replace_file
 from medseg.core.labels import Labels
+from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, by_name, name_in_split
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import find_folds
@@ -26,6 +26,7 @@ OFFICIAL = {"training": "train", "validation": "val"}
 TEST = "test"  # the official list that nobody trains on or chooses by
 
 Part = Literal["training", "validation", "test"]
+PARTS: tuple[Part, ...] = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Split:
         test: neither trained on nor looked at in training; empty where the data set has no official list of them.
         why: the rule that decided it, for a person.
         official: part -> the data set's own list that it is, if any (cases of two lists may share a name).
+        left_out: part -> names of those that were on that side once, and are on neither since the data have changed.
     """
 
     training: tuple[str, ...]
@@ -43,6 +45,22 @@ class Split:
     test: tuple[str, ...] = ()
     why: str = ""
     official: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def without(self, names: Collection[str]) -> Split:
+        """The same with these on neither side."""
+        kept: dict[str, Any] = {part: tuple(n for n in getattr(self, part) if n not in names) for part in PARTS}
+        gone = {part: tuple(n for n in getattr(self, part) if n in names) for part in PARTS}
+        left_out = {part: (*self.left_out.get(part, ()), *gone[part]) for part in PARTS}
+        return replace(self, **kept, left_out={part: some for part, some in left_out.items() if some})
+
+    def decided_as(self, other: Split) -> bool:
+        """Whether both put the same cases on the same sides, whatever was left out since."""
+        return all(
+            {*getattr(self, part), *self.left_out.get(part, ())}
+            == {*getattr(other, part), *other.left_out.get(part, ())}
+            for part in PARTS
+        )
 
     @property
     def parts(self) -> tuple[tuple[str, ...], ...]:
@@ -63,13 +81,17 @@ class Split:
         Raises:
             DataError: the data set lacks some of them.
         """
-        names = set(getattr(self, part))
-        found = [case for case in self._listed(dataset, part) if case.name in names]
+        names, found = set(getattr(self, part)), self.present(dataset, part)
         if missing := sorted(names - {case.name for case in found}):
             what = f"lacks {len(missing)} of the {len(names)} cases of the run's {part}: {listed(missing)}"
             remedy = "give the folder of the data set that the run was begun with"
             raise DataError(Problem(str(dataset.root), what, remedy))
         return found
+
+    def present(self, dataset: Dataset, part: Part) -> list[Case]:
+        """As `cases`, of those that the data set has."""
+        names = set(getattr(self, part))
+        return [case for case in self._listed(dataset, part) if case.name in names]
 
     def _listed(self, dataset: Dataset, part: Part) -> Sequence[Case]:
         official = self.official.get(part, "")
@@ -82,10 +104,10 @@ class Split:
 
     def to_json(self) -> str:
         """As `split.json` keeps it."""
-        parts = {part: list(getattr(self, part)) for part in ("training", "validation", "test")}
-        return (
-            json.dumps({"schema": SCHEMA, "why": self.why, "official": dict(self.official), **parts}, indent=1) + "\n"
-        )
+        parts: dict[str, Any] = {part: list(getattr(self, part)) for part in PARTS}
+        left_out = {part: list(names) for part, names in self.left_out.items()}
+        gone = {"left_out": left_out} if left_out else {}
+        return sealed({"schema": SCHEMA, "why": self.why, "official": dict(self.official), **parts, **gone})
 
 
 def _called(case: Case, official: str, known: Collection[str], lost: Collection[str]) -> Case:
@@ -103,13 +125,15 @@ def read_split(file: str | Path) -> Split:
         RunError: the file is damaged, or of another kind.
     """
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = unsealed(Path(file).read_text(encoding="utf-8"), required=False)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA!r}")
-        parts = {part: _names(content[part]) for part in ("training", "validation", "test")}
-        return Split(
-            **parts, why=str(content["why"]), official={str(k): str(v) for k, v in content["official"].items()}
-        )
+        if unknown := content.keys() - {"schema", "why", "official", "left_out", *PARTS}:
+            raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
+        parts = {part: _names(content[part]) for part in PARTS}
+        official = {str(part): str(name) for part, name in content["official"].items()}
+        left_out = {str(part): _names(names) for part, names in content.get("left_out", {}).items()}
+        return Split(**parts, why=str(content["why"]), official=official, left_out=left_out)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "bring the file back from a copy of the run: which cases were trained on stands only there"
         raise RunError(Problem(str(file), f"holds no split: {type(error).__name__}: {error}", remedy)) from None
@@ -177,7 +201,7 @@ def decide_split(
 
 
 def _official(dataset: Dataset, lists: Mapping[str, str]) -> Split:
-    parts = {}
+    parts: dict[str, Any] = {}
     for part, name in lists.items():
         if not dataset.splits.get(name):
             known = ", ".join(f"{name} ({len(cases)})" for name, cases in dataset.splits.items())

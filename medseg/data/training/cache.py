@@ -4,15 +4,20 @@ An entry is three uncompressed `.npy` files (image, label, voxels of each label 
 last, that makes it valid. Its name is a hash of the case's files (path, size, time of change) and of the transform's
 parameters: another config gets other entries, and the same one finds its own again. What nobody uses any more goes
 after a while (`entries.py`).
+
+The JSON file holds digests, of the arrays and of the files that they were made from. An entry is compared with both
+once, when it is opened: one that a disk has damaged, or whose files have another content now, is made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -25,16 +30,19 @@ from torch.utils.data import Dataset
 
 import medseg
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import replacing
+from medseg.core.files import replace_file, replacing
 from medseg.core.parallel import every_result
+from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.files.digests import CaseState, Touched, file_digest, hashed
 from medseg.data.files.images import files_beside
-from medseg.data.training.entries import Stored, mark_used, remove_unused
+from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
 from medseg.data.training.size import VOXELS_A_VALUE
 from medseg.data.training.transforms import apply
 
-FORMAT = 1  # raise it when what is stored changes
+FORMAT = 2  # raise it when what is stored changes
 ARRAYS = ("image", "label", "voxels")
+logger = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "uint8": torch.uint8, "int32": torch.int32}
 
 
@@ -86,6 +94,7 @@ class CachedDataset(Dataset):
         self.progress = progress
         self._parameters = json.dumps([FORMAT, medseg.__version__, monai.__version__, parameters(transform)])
         self._open: dict[int, Entry] = {}
+        self._sound: set[int] = set()  # which entries were compared with their digests
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}  # a worker process maps the files itself
@@ -102,14 +111,18 @@ class CachedDataset(Dataset):
         return case | {"native_affine": entry.native_affine.clone(), "native_shape": entry.native_shape}
 
     def entry(self, index: int) -> Entry:
-        """The case's plain tensors; computed and stored on first use, or if the stored files are damaged."""
+        """The case's plain tensors; computed and stored on first use, or if what is stored is damaged or outdated."""
         if index not in self._open:
             if not 0 <= index < len(self.data):
                 raise IndexError(index)
-            stem = self._stem(self.data[index])
+            case = self.data[index]
+            stem = self._stem(case)
+            if index not in self._sound and not _is_sound(stem, case):
+                _make(stem, case, self.transform)
+            self._sound.add(index)
             entry = _read(stem)
             if entry is None:
-                _write(stem, apply(self.transform, self.data[index].entry()))
+                _make(stem, case, self.transform)
                 entry = _read(stem)
                 if entry is None:
                     raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
@@ -203,7 +216,64 @@ def parameters(thing: Any) -> Any:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _write(stem: Path, case: Mapping[str, Any]) -> None:
+def known_digests(folder: Path) -> dict[Touched, str]:
+    """Of all files that the entries in a folder were made from: the digests, as they were when they were read."""
+    found: dict[Touched, str] = {}
+    for entry in stored_entries(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            state = CaseState.from_plain(_description(entry.stem)["files"])
+            found |= {file.touched: file.sha256 for file in state.files}
+    return found
+
+
+def _make(stem: Path, case: Case, transform: Callable[[dict[str, Any]], Any]) -> None:
+    """Read the case, note the digests of its files, and store what the transform makes of it.
+
+    Raises:
+        DataError: its files are damaged, or are being written to.
+    """
+    state = case.state().each(hashed)  # the first to read the files: the transform finds them in memory
+    content = apply(transform, case.entry())
+    if case.state() != state.each(lambda file: replace(file, sha256="")):
+        raise DataError(Problem(case.name, "a file changed while it was read", "wait until nobody writes to it"))
+    _write(stem, content, state)
+
+
+def _is_sound(stem: Path, case: Case) -> bool:
+    """Whether there is an entry, to the bit as it was written, of files with this content."""
+    try:
+        description = _description(stem)
+        before, now = CaseState.from_plain(description["files"]), case.state()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError) as error:
+        logger.warning("%s: its entry in the cache is made again: %s", case.name, error)
+        return False
+    arrays = description["arrays"]
+    try:
+        damaged = [name for name in arrays if file_digest(f"{stem}.{name}.npy") != arrays[name]["sha256"]]
+    except OSError as error:
+        damaged = [str(error)]
+    if damaged:
+        logger.warning("%s: its entry in the cache is damaged (%s), and made again", case.name, ", ".join(damaged))
+        return False
+    now, changes = now.compared(before)
+    if not changes and now != before:  # somebody touched them: another time they need not be read for it
+        with if_mine():
+            _describe(stem, description | {"files": now.to_plain()})
+    return not changes
+
+
+def _description(stem: Path) -> dict[str, Any]:
+    """What the JSON file says; raises OSError or ValueError where it is not there, or not as it was written."""
+    return unsealed(Path(f"{stem}.json").read_text(encoding="utf-8"), indent=None)
+
+
+def _describe(stem: Path, description: Mapping[str, Any]) -> None:
+    replace_file(Path(f"{stem}.json"), sealed(description, indent=None))
+
+
+def _write(stem: Path, case: Mapping[str, Any], state: CaseState) -> None:
     image = np.ascontiguousarray(torch.as_tensor(case["image"]).numpy())
     image = image if image.dtype == np.uint8 else image.astype(np.float32, copy=False)
     label = np.ascontiguousarray(torch.as_tensor(case["label"]).numpy(), dtype=np.uint8) if "label" in case else None
@@ -215,7 +285,9 @@ def _write(stem: Path, case: Mapping[str, Any]) -> None:
             with replacing(path) as writing, writing.open("wb") as file:
                 np.save(file, array)
                 size = file.tell()
-            sizes[name] = {"shape": array.shape, "dtype": str(array.dtype), "bytes": size}
+                file.flush()
+                digest = file_digest(writing)
+            sizes[name] = {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": size, "sha256": digest}
     description = {
         "case": case["case"],
         "arrays": sizes,
@@ -223,9 +295,9 @@ def _write(stem: Path, case: Mapping[str, Any]) -> None:
         "native_affine": case["native_affine"].tolist(),
         "native_shape": list(case["native_shape"]),
         "voxels": [[value, *numbers] for value, numbers in counts.items()],
+        "files": state.to_plain(),
     }
-    with replacing(Path(f"{stem}.json")) as writing:
-        writing.write_text(json.dumps(description))
+    _describe(stem, description)
 
 
 def _voxels(label: np.ndarray) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
@@ -247,7 +319,7 @@ def _voxels(label: np.ndarray) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
 def _read(stem: Path) -> Entry | None:
     """The entry, or None if it is missing or damaged (truncated, emptied, another format)."""
     try:
-        description = json.loads(Path(f"{stem}.json").read_text())
+        description = _description(stem)
         arrays = {
             name: _mapped(Path(f"{stem}.{name}.npy"), about["shape"], DTYPES[about["dtype"]], about["bytes"])
             for name, about in description["arrays"].items()

@@ -41,7 +41,7 @@ class Stored:
         Returns:
             False where it is another user's, and stays.
         """
-        with _if_mine():
+        with if_mine():
             for file in self.files:
                 file.unlink(missing_ok=True)
             return True
@@ -65,7 +65,7 @@ def stored_entries(folder: Path) -> list[Stored]:
 
 def mark_used(stem: Path) -> None:
     """Note that an entry, if it is there, is used now; in another user's cache, which one may only read, nothing is."""
-    with contextlib.suppress(FileNotFoundError), _if_mine():
+    with contextlib.suppress(FileNotFoundError), if_mine():
         os.utime(f"{stem}.json")
 
 
@@ -81,7 +81,7 @@ def remove_unused(folder: Path, stems: Collection[Path] = (), days: float = KEPT
 
 
 @contextlib.contextmanager
-def _if_mine() -> Iterator[None]:
+def if_mine() -> Iterator[None]:
     """Go on after the block where it may not change what is there."""
     try:
         yield

@@ -1,0 +1,42 @@
+"""JSON that says of itself whether it is what was written: a digest of the content stands in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+SEAL = "sha256"  # the last key
+
+
+def sealed(content: Mapping[str, Any], *, indent: int | None = 1) -> str:
+    """The content as JSON, one line at the end, with its digest."""
+    return json.dumps({**content, SEAL: _digest(content)}, indent=indent) + "\n"
+
+
+def unsealed(text: str, *, indent: int | None = 1, required: bool = True) -> dict[str, Any]:
+    """The content of `sealed`, down to the last byte of the text.
+
+    Args:
+        required: False takes an object without a digest as it is: a file from before there were any. Whoever asks for
+            that checks that there is no unknown key, since a damaged `sha256` would be one.
+
+    Raises:
+        ValueError: it is no JSON object, has no digest, or was changed since it was written.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("expected a JSON object")
+    said = content.pop(SEAL, None)
+    if said is None and not required:
+        return content
+    if said is None:
+        raise ValueError("has no digest of its content")
+    if said != _digest(content) or text != sealed(content, indent=indent):
+        raise ValueError("its content is not that of its digest")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(dict(content), sort_keys=True).encode()).hexdigest()
