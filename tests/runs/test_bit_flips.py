@@ -1,4 +1,4 @@
-"""A bit that has changed in what a run keeps is found before anything is made of it: none of those drawn here is not."""
+"""A bit that has changed in what a run keeps is found before anything is made of it: of those drawn here, each."""
 
 from __future__ import annotations
 

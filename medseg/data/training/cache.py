@@ -5,7 +5,7 @@ last, that makes it valid. Its name is a hash of the case's files (path, size, t
 parameters: another config gets other entries, and the same one finds its own again. What nobody uses any more goes
 after a while (`entries.py`).
 
-The JSON file holds digests, of the arrays and of the files that they were made from. An entry is compared with both
+The JSON file holds checksums of the arrays, and digests of the files that they were made from. An entry is compared with both
 once, when it is opened: one that a disk has damaged, or whose files have another content now, is made again.
 """
 
@@ -34,7 +34,7 @@ from medseg.core.files import replace_file, replacing
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
-from medseg.data.files.digests import CaseState, Touched, file_digest, hashed
+from medseg.data.files.digests import CaseState, Touched, file_checksum, hashed
 from medseg.data.files.images import files_beside
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
 from medseg.data.training.size import VOXELS_A_VALUE
@@ -251,7 +251,7 @@ def _is_sound(stem: Path, case: Case) -> bool:
         return False
     arrays = description["arrays"]
     try:
-        damaged = [name for name in arrays if file_digest(f"{stem}.{name}.npy") != arrays[name]["sha256"]]
+        damaged = [name for name in arrays if file_checksum(f"{stem}.{name}.npy") != arrays[name]["crc32"]]
     except OSError as error:
         damaged = [str(error)]
     if damaged:
@@ -285,9 +285,8 @@ def _write(stem: Path, case: Mapping[str, Any], state: CaseState) -> None:
             with replacing(path) as writing, writing.open("wb") as file:
                 np.save(file, array)
                 size = file.tell()
-                file.flush()
-                digest = file_digest(writing)
-            sizes[name] = {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": size, "sha256": digest}
+            crc = file_checksum(path)
+            sizes[name] = {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": size, "crc32": crc}
     description = {
         "case": case["case"],
         "arrays": sizes,
