@@ -177,7 +177,11 @@ def test_two_processes_end_alike_when_a_case_fails(crossed: tuple[Path, Path], t
     for config in run.glob("fold_*/config.yaml"):
         config.write_text(config.read_text().replace(str(crossed[1]), str(root)))
     (root / "imagesTr" / "tiny_00.nii.gz").write_bytes(b"damaged")
-    _, errors = finish(torchrun(2, "evaluate", "--run", run, "--output", tmp_path / "two", cwd=tmp_path), expect=1)
+    command = ("evaluate", "--run", run, "--output", tmp_path / "two")
+    _, errors = finish(torchrun(2, *command, cwd=tmp_path), expect=1)
+    assert "tiny_00: another image" in errors
+    assert not (tmp_path / "two").exists()
+    _, errors = finish(torchrun(2, *command, "--accept-changes", cwd=tmp_path), expect=1)
     assert "tiny_00" in errors
     assert "Connection" not in errors
     assert json.loads((tmp_path / "two" / "metrics.json").read_text())["cases"] == 3

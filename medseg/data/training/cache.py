@@ -5,8 +5,8 @@ last, that makes it valid. Its name is a hash of the case's files (path, size, t
 parameters: another config gets other entries, and the same one finds its own again. What nobody uses any more goes
 after a while (`entries.py`).
 
-The JSON file holds checksums of the arrays, and digests of the files that they were made from. An entry is compared with both
-once, when it is opened: one that a disk has damaged, or whose files have another content now, is made again.
+The JSON file holds checksums of the arrays, and digests of the files that they were made from. An entry is compared
+with both once, when it is opened: one that a disk has damaged, or whose files have another content now, is made again.
 """
 
 from __future__ import annotations
