@@ -22,6 +22,8 @@ from medseg.runs.folder import open_run, read_run
 from medseg.runs.members import held_out_by_all
 from medseg.runs.split import run_split
 from medseg.workflows.evaluate import evaluate
+from medseg.workflows.postprocess import postprocess
+from medseg.workflows.train import train
 from tests.tiny import finish, medseg, tiny_config, train_arguments
 
 NOTHING = contextlib.nullcontext()
@@ -291,9 +293,6 @@ def test_on_the_command_line(mine: tuple[Path, Path], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_folds_are_compared_before_the_first_is_scored_or_trained(crossed: tuple[Path, Path], tmp_path: Path) -> None:
-    from medseg.workflows.postprocess import postprocess
-    from medseg.workflows.train import train
-
     run, root = (shutil.copytree(one, tmp_path / name) for one, name in zip(crossed, ("run", "data"), strict=True))
     for file in run.rglob("config.yaml"):
         file.write_text(file.read_text().replace(str(crossed[1]), str(root)))
@@ -305,3 +304,21 @@ def test_folds_are_compared_before_the_first_is_scored_or_trained(crossed: tuple
         with pytest.raises(RunError, match="another label"):
             verb()
         assert everything(run) == before
+
+
+@pytest.mark.slow
+def test_folds_go_on_without_a_case_that_is_gone(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    """The folds' own file still names it; each fold's split does not, and nothing has to be accepted twice."""
+    run, root = (shutil.copytree(one, tmp_path / name) for one, name in zip(crossed, ("run", "data"), strict=True))
+    gone = sides(run / "fold_0")[0][0]
+    removed(root, [gone])
+    config = tiny_config(root, data__folds=2, training__max_epochs=2, evaluation__lesions=["lesion"])
+    before = everything(run)
+    with pytest.raises(RunError, match="is not in the data set any more"):
+        train(config, run=run, fold="0")
+    assert everything(run) == before
+    train(config, run=run, fold="0", accept_changes=True)
+    assert gone not in sides(run / "fold_0")[0]
+    assert len((run / "fold_0" / "history.csv").read_text().splitlines()) == 3
+    train(config, run=run, fold="0", accept_changes=True)
+    train(config, run=run, fold="0")
