@@ -18,10 +18,11 @@ OF_THE_OTHER_LOSS = {
 def forget_what_said_nothing(document: Document) -> None:
     """Take the options of the other loss out of a file that holds all keys of both; not what `--set` asks for."""
     section = document.data.get("loss")
-    if not isinstance(section, dict) or section.get("name", "dice_ce") not in OF_THE_OTHER_LOSS:
+    name = section.get("name", "dice_ce") if isinstance(section, dict) else None
+    if not isinstance(section, dict) or not isinstance(name, str) or name not in OF_THE_OTHER_LOSS:
         return
     if not all(key in section for keys in OF_THE_OTHER_LOSS.values() for key in keys):
         return
-    for key in OF_THE_OTHER_LOSS[section.get("name", "dice_ce")]:
+    for key in OF_THE_OTHER_LOSS[name]:
         if not document.where(("loss", key)).startswith("--set"):
             del section[key]

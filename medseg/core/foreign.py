@@ -21,8 +21,8 @@ from medseg.core.errors import MedsegError, Problem, RunError, SystemFailure, mi
 
 AGAIN = "the same command again goes on where it stopped"
 LESS_MEMORY = (
-    "end other programs, or take less at once: training.workers, training.batch_size or training.patch_size smaller, "
-    "in prediction inference.memory_mib and inference.window_batch; " + AGAIN
+    "end other programs, or take less at once: workers, batch_size or patch_size smaller, "
+    "in prediction memory_mib and window_batch; " + AGAIN
 )
 RIGHTS = "give another place, or have its owner change the rights"
 DAMAGED = "restore the file from a copy, or take it out"
@@ -44,9 +44,9 @@ SYSTEM = {
     errno.ELOOP: ("links lead round in a circle", "repair the links"),
     errno.EMFILE: (
         "this process has as many files open as it may",
-        "raise the limit (`ulimit -n`), or training.workers=0",
+        "raise the limit (`ulimit -n`), or workers=0",
     ),
-    errno.ENFILE: ("the machine has as many files open as it can", "end other programs, or training.workers=0"),
+    errno.ENFILE: ("the machine has as many files open as it can", "end other programs, or workers=0"),
     errno.ENOMEM: ("the machine has no more memory", LESS_MEMORY),
     errno.EIO: ("the disk, or the way to it, fails", f"check the disk, copy what is on it; {AGAIN}"),
     errno.ENODEV: ("the disk is not there", f"check that it is mounted; {AGAIN}"),
@@ -67,11 +67,11 @@ if hasattr(errno, "ESTALE"):  # not on every system
 
 SHARED = (
     "processes that load data have no more shared memory",
-    f"training.workers=0 does without; or give more of it (of a container: --shm-size=8g); {AGAIN}",
+    f"workers=0 does without; or give more of it (of a container: --shm-size=8g); {AGAIN}",
 )
 KILLED = (
     "a process that loads data was killed by the system{by}: most likely the machine has no more memory",
-    f"fewer training.workers (0 does without such processes), or end other programs; {AGAIN}",
+    f"fewer workers (0 does without such processes), or end other programs; {AGAIN}",
 )
 OTHER_RANK = (
     "the processes that train together lost one another",
@@ -83,12 +83,12 @@ SAID = (
     (r"received \d+ items of ancdata", *SYSTEM[errno.EMFILE]),
     (r"DataLoader worker \(pid[^)]*\) is killed by signal: (?P<by>\w+)", *KILLED),
     (r"DataLoader worker \(pid.{0,80}\) exited unexpectedly", *KILLED),
-    (r"DataLoader timed out", "a process that loads data does not answer", f"training.workers=0 does without; {AGAIN}"),
+    (r"DataLoader timed out", "a process that loads data does not answer", f"workers=0 does without; {AGAIN}"),
     (r"Expected more than 1 (?:value per channel|spatial element) when training",
      "a norm layer gets a single value of a channel in training, from which nothing can be learnt",
-     "make training.patch_size or training.batch_size larger, or take network.norm=group"),
-    (r"SyncBatchNorm (?:expected input|layers only)", "network.norm=syncbatch is for GPUs",
-     "take network.norm=batch on a CPU"),
+     "make patch_size or batch_size larger, or take norm=group"),
+    (r"SyncBatchNorm (?:expected input|layers only)", "norm=syncbatch is for GPUs",
+     "take norm=batch on a CPU"),
     (r"(?:[Cc]an't|cannot|[Uu]nable to) allocate|not enough memory|array is too big|std::bad_alloc|out of memory|"
      r"ALLOC_FAILED", "there is no more memory", LESS_MEMORY),
     (r"CUDA error|cuDNN error|CUBLAS_STATUS|CUDA driver|NVML|device-side assert|no kernel image",

@@ -29,7 +29,7 @@ from medseg.engine.outputs import read_sidecar
 LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the memory; or compute on the device cpu"
 NOT_FINITE = (
     "the network computes no numbers for this image: are its intensities like those it was trained on, and its weights "
-    "finite? Try training.precision=float32"
+    "finite? Try the precision float32"
 )
 
 logger = logging.getLogger(__name__)

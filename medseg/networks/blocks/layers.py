@@ -11,13 +11,11 @@ from monai.networks.layers.factories import Dropout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.core.errors import ConfigError, Problem
 from medseg.core.types import Activation, AnyNorm, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.instance_norm import instance_norm
 
 LEAKY_SLOPE = 0.01
-SINGLE_VOXEL = "make training.patch_size larger, or take network.norm=group"
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leakyrelu": nn.LeakyReLU,
     "relu": nn.ReLU,
@@ -49,9 +47,6 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raises ConfigError in training where a channel is a single voxel: it would be 0, and learn nothing."""
-        if self.training and x.shape[2:].numel() == 1:
-            raise ConfigError(Problem("network.norm", "is instance, over a map of a single voxel", SINGLE_VOXEL))
         return instance_norm(x, self.weight, self.bias, self.eps, self.negative_slope)
 
 
