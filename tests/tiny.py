@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from medseg.config.schema import Config
+from medseg.core.labels import Labels
 from tests.processes import Module
 
 TINY: dict[str, Any] = {
@@ -21,6 +22,18 @@ TINY: dict[str, Any] = {
     "training.batch_size": 2,
     "data.validation": 0.25,
 }
+
+
+ALL_LABELS = Labels(
+    {"background": 0, "a": 1, "b": 2},
+    {"all": (1, 2), "b": (2,)},
+    (1, 2),
+    ignore_index=255,
+    also_ignored=(7, 8),
+    merged={"a": (3, 4)},
+    colours={"a": (1, 2, 3)},
+)
+"""Labels with everything that labels can have."""
 
 
 def settings(root: Path, **changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ SEAL = "sha256"  # the last key
 
 def sealed(content: Mapping[str, Any], *, indent: int | None = 1) -> str:
     """The content as JSON, one line at the end, with its digest."""
-    return json.dumps({**content, SEAL: _digest(content)}, indent=indent) + "\n"
+    return json.dumps({**content, SEAL: data_digest(content)}, indent=indent) + "\n"
 
 
 def unsealed(text: str, *, indent: int | None = 1, required: bool = True) -> dict[str, Any]:
@@ -33,10 +33,11 @@ def unsealed(text: str, *, indent: int | None = 1, required: bool = True) -> dic
         return content
     if said is None:
         raise ValueError("has no digest of its content")
-    if said != _digest(content) or text != sealed(content, indent=indent):
+    if said != data_digest(content) or text != sealed(content, indent=indent):
         raise ValueError("its content is not that of its digest")
     return content
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(dict(content), sort_keys=True).encode()).hexdigest()
+def data_digest(content: Any) -> str:
+    """SHA-256 of plain data (dicts, lists, numbers, text), whatever the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

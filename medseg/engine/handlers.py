@@ -13,6 +13,7 @@ from monai.handlers import ValidationHandler
 from medseg.core.tables import write_table
 from medseg.engine.allowance import Allowance
 from medseg.engine.device import rank
+from medseg.engine.resume import HISTORY
 from medseg.review.tensorboard import Board
 
 
@@ -91,7 +92,7 @@ class History:
             for name, value in self.validator.state.metric_details.items():
                 row[f"val/{name}"] = value
         engine.state.history.append(row)
-        write_table(self.folder / "history.csv", engine.state.history)
+        write_table(self.folder / HISTORY, engine.state.history)
         if self.board is None:  # a resumed run overwrites what a killed one wrote after its last checkpoint
             self.board = Board(self.folder / "tensorboard", purge_step=engine.state.epoch)
             self.board.explain()

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medseg.data.files.digests import file_digest
-from medseg.data.files.images import files_beside
+from medseg.core.sealed import data_digest
+from medseg.data.files.digests import file_digest, files_of_image
 
 ORIGIN = "origin"  # its key in the sidecar
-
-
-def data_digest(content: Any) -> str:
-    """SHA-256 of plain data (dicts, lists, numbers, text), whatever the order of keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def image_digest(images: Iterable[str | Path | None]) -> str:
@@ -30,9 +23,8 @@ def image_digest(images: Iterable[str | Path | None]) -> str:
         if image is None:
             files.append(None)
             continue
-        path = Path(image)
-        there = [*([] if path.is_dir() else [path]), *files_beside(path)]
-        files += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in there]
+        states = [(file.name, file.stat()) for file in files_of_image(Path(image))]
+        files += [[name, status.st_size, status.st_mtime_ns] for name, status in states]
     return data_digest(files)
 
 

@@ -24,7 +24,8 @@ from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values
-from medseg.data.training.transforms import background_value, in_plane
+from medseg.data.training.grids import in_plane
+from medseg.data.training.transforms import background_value
 from medseg.planning.evidence import Slices, coarseness, mirror_likeness, spacing_doubt, thick_slices, thumbnail
 
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced

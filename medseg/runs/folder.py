@@ -32,7 +32,7 @@ from medseg.data.splits.folds import FOLDS_FILE, read_folds
 from medseg.data.splits.split import SPLIT_FILE, Split
 from medseg.data.training.entries import KEPT_DAYS
 from medseg.engine.machine import environment
-from medseg.engine.resume import CHECKPOINT, MODEL, START
+from medseg.engine.resume import CHECKPOINT, HISTORY, MODEL, START
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.networks.weights import is_there, weights_file
@@ -50,7 +50,7 @@ PRETRAINED = "pretrained"
 DECISION_FILE = "postprocessing.json"  # see runs/decision.py
 RUNS = Path("runs")  # where the folders are by default, by the names of their configs
 RESULTS = (
-    *("models", "tensorboard", "eval", "history.csv", "report.html", "class_weights.json"),
+    *("models", "tensorboard", "eval", HISTORY, "report.html", "class_weights.json"),
     *(SPLIT_FILE, FILES, FOLDS_FILE, DECISION_FILE, TIME, START_FILE),
 )
 

@@ -14,9 +14,10 @@ import medseg
 from medseg.bundle.compile import FINISHING, RAW_MASKS
 from medseg.bundle.language import Component
 from medseg.bundle.trained import Trained
+from medseg.core.sealed import data_digest
 from medseg.data.cases.case import Case
 from medseg.data.files.digests import file_digest
-from medseg.engine.origin import ORIGIN, data_digest, origin_of
+from medseg.engine.origin import ORIGIN, origin_of
 from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.plugins import plugins_of
 

@@ -17,6 +17,7 @@ from medseg.engine.cohort import FAILURES, CohortReport, write_failures
 from medseg.engine.device import rank
 from medseg.engine.machine import environment
 from medseg.engine.outputs import mask_paths
+from medseg.engine.resume import HISTORY
 from medseg.engine.tally import mean_iou_of_cases
 from medseg.metrics.benchmarks import Tally
 from medseg.metrics.lesions import LesionScore, lesion_text, write_lesions
@@ -161,7 +162,7 @@ class Review:
         name, description = self.run.config.name, self.run.config.description
         return {
             "title": f"{name}: {description}" if description else name,
-            "history": _history(self.run.folder / "history.csv"),
+            "history": _history(self.run.folder / HISTORY),
             "config_text": dump_config(self.run.config),
             "environment": read_environment(self.run.folder) or environment(),
         }
@@ -177,7 +178,7 @@ class Review:
         """The pictures, and the figures at the last epoch, in the log of the run."""
         if self.board is None:
             return
-        board, history = Board(self.board), _history(self.run.folder / "history.csv")
+        board, history = Board(self.board), _history(self.run.folder / HISTORY)
         step = int(history[-1]["epoch"]) if history else 0
         for caption, picture in overlays:
             board.overlay(f"cases/{caption.split(':')[0]}", picture, step)

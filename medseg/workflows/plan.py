@@ -28,12 +28,12 @@ from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
 from medseg.core.files import replace_file
 from medseg.core.machine import count_cores, machine_memory
+from medseg.core.sealed import data_digest
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients, found_table
 from medseg.engine.device import choose_device, choose_precision
-from medseg.engine.origin import data_digest
 from medseg.networks.weights import how_to_install, is_installed
 from medseg.planning.candidates import Kind, decide, shortlist
 from medseg.planning.config import patient_pattern

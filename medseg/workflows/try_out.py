@@ -17,6 +17,7 @@ from medseg.core.tables import read_table
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import Fold, Folds, make_folds
 from medseg.data.splits.split import OFFICIAL, TEST
+from medseg.engine.resume import HISTORY
 from medseg.planning.fitting import Proposal
 from medseg.planning.record import Trial
 from medseg.workflows.train import train
@@ -107,7 +108,7 @@ def try_out(proposal: Proposal, fold: Fold, minutes: float, folder: Path) -> Tri
     except MedsegError as error:
         return Trial(0.0, 0, round(minutes, 3), 0, failed=" ".join(str(error).split()))
     scores = json.loads((run / "eval" / "metrics.json").read_text())
-    epochs = len(read_table(run / "history.csv"))
+    epochs = len(read_table(run / HISTORY))
     return Trial(
         dice=round(scores.get("mean_dice") or scores.get("mean_iou") or 0.0, 4),
         cases=int(scores["cases"]),

@@ -15,22 +15,13 @@ from medseg.bundle.compile import compiled
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.language import parsed
 from medseg.core.errors import MedsegError, RunError
-from medseg.core.labels import Labels
 from tests.injections import EVIL, executed
-from tests.tiny import tiny_config
+from tests.tiny import ALL_LABELS, tiny_config
 
 FACTS = DataFacts(
     "two",
     ("FLAIR", "T1gd"),
-    Labels(
-        {"background": 0, "a": 1, "b": 2},
-        {"all": (1, 2), "b": (2,)},
-        (1, 2),
-        ignore_index=255,
-        also_ignored=(7, 8),
-        merged={"a": (3, 4)},
-        colours={"a": (1, 2, 3)},
-    ),
+    ALL_LABELS,
     references=("a paper",),
 )
 WRITTEN = json.loads(FACTS.to_json())

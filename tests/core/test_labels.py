@@ -7,6 +7,7 @@ import pytest
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
+from tests.tiny import ALL_LABELS
 
 
 def test_targets_and_channels_of_classes() -> None:
@@ -28,19 +29,8 @@ def test_a_name_that_would_be_code_in_a_bundle_is_refused(name: str) -> None:
         Labels({"background": 0, name: 1})
 
 
-FULL = Labels(
-    {"background": 0, "a": 1, "b": 2},
-    {"all": (1, 2), "b": (2,)},
-    (1, 2),
-    ignore_index=255,
-    also_ignored=(7, 8),
-    merged={"a": (3, 4)},
-    colours={"a": (1, 2, 3)},
-)
-
-
 @pytest.mark.parametrize(
-    "labels", [FULL, Labels({"liver": 1}), Labels({}), Labels({"road": 0, "sky": 1}, background=None)]
+    "labels", [ALL_LABELS, Labels({"liver": 1}), Labels({}), Labels({"road": 0, "sky": 1}, background=None)]
 )
 def test_plain_and_back(labels: Labels) -> None:
     plain = json.loads(json.dumps(labels.to_plain()))
@@ -63,7 +53,7 @@ def test_what_cannot_be_understood_is_refused() -> None:
 
 
 def test_every_target_paints_one_value() -> None:
-    assert FULL.mask_values == {"all": 1, "b": 2}
+    assert ALL_LABELS.mask_values == {"all": 1, "b": 2}
     assert Labels({"background": 0, "liver": 1, "lesion": 4}).mask_values == {"liver": 1, "lesion": 4}
     assert list(Labels({"background": 0, "a": 1, "b": 2}, {"in": (2,), "all": (1, 2)}, (9, 1)).mask_values) == [
         "in",

@@ -68,6 +68,11 @@ class FileState:
         raise ValueError(f"expected path, size, two times and a digest, got {content!r}")
 
 
+def files_of_image(path: Path) -> list[Path]:
+    """What an image, or a label, is read from: its own file, unless it is a folder, and those that a header names."""
+    return [*([] if path.is_dir() else [path]), *files_beside(path)]
+
+
 def state_of(path: str | Path) -> FileState:
     """Without its digest.
 
@@ -106,9 +111,8 @@ class ImageState:
     @classmethod
     def of(cls, path: str | Path) -> ImageState:
         """Without digests; raises DataError where a file is missing."""
-        path = Path(path)
         try:
-            there = [*([] if path.is_dir() else [path]), *files_beside(path)]
+            there = files_of_image(Path(path))
         except OSError as error:
             raise DataError(Problem(str(error.filename or path), "no such file")) from None
         return cls(tuple(state_of(file) for file in there if not file.is_dir()))

@@ -1,14 +1,25 @@
-"""Other grids of what is loaded already: pictures of one size, volumes whose slices lie in one piece."""
+"""Other grids of what is loaded already: the plane of a picture, pictures of one size, volumes with slices in one piece."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch.nn import functional as F
+
+from medseg.data.files.images import Image
+
+
+def in_plane(image: Image) -> np.ndarray:
+    """The affine of a 2D image: its own where the plane is axial, else its spacing along its own two axes."""
+    columns = image.affine[:3, :2] / np.array(image.spacing_mm)
+    if np.abs(columns[2]).max() < 1e-3 and abs(columns[:, 0] @ columns[:, 1]) < 1e-3:
+        return image.affine
+    return np.diag([*image.spacing_mm, 1.0, 1.0])
 
 
 class LongestSided(MapTransform):

@@ -18,7 +18,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.foreign import unwrapped
 from medseg.data.cases.case import LACKING
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
-from medseg.data.training.grids import LongestSided, SlicesFirstd, plain
+from medseg.data.training.grids import LongestSided, SlicesFirstd, in_plane, plain
 from medseg.data.training.moments import moments
 from medseg.inference.colour import COLOUR_SCALES
 
@@ -336,14 +336,6 @@ def background_value(channel: torch.Tensor) -> float | None:
     values, counts = corners.unique(return_counts=True)
     most = int(counts.argmax())
     return float(values[most]) if 2 * int(counts[most]) >= len(corners) and len(corners) > 1 else None
-
-
-def in_plane(image: Image) -> np.ndarray:
-    """The affine of a 2D image: its own where the plane is axial, else its spacing along its own two axes."""
-    columns = image.affine[:3, :2] / np.array(image.spacing_mm)
-    if np.abs(columns[2]).max() < 1e-3 and abs(columns[:, 0] @ columns[:, 1]) < 1e-3:
-        return image.affine
-    return np.diag([*image.spacing_mm, 1.0, 1.0])
 
 
 def _tensor(array: np.ndarray, affine: np.ndarray, image: Image) -> MetaTensor:

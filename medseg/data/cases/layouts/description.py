@@ -138,6 +138,25 @@ def paths_in(root: Path, entry: Any, where: str, problems: list[Problem]) -> lis
     return []
 
 
+def labelled_files(
+    root: Path, entry: Any, key: str, where: str, name: str, problems: list[Problem]
+) -> tuple[list[Path], Path] | None:
+    """The files of an entry's image, one a channel, and of its label; None, and a problem, where it gives none.
+
+    Args:
+        key: of the image; the label's is "label".
+        where, name: of the list and of the entry, for the problem.
+    """
+    if not isinstance(entry, dict) or not {key, "label"} <= set(entry):
+        problems.append(Problem(where, f"{name}: {short(entry)}", f"expected {key} and label"))
+        return None
+    files, labels = (paths_in(root, entry[each], f"{where} {name}", problems) for each in (key, "label"))
+    if len(labels) > 1:
+        problems.append(Problem(where, f"{name}: {short(entry['label'])}", "expected one file as the label"))
+        return None
+    return (files, labels[0]) if files and labels else None
+
+
 def entries_of(description: Mapping[str, Any], key: str, where: str, problems: list[Problem]) -> list[Any]:
     """What a list of the description holds; a problem where it is none."""
     entries = description.get(key, [])

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medseg.core.errors import Problem
 from medseg.data.cases.case import Case
 from medseg.data.cases.layouts.description import (
     FILE,
     entries_of,
     find_described,
     is_described,
+    labelled_files,
     paths_in,
-    short,
 )
 from medseg.data.cases.layouts.files import existing, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
@@ -48,14 +47,9 @@ def msd_cases(root: Path, description: Mapping[str, Any], channels: int, found: 
 
     cases, unlabelled = [], []
     for entry in entries_of(description, "training", where, problems):
-        if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
-            problems.append(Problem(where, f"training: {short(entry)}", "expected image and label"))
-            continue
-        files, labels = (paths_in(root, entry[key], f"{where} training", problems) for key in ("image", "label"))
-        if len(labels) > 1:
-            problems.append(Problem(where, f"training: {short(entry['label'])}", "expected one file as the label"))
-        elif files and labels:
-            cases.append(Case(case_name(files[0]), images(files), existing(labels[0], problems)))
+        if (given := labelled_files(root, entry, "image", where, "training", problems)) is not None:
+            files, label = given
+            cases.append(Case(case_name(files[0]), images(files), existing(label, problems)))
     for entry in entries_of(description, "test", where, problems):
         files = paths_in(root, entry.get("image") if isinstance(entry, dict) else entry, f"{where} test", problems)
         if files:

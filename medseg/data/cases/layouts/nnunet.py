@@ -8,7 +8,7 @@ from typing import Any
 
 from medseg.core.errors import Problem
 from medseg.data.cases.case import CHANNEL, Case
-from medseg.data.cases.layouts.description import FILE, find_described, is_described, paths_in, short
+from medseg.data.cases.layouts.description import FILE, find_described, is_described, labelled_files, short
 from medseg.data.cases.layouts.files import existing, image_files, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import ENDINGS, case_name
@@ -36,15 +36,10 @@ def nnunet_cases(
         listed = []
         where = f"{root / FILE} dataset"
         for name, entry in description["dataset"].items():
-            if not isinstance(entry, dict) or not {"images", "label"} <= set(entry):
-                problems.append(Problem(where, f"{name}: {short(entry)}", "expected images and label"))
-                continue
-            files, labels = (paths_in(root, entry[key], f"{where} {name}", problems) for key in ("images", "label"))
-            if len(labels) > 1:
-                problems.append(Problem(where, f"{name}: {short(entry['label'])}", "expected one file as the label"))
-            elif files and labels:
+            if (given := labelled_files(root, entry, "images", where, name, problems)) is not None:
+                files, label = given
                 images = tuple(existing(file, problems) for file in files)
-                listed.append(Case(name, images, existing(labels[0], problems)))
+                listed.append(Case(name, images, existing(label, problems)))
         return listed, _folder(root / "imagesTs", None, "", channels, found)
     ending = description.get("file_ending", ".nii.gz")
     if ending not in ENDINGS:

@@ -49,6 +49,24 @@ class Spatial(Transform, ABC):
         return list(halves)
 
 
+class AxisFactors(Spatial):
+    """Showing what a patch shows larger or smaller, by a factor for each axis."""
+
+    def __init__(self, factors: Sequence[float], probability: float) -> None:
+        super().__init__(probability)
+        self.factors = factors
+
+    def draw(self, random: np.random.Generator, spacing: np.ndarray) -> Warp:
+        return Warp(matrix=np.diag(1 / self.each(random, len(spacing))))
+
+    @abstractmethod
+    def each(self, random: np.random.Generator, dims: int) -> np.ndarray:
+        """The factor along each axis."""
+
+    def reach(self, halves: Sequence[float]) -> list[float]:
+        return [half / min(self.factors[0], 1.0) for half in halves]
+
+
 class Intensity(Transform, ABC):
     """A change of the values of voxels.
 

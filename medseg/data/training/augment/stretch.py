@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import validate_call
 
 from medseg.core.types import Factors, Fraction
-from medseg.data.training.augment.base import Spatial, Warp, log_uniform
+from medseg.data.training.augment.base import AxisFactors, log_uniform
 
 
-class Stretch(Spatial):
+class Stretch(AxisFactors):
     """A factor along each axis, drawn evenly on a logarithmic scale: bodies differ in shape, and pictures in aspect.
 
     Args:
@@ -21,11 +19,7 @@ class Stretch(Spatial):
 
     @validate_call
     def __init__(self, stretch: Factors = [0.9, 1.1], stretch_probability: Fraction = 0.0) -> None:
-        super().__init__(stretch_probability)
-        self.stretch = stretch
+        super().__init__(stretch, stretch_probability)
 
-    def draw(self, random: np.random.Generator, spacing: np.ndarray) -> Warp:
-        return Warp(matrix=np.diag(1 / log_uniform(random, self.stretch, len(spacing))))
-
-    def reach(self, halves: Sequence[float]) -> list[float]:
-        return [half / min(self.stretch[0], 1.0) for half in halves]
+    def each(self, random: np.random.Generator, dims: int) -> np.ndarray:
+        return np.asarray(log_uniform(random, self.factors, dims))
