@@ -1,4 +1,4 @@
-"""Other grids of what is loaded already: the plane of a picture, pictures of one size, volumes with slices in one piece."""
+"""Other grids of what is loaded already: the plane of a picture, pictures of one size, slices in one piece."""
 
 from __future__ import annotations
 
