@@ -230,12 +230,14 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
         **wishes,
         "maps": target(map_names, labels=Code("@labels"), **asked, members=1),
         "inputs": target(list_inputs, path=Code("@dataset_dir"), channels=len(facts.channels), **named),
-        "cases": target(pending_cases, cases=Code("@inputs"), **there),
+        "origin": None,  # who makes the masks, where those by others are no masks of this
+        "cases": target(pending_cases, cases=Code("@inputs"), **there, maker=Code("@origin")),
     }
     place: Component = {"output_dir": Code("@output_dir"), "labels": Code("@labels")}
     maps = target(SaveMapsd, **place, names=Code("@maps"), **asked, memory_mib=config.inference.memory_mib)
     _, clean = _cleaning(config, facts)
-    saved = target(SaveMaskd, **place, **_made(config, facts), recode=Code("@recode"), formats=Code("@formats"))
+    written: Component = {"recode": Code("@recode"), "formats": Code("@formats"), "origin": Code("@origin")}
+    saved = target(SaveMaskd, **place, **_made(config, facts), **written)
     own = Code(f"$@output_dir + '/{OWN}'")
     cohort = target(CohortReport, output_dir=own, scored=False, **_cleaned(config))
     steps = {"maps": maps, "clean": clean, "save": saved}

@@ -5,12 +5,39 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from medseg.core.errors import Problem, RunError
+from medseg.core.owner import Owner, owner_died
 
 WRITING = ".writing-"  # how the name of a file begins that is not whole yet
+ENDING = 32  # characters of a name that the name of a file that is not whole yet ends with, among them its ending
+
+_numbers = count()
+_swept: set[tuple[int, Path]] = set()
+
+
+def writing_name(name: str) -> str:
+    """What a file is called until it is whole: as no other of any process, with the ending of `name`."""
+    return f"{WRITING}{Owner.this().tag}-{next(_numbers)}-{name[-ENDING:]}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that are no more were writing into a folder (not below it)."""
+    for file in folder.glob(f"{WRITING}*"):
+        tag = "-".join(file.name.removeprefix(WRITING).split("-")[:3])
+        if owner_died(tag):
+            with suppress(OSError):  # another process has just removed it, or it is not ours to remove
+                file.unlink()
+
+
+def _sweep_once(folder: Path) -> None:
+    """As `sweep`, the first time that this process writes into the folder."""
+    if (key := (os.getpid(), folder)) not in _swept:
+        _swept.add(key)
+        sweep(folder)
 
 
 @contextmanager
@@ -24,7 +51,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             finds one of the two.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f"{WRITING}{os.getpid()}-{path.name}")
+    _sweep_once(path.parent)
+    writing = path.with_name(writing_name(path.name))
     try:
         yield writing
         if durable:

@@ -42,6 +42,15 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return [dict(zip(names, cells, strict=False)) for cells in rows]
 
 
+def read_columns(path: Path) -> list[str]:
+    """The names of the columns of a table; none of a file that is missing, or no table."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_as_it_was(cell) for cell in next(csv.reader(file), [])]
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
 def _line(cells: Iterable[Any]) -> str:
     return ",".join(_quoted(_cell(cell)) for cell in cells) + "\r\n"
 

@@ -6,7 +6,6 @@ case alone. `CohortReport` writes what the whole cohort gave.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,17 @@ from monai.transforms import MapTransform
 
 from medseg.config.coding import recoded
 from medseg.core.errors import Problem
-from medseg.core.files import replace_file
 from medseg.core.labels import Labels
-from medseg.core.tables import write_table
+from medseg.core.tables import read_columns, read_table, write_table
 from medseg.data.files.images import label_values, read_image, voxel_ml
 from medseg.data.files.pictures import is_picture
 from medseg.data.training.region import REGION
+from medseg.data.writers import OWN
 from medseg.data.writers.base import writers_of
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.engine.origin import ORIGIN, origin_of
-from medseg.engine.outputs import FORMATS, remove_older_sidecar, remove_older_table, sidecar_path
+from medseg.engine.outputs import FORMATS, Staged, commit, remove_older_table, staging
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally
@@ -44,14 +43,31 @@ FAILURES = "failed.csv"
 HEADER = ("case", "reason")
 
 
-def write_failures(folder: Path, failures: Sequence[Problem]) -> None:
-    """`failed.csv`: a row for each case that failed (`where` is the case); no file where none did."""
+def write_failures(folder: Path, failures: Sequence[Problem], finished: Sequence[str] | None = None) -> None:
+    """`failed.csv`: a row for each case that failed (`where` is the case); no file where none did.
+
+    Args:
+        finished: the cases that did not fail: rows of all others that are there already stay. None: no row stays.
+    """
     file = folder / FAILURES
     remove_older_table(folder, FAILURES, ",".join(HEADER))
-    if not failures:
+    rows = [dict(zip(HEADER, (problem.where, problem.what), strict=True)) for problem in failures]
+    if finished is not None:
+        told = {*finished, *(problem.where for problem in failures)}
+        rows = [*(row for row in _read_failures(file) if row[HEADER[0]] not in told), *rows]
+    if not rows:
         file.unlink(missing_ok=True)
         return
-    write_table(file, [dict(zip(HEADER, (problem.where, problem.what), strict=True)) for problem in failures])
+    write_table(file, rows, HEADER)
+
+
+def is_failures(file: Path) -> bool:
+    """Whether the file is such a table."""
+    return read_columns(file) == list(HEADER)
+
+
+def _read_failures(file: Path) -> list[dict[str, str]]:
+    return read_table(file) if is_failures(file) else []
 
 
 class CleanMaskd(MapTransform):
@@ -109,21 +125,23 @@ class SaveMaskd(MapTransform):
         mask, image, name = np.asarray(data["pred"])[0], Path(data["image_path"]), data["case"]
         written = _with_values(mask, self.recode) if self.recode else mask
         labels = recoded(self.labels, self.recode)
-        writers = writers_of(image, self.formats)
-        for writer in writers:
-            writer.write_mask(writer.file(self.output_dir, name), written, like=image, labels=labels)
-        steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
-        amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
-        missing = [self.channels[number] for number in data.get("missing", ())]
-        lacking = {"missing_channels": missing} if self.channels else {}
-        region = {REGION: data[REGION]} if REGION in data else {}
-        sidecar = {"case": name, "model": self.model, **lacking, **region, **steps, **amounts}
-        if self.origin is not None:
-            mask_file = writers[0].file(self.output_dir, name)
-            sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], mask_file)
-        replace_file(sidecar_path(self.output_dir, name), json.dumps(sidecar, indent=2) + "\n")
-        remove_older_sidecar(self.output_dir, name)
-        return dict(data)
+        origin: dict[str, str] | None = None
+        with staging(data.get("staged") or Staged()) as staged:
+            masks = []
+            for writer in writers_of(image, self.formats):
+                masks.append(staged.add(writer.file(self.output_dir, name), self.output_dir / OWN))
+                writer.write_mask(masks[-1], written, like=image, labels=labels)
+            steps = {"postprocessing": data["postprocessing"]} if "postprocessing" in data else {}
+            amounts = self._amounts(mask, None if is_picture(image) else np.asarray(data["native_affine"]))
+            missing = [self.channels[number] for number in data.get("missing", ())]
+            lacking = {"missing_channels": missing} if self.channels else {}
+            region = {REGION: data[REGION]} if REGION in data else {}
+            sidecar = {"case": name, "model": self.model, **lacking, **region, **steps, **amounts}
+            if self.origin is not None:
+                sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], masks[0])
+                origin = {key: value for key, value in sidecar[ORIGIN].items() if key != "mask"}
+            commit(self.output_dir, name, staged, sidecar, origin)
+        return {key: value for key, value in data.items() if key != "staged"}
 
     def _amounts(self, mask: np.ndarray, affine: np.ndarray | None) -> dict[str, dict[str, float]]:
         """How much of each target there is: `volume_ml`, or `share` of the pixels where there is no volume."""
@@ -239,7 +257,8 @@ class CohortReport:
         if rank() != 0:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        write_failures(self.output_dir, [Problem(failure.case, failure.reason) for failure in self.failures])
+        failures = [Problem(failure.case, failure.reason) for failure in self.failures]
+        write_failures(self.output_dir, failures, None if self.scored else self.finished)
         if isinstance(self.table, MetricsTable):
             self.table.write(self.output_dir)
             if self.lesions:

@@ -11,8 +11,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from medseg.core.labels import Labels
+from medseg.data.writers import OWN
 from medseg.data.writers.base import own_writer
-from medseg.engine.outputs import map_path, remove_older_map
+from medseg.engine.outputs import Staged, map_path, remove_older_map, staging
 from medseg.inference.maps import LEVELS, GridLogits, native_maps
 
 
@@ -39,6 +40,8 @@ class SplitMomentsd(MapTransform):
 
 class SaveMapsd(MapTransform):
     """Write the maps of a case's logits `pred`, which stay as they are. Nothing to do where `names` is empty.
+
+    The files come into their places together with the mask (`SaveMaskd`), by what is `staged` in the case.
 
     Args:
         output_dir: folder of the masks, made if missing.
@@ -78,10 +81,11 @@ class SaveMapsd(MapTransform):
         native = (torch.as_tensor(case["native_affine"]).cpu(), case["native_shape"], self.labels)
         maps = native_maps(grids, *native, memory_mib=self.memory_mib, **self.wishes).numpy()
         image = Path(case["image_path"])
-        for name, values in zip(self.names, maps, strict=True):
-            path = map_path(self.output_dir, case["case"], image, name)
-            own_writer(image).write_map(path, values, LEVELS, like=image)
-            remove_older_map(self.output_dir, case["case"], image, name)
+        with staging(case.setdefault("staged", Staged())) as staged:
+            for name, values in zip(self.names, maps, strict=True):
+                place = map_path(self.output_dir, case["case"], image, name)
+                own_writer(image).write_map(staged.add(place, self.output_dir / OWN), values, LEVELS, like=image)
+                remove_older_map(self.output_dir, case["case"], image, name)
         return case
 
 

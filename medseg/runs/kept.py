@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import medseg
 from medseg.bundle.compile import FINISHING, RAW_MASKS
@@ -24,20 +25,49 @@ from medseg.runs.plugins import plugins_of
 OTHERWISE = (
     *("bundle_root", "dataset_dir", "output_dir", "data", "split", "cases", "kept", "origin", "benchmark", "cohort"),
     *("device", "dataloader", "weights", "handlers", "initialize", "seed", "postprocessing", "finishing"),
+    *("inputs", "overwrite", "formats", "maps", "probabilities", "uncertainty"),
 )
-"""What of an evaluation says nothing of the mask before its cleaning; whatever is not listed does."""
+"""What says nothing of the mask before its cleaning; whatever is not listed does."""
 
 
 def made_by(run: Trained, content: Component) -> dict[str, str]:
     """Who makes the masks of this evaluation: digests of the weights, and of all that leads from an image to a mask."""
+    return _maker([run], _pipeline(content))
+
+
+def predicted_by(members: Sequence[Trained], content: Component) -> dict[str, str]:
+    """Who makes the masks of this prediction by one run or several: as `made_by`, with cleaning and coding.
+
+    Args:
+        content: what is run, with what the call asks for in the place of its defaults.
+    """
+    return _maker(members, [_pipeline(content), content["steps"].get("clean")])
+
+
+def _pipeline(content: Component) -> Component:
     pipeline = {key: value for key, value in content.items() if key not in OTHERWISE}
-    pipeline["steps"] = {name: step for name, step in content["steps"].items() if name not in FINISHING}
-    finder = {} if run.finder is None else {"finder": _digest(run.finder.weights)}
+    left_out = (*FINISHING, "maps")
+    return {**pipeline, "steps": {name: step for name, step in content["steps"].items() if name not in left_out}}
+
+
+def _maker(members: Sequence[Trained], pipeline: Any) -> dict[str, str]:
+    finders = [member.finder for member in members]
+    finder = (
+        {}
+        if not any(finders)
+        else {"finder": _joined(["" if one is None else _digest(one.weights) for one in finders])}
+    )
+    plugins = [plugin for member in members for plugin in plugins_of(member.config)]
     return {
-        "weights": _digest(run.weights),
+        "weights": _joined([_digest(member.weights) for member in members]),
         **finder,
-        "pipeline": data_digest([medseg.__version__, pipeline, *plugins_of(run.config)]),
+        "pipeline": data_digest([medseg.__version__, pipeline, *plugins]),
     }
+
+
+def _joined(digests: Sequence[str]) -> str:
+    """One digest of several; a single one stays as it is."""
+    return digests[0] if len(digests) == 1 else data_digest(list(digests))
 
 
 def _digest(weights: Path) -> str:

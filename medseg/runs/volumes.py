@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from medseg.core.tables import write_table
+from medseg.core.tables import read_columns, read_table, write_table
 from medseg.engine.outputs import read_sidecar
 
 VOLUMES = "volumes.csv"
+CASE = "case"  # its first column
 SHOWN = 20  # cases that are printed one by one; the file has all of them
 
 Volumes = Mapping[str, Mapping[str, float]]
@@ -26,11 +28,21 @@ def read_volumes(folder: Path, cases: Sequence[str]) -> dict[str, dict[str, floa
 
 
 def write_volumes(volumes: Volumes, folder: Path) -> Path:
-    """`volumes.csv`: the case, and a column `TARGET_ml` a target."""
-    columns = ["case", *(f"{name}_ml" for name in _targets(volumes))]
-    rows = [{"case": case} | {f"{name}_ml": ml for name, ml in found.items()} for case, found in volumes.items()]
-    write_table(folder / VOLUMES, rows, columns)
-    return folder / VOLUMES
+    """`volumes.csv`: the case, and a column `TARGET_ml` a target; rows of other cases that are there already stay."""
+    file = folder / VOLUMES
+    before = read_table(file) if is_volumes(file) else []
+    rows: dict[str, Mapping[str, Any]] = {row[CASE]: row for row in before}
+    for case, found in volumes.items():
+        rows[case] = {CASE: case} | {f"{name}_ml": ml for name, ml in found.items()}
+    columns = [CASE, *(f"{name}_ml" for name in _targets(volumes))]
+    write_table(file, list(rows.values()), dict.fromkeys([*(read_columns(file) if before else ()), *columns]))
+    return file
+
+
+def is_volumes(file: Path) -> bool:
+    """Whether the file is such a table."""
+    columns = read_columns(file)
+    return columns[:1] == [CASE] and all(name.endswith("_ml") for name in columns[1:])
 
 
 def volume_text(volumes: Volumes) -> str:

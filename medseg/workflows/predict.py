@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.writers import AUTO, WRITERS
 from medseg.engine.cohort import FAILURES, CohortReport
-from medseg.engine.device import process_group, rank
+from medseg.engine.device import of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
-from medseg.engine.outputs import FORMATS, OWN, mask_paths
+from medseg.engine.outputs import FORMATS, OWN, mask_paths, pending_cases, say_unfinished
+from medseg.engine.places import Place, check_places
+from medseg.inference.maps import map_names
 from medseg.runs.decision import say_cleaning
+from medseg.runs.kept import predicted_by
 from medseg.runs.members import as_folders, channels_by_name, read_members
-from medseg.runs.volumes import read_volumes, volume_text, write_volumes
+from medseg.runs.volumes import VOLUMES, is_volumes, read_volumes, volume_text, write_volumes
 
 
 def predict(
@@ -49,7 +52,8 @@ def predict(
             may lack channels where every run was trained for it (`training.channel_dropout`).
         output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and of `volumes.csv`; sidecars, maps and
             `failed.csv` are in `medseg/` in it.
-        overwrite: predict cases again that have a mask in `output`; default: skip them, unless a map is missing.
+        overwrite: predict cases again that have a mask in `output`; default: skip those whose mask, and maps, are
+            finished: by these weights, of this image, by these options. No file is replaced that medseg did not write.
         postprocess: False leaves out what `medseg postprocess` decided.
         coding: values in the masks, see `config.coding`; default: `inference.coding` of the run.
         formats: of the masks, names in `medseg.data.writers.WRITERS`; "auto" is an image's own.
@@ -63,8 +67,8 @@ def predict(
 
     Raises:
         PartialFailure: some cases failed; they are listed in `output/medseg/failed.csv`.
-        MedsegError: a folder is no trained run, the runs do not predict the same, there is no image at `input`, or its
-            targets do not fit the coding.
+        MedsegError: a folder is no trained run, the runs do not predict the same, there is no image at `input`, its
+            targets do not fit the coding, or a mask would take the place of another file.
     """
     started = time.perf_counter()
     source, output = Path(input), Path(output)
@@ -74,19 +78,24 @@ def predict(
     wishes["formats"] = [name for name in formats if name == AUTO or WRITERS.find(name, "--format")]
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
-    content = compile_members("inference", members)
+    content = {**compile_members("inference", members), **wishes}
     cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members)))
-    make_folder(output, "give another --output DIR")
+    maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
     with process_group():
+        maker = of_first_process(lambda: predicted_by(members, content))
+        asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
+        pending = of_first_process(lambda: _begin(cases, output, overwrite, asked))
         say_cleaning(members[0].config)
         if len(members) > 1 and rank() == 0:
             print(f"ensemble of {len(members)} networks")
-        parser = run_compiled(content, inputs=cases, output_dir=str(output), **wishes)
-        cohort: CohortReport = parser.get_parsed_content("cohort")
-        places = {case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases}
-        done = {name: path for name, path in places.items() if path.exists()}
+        objects = {"cases": tuple(pending), "origin": maker, "output_dir": str(output)}
+        cohort: CohortReport = run_compiled(content, **objects).get_parsed_content("cohort")
+        finished = {case.name for case in cases} - {case.name for case in pending} | set(cohort.finished)
+        done = {
+            case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases if case.name in finished
+        }
         if rank() == 0:
-            _tell(cohort, done, output, parser.get_parsed_content("maps"))
+            _tell(cohort, done, output, maps)
             if lacking := [case for case in cases if case.missing and case.name in done]:
                 print(lacking_text(lacking, facts.channels))
             print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
@@ -98,6 +107,16 @@ def predict(
             result={"masks": [str(mask) for mask in masks]},
         )
     return masks
+
+
+def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any]) -> list[Case]:
+    """The cases that have to be predicted; the folder is made, and nothing in it will be replaced but medseg's own."""
+    make_folder(output, "give another --output DIR")
+    check_places([Place(output / VOLUMES, output, "the volumes", output, is_volumes(output / VOLUMES))])
+    pending = pending_cases(cases, output, overwrite, **asked)
+    for line in [] if overwrite else say_unfinished(pending, output, asked["maker"]):
+        print(line)
+    return pending
 
 
 def lacking_text(cases: Sequence[Case], channels: Sequence[str]) -> str:

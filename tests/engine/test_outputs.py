@@ -11,11 +11,12 @@ import torch
 from monai.data import MetaTensor
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import WRITING
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.engine.cohort import FAILURES, SaveMaskd, write_failures
 from medseg.engine.maps import SaveMapsd
-from medseg.engine.outputs import pending_cases, read_sidecar
+from medseg.engine.outputs import pending_cases, read_sidecar, say_unfinished
 
 
 def test_a_map_never_takes_the_place_of_another_cases_mask(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def predict(image: Path, out: Path, name: str = "a", maps: Sequence[str] = ("pro
     """The steps that write, as an inference has them."""
     case = {"case": name, "image_path": str(image), "native_affine": torch.eye(4), "native_shape": (4, 5, 6)}
     case |= {"image": MetaTensor(torch.zeros(1, 4, 5, 6), affine=torch.eye(4)), "pred": torch.zeros(2, 4, 5, 6)}
-    SaveMapsd(str(out), LABELS, names=maps, probabilities=True)(case)
+    case = SaveMapsd(str(out), LABELS, names=maps, probabilities=True)(case)
     SaveMaskd(str(out), LABELS)({**case, "pred": torch.zeros(1, 4, 5, 6, dtype=torch.uint8)})
 
 
@@ -70,6 +71,11 @@ def test_what_an_older_version_wrote_beside_the_mask_goes_when_it_is_written_ane
 @pytest.mark.parametrize("sidecar", [OTHERS, "[]", "{damaged", '"text"'])
 def test_another_programs_files_stay(sidecar: str, image: Path, tmp_path: Path) -> None:
     out = older(tmp_path / "out", sidecar=sidecar)
+    with pytest.raises(DataError, match=r"a\.nii\.gz: is there already, and medseg did not write it"):
+        predict(image, out)
+    assert (out / "a.nii.gz").read_bytes() == b"older"
+    assert not list(out.rglob(f"{WRITING}*"))
+    (out / "a.nii.gz").unlink()
     predict(image, out)
     assert names(out) == sorted([*NEW, "a.json", "a_probability_tumour.nii.gz"])
     assert (out / "a.json").read_text() == sidecar
@@ -80,6 +86,7 @@ def test_another_programs_files_stay(sidecar: str, image: Path, tmp_path: Path) 
 
 def test_the_mask_of_a_case_that_is_named_as_a_map_stays(image: Path, tmp_path: Path) -> None:
     out = older(tmp_path / "out")
+    (out / "a_probability_tumour.nii.gz").unlink()  # of the case a, as its older sidecar says
     predict(image, out, "a_probability_tumour", maps=())
     predict(image, out)
     assert (out / "a_probability_tumour.nii.gz").read_bytes() != b"older"
@@ -109,4 +116,9 @@ def test_a_mask_without_its_sidecar_is_not_done(state: str, image: Path, tmp_pat
         sidecar.unlink()
     if state in ("older", "others"):
         (out / "a.json").write_text(OURS if state == "older" else OTHERS)
+    if state in ("none", "others"):
+        with pytest.raises(DataError, match="medseg did not write it"):
+            pending_cases(cases, str(out))
+        return
     assert pending_cases(cases, str(out)) == ([] if state == "older" else cases)
+    assert bool(say_unfinished(pending_cases(cases, out), out)) == (state == "damaged")

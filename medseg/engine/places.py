@@ -1,0 +1,104 @@
+"""Where results may be written: every verb asks here first, before anything expensive begins.
+
+Nothing is replaced that medseg did not write, nor what the same command reads; no two results share a name; none leaves
+its folder, by its name or through a link.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.core.errors import DataError, MedsegError, Problem
+from medseg.core.files import WRITING
+
+ELSEWHERE = "give another --output DIR, or move it away"
+RENAME = "rename one, or predict it alone"
+LONGEST = 255  # bytes of a file's name, on nearly every file system
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file that is going to be written.
+
+    Args:
+        path: the file.
+        folder: that it has to be in, itself and not below.
+        of: the case, picture or mask that it is made of.
+        root: the folder that the user names, which may be a link; those below it may not.
+        ours: medseg wrote what is there now.
+        foreign: what is said of it where it is not.
+    """
+
+    path: Path
+    folder: Path
+    of: str
+    root: Path | None = None
+    ours: bool = False
+    foreign: str = "is there already, and medseg did not write it"
+
+
+def check_places(
+    places: Iterable[Place],
+    inputs: Iterable[str | Path] = (),
+    *,
+    remedy: str = ELSEWHERE,
+    error: type[MedsegError] = DataError,
+) -> None:
+    """Refuse the places that something speaks against; nothing is written.
+
+    Args:
+        inputs: files that the same command reads.
+        remedy: where to write else.
+
+    Raises:
+        MedsegError: of the class `error`, with the first few of the problems and the number of the others.
+    """
+    read = {_real(path) for path in inputs}
+    taken: dict[str, Place] = {}
+    problems = []
+    for place in places:
+        other = taken.setdefault(os.path.normcase(place.path), place)
+        if other is not place:
+            what = f"would be the name of two: of {other.of} and of {place.of}"
+            problems.append(Problem(str(place.path), what, RENAME))
+        elif problem := _against(place, read, remedy):
+            problems.append(problem)
+    if problems:
+        rest = len(problems) - SHOWN
+        raise error([*problems[:SHOWN], *([Problem("", f"and {rest} more")] if rest > 0 else [])])
+
+
+def _against(place: Place, read: set[str], remedy: str) -> Problem | None:
+    """What speaks against writing to a place, if anything does."""
+    path, name = place.path, place.path.name
+    if path.parent != place.folder or name in ("", ".", "..") or {"\0", "\\"} & set(str(name)):
+        what = f"would not be a file in {place.folder}, but {str(path)!r}"
+        return Problem(place.of, what, "rename it: no slashes, and no dots alone")
+    if name.startswith(WRITING) or len(os.fsencode(name)) > LONGEST:
+        what = "is too long for the name of a file" if len(os.fsencode(name)) > LONGEST else "is a name of medseg's own"
+        return Problem(place.of, f"{name[:60]}: {what}", "rename it")
+    below = [place.folder, *place.folder.parents] if place.root in place.folder.parents else []
+    if links := [one for one in below if one != place.root and place.root in one.parents and one.is_symlink()]:
+        return Problem(str(links[0]), "is a link: results would be written elsewhere", remedy)
+    if _real(path) in read:
+        return Problem(str(path), "would be overwritten, and is read by this same command", remedy)
+    if path.is_symlink():
+        return Problem(str(path), "is a link: what it points to is not medseg's", remedy)
+    if path.is_dir():
+        return Problem(str(path), "is a folder", remedy)
+    if path.exists() and not place.ours and not is_empty(path):
+        return Problem(str(path), place.foreign, remedy)
+    return None
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file holds nothing: whoever was about to write it did not come to it."""
+    return path.is_file() and not path.stat().st_size
+
+
+def _real(path: str | Path) -> str:
+    return os.path.normcase(os.path.realpath(path))
