@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -30,7 +31,7 @@ def sweep(folder: Path) -> None:
         tag = "-".join(file.name.removeprefix(WRITING).split("-")[:3])
         if owner_died(tag):
             with suppress(OSError):  # another process has just removed it, or it is not ours to remove
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
 
 
 def _sweep_once(folder: Path) -> None:

@@ -236,6 +236,14 @@ def of_first_process(work: Callable[[], Result]) -> Result:
     return cast(Result, shared)
 
 
+@contextlib.contextmanager
+def of_first(context: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+    """Enter a context in the first process alone, for all: what it raises on the way in is raised in all."""
+    with contextlib.ExitStack() as stack:
+        in_first_process(lambda: stack.enter_context(context))
+        yield
+
+
 def _tried(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:
     """What `work` gives in the first process, or what it raises."""
     if _place() != 0:

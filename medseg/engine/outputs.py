@@ -20,12 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medseg.core.files import replace_file, writing_name
-from medseg.data.cases.case import Case
+from medseg.core.errors import DataError, Problem
+from medseg.core.files import WRITING, replace_file, writing_name
+from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.writers import AUTO, OWN
 from medseg.data.writers.base import own_writer, writers_of
 from medseg.engine.origin import ORIGIN, file_digest, image_digest
-from medseg.engine.places import Place, check_places, is_empty
+from medseg.engine.places import SHOWN, Place, check_places, is_empty
 
 FORMATS = (AUTO,)
 FILES, COMING = "files", "coming"  # keys of a sidecar: file -> digest of those that stand, and that were about to come
@@ -316,12 +317,35 @@ def pending_cases(
             leads out of the folder; before anything is predicted.
     """
     folder = Path(output_dir)
+    if unsafe := [case for case in cases if not is_name(case.name)]:
+        raise DataError([Problem(case.first, f"is called {case.name!r}", UNSAFE_NAME) for case in unsafe[:SHOWN]])
     outputs = [CaseOutputs(folder, case, maps, formats, maker) for case in cases]
     check_places(
         (place for output in outputs for place in output.places()),
         (file for output in outputs for file in output.inputs()),
     )
     return [output.case for output in outputs if overwrite or not output.finished()]
+
+
+def has_sidecars(folder: Path) -> bool:
+    """Whether medseg wrote the mask of some case in a folder."""
+    return any(_sidecar(file) for file in (folder / OWN).glob("*.json"))
+
+
+def foreign_files(folder: Path) -> list[Path]:
+    """The files in a folder of masks, and below it, that medseg did not write, by their names."""
+    sidecars = [*(folder / OWN).glob("*.json"), *folder.glob("*.json")]
+    names = [file.stem for file in sidecars if _sidecar(file) or (file.parent != folder and is_damaged(file))]
+    known = {name: Known.of(folder, name) for name in names}
+    listed = {file for one in known.values() for file in one.digests}
+    older = tuple(f"{name}{end}" for name, one in known.items() if one.by_name for end in "._")
+    ours = {sidecar for file in names for sidecar in (sidecar_path(folder, file), _older_sidecar(folder, file))}
+
+    def foreign(file: Path) -> bool:
+        plain = file not in ours and _within(folder, file) not in listed
+        return plain and not file.name.startswith((WRITING, *older))
+
+    return sorted(file for file in folder.rglob("*") if not file.is_dir() and foreign(file))
 
 
 def say_unfinished(cases: Sequence[Case], folder: Path, maker: Mapping[str, str] | None = None) -> list[str]:

@@ -39,6 +39,7 @@ from medseg.networks.weights import is_there, weights_file
 from medseg.runs.changes import Asked, check_facts, resumed, say_added
 from medseg.runs.disk import cache_disk, run_cache
 from medseg.runs.files import files_of
+from medseg.runs.foreign import check_run
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.spent import TIME
 from medseg.runs.split import FILES, run_split
@@ -96,8 +97,7 @@ def open_run(
             has no room for the preprocessed cases.
     """
     saved = run / CONFIG
-    if run.exists() and not saved.exists() and any(not file.name.startswith(".writing-") for file in run.iterdir()):
-        raise RunError(f"{run}: this folder exists and is no run of medseg", "choose another with --run DIR")
+    check_run(run, CONFIG)
     if saved.exists() and not restart:
         _same_experiment(load_config(saved), config, run)
     facts = describe_data(config, dataset)  # before anything is removed: a mistake in the config loses nothing
@@ -151,7 +151,7 @@ def _remove_results(run: Trained) -> None:
     """Those of an earlier run in the folder, of both its stages; the caches stay."""
     of_finder = [FINDER] if run.finder is None else [f"{FINDER}/{name}" for name in RESULTS]
     for path in (run.folder / name for name in (*RESULTS, *of_finder)):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _describe(run: Trained, split: Split) -> None:

@@ -33,7 +33,9 @@ from medseg.core.machine import count_cores
 from medseg.core.parallel import in_threads
 from medseg.data.files.cause import cause
 from medseg.data.files.frames import cover, list_frames, read_background, read_frame, write_frame
+from medseg.data.files.signed import is_signed
 from medseg.engine.device import autocast, choose_precision, memory_format, prepare
+from medseg.engine.places import Place, check_places
 from medseg.engine.resume import load_weights
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.inference.matte import guided_matte, ramp
@@ -104,7 +106,7 @@ def composite(
     channels = choose_targets(facts.labels, target)
     behind = read_background(background)
     frames = list_frames(input)
-    places = _places(frames, input, output)
+    places = _places(frames, input, output, [Path(background)])
     compositor = Compositor(run, config, facts, channels, behind, size or SIZE)
     return _through(compositor, places)
 
@@ -190,8 +192,12 @@ def choose_targets(labels: Labels, names: Sequence[str] = ()) -> list[int]:
     return [known.index(name) for name in dict.fromkeys(names)]
 
 
-def _places(frames: Sequence[Path], input: Path, output: Path) -> dict[Path, Path]:
-    """Every frame with the file that it is saved as; the folder is made."""
+def _places(frames: Sequence[Path], input: Path, output: Path, behind: Sequence[Path] = ()) -> dict[Path, Path]:
+    """Every frame with the file that it is saved as; the folder is made.
+
+    Args:
+        behind: the picture that is put behind them, if it is one.
+    """
     if not input.is_dir() and output.suffix and not output.is_dir():
         if output.suffix.lower() != ".png":
             raise ConfigError(Problem("--output", f"{output} is no PNG", "name it *.png, or give a folder"))
@@ -200,9 +206,9 @@ def _places(frames: Sequence[Path], input: Path, output: Path) -> dict[Path, Pat
         places = {frame: output / f"{frame.stem}.png" for frame in frames}
     if output.is_file() and output not in places.values():
         raise ConfigError(Problem("--output", f"{output} is a file", "give a folder"))
-    for frame, place in places.items():
-        if place.resolve() == frame.resolve():
-            raise ConfigError(Problem("--output", f"{frame} would be overwritten", "give another folder"))
+    planned = [Place(place, place.parent, str(frame), None, is_signed(place)) for frame, place in places.items()]
+    check_places(planned, [*frames, *behind], error=ConfigError)
+    for place in places.values():
         place.parent.mkdir(parents=True, exist_ok=True)
     return places
 

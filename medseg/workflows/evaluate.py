@@ -17,17 +17,18 @@ from typing import Any
 from medseg.bundle.run import run_compiled
 from medseg.bundle.trained import Trained
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError, listed
-from medseg.core.files import make_folder
+from medseg.core.files import WRITING, writing_name
+from medseg.core.lock import writing_to
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset, with_channels
-from medseg.data.writers import OWN
-from medseg.engine.device import of_first_process, process_group, speaks
+from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, speaks
 from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
 from medseg.runs.changes import Asked, scored_cases, trained_on
 from medseg.runs.decision import read_decided, say_cleaning
 from medseg.runs.folder import Opened, read_run
 from medseg.runs.folds import all_fold_runs, fold_runs
+from medseg.runs.foreign import check_evaluation
 from medseg.runs.kept import kept_masks, made_by
 from medseg.runs.members import as_folders, channels_by_name, held_out_by_all, read_members, score_members
 from medseg.runs.report import REPORT, Results, Review
@@ -69,7 +70,7 @@ def evaluate(
     runs = as_folders(run)
     data, output = (None if path is None else Path(path) for path in (data, output))
     if output is not None:
-        _check_output(output)
+        check_evaluation(output)
     if len(runs) == 1 and not fold_runs(runs[0]):
         return evaluate_run(
             runs[0], data=data, split=split, postprocess=postprocess, anew=anew, output=output, asked=asked
@@ -117,8 +118,8 @@ def evaluate_run(
         cases = scored_cases(trained, dataset, asked, opened=opened is not None)
     as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
     content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
-    make_folder(output, "give --output DIR")
-    with process_group():
+    with process_group(), of_first(writing_to(output, "give --output DIR")):
+        in_first_process(lambda: check_evaluation(output, masks=False))
         say_cleaning(trained.config)
         maker = of_first_process(lambda: made_by(trained, content))  # who has just written the last of the weights
         kept = () if anew else of_first_process(lambda: kept_masks((output, own), cases, maker))
@@ -166,7 +167,9 @@ def evaluate_folds(
     cases = {case.name: case for case in dataset.cases}
     held_out = [scored_cases(read_run(folder), dataset, asked) for folder in runs]
     failures: list[Problem] = []
-    with process_group():
+    together = output or run / "eval"
+    with process_group(), of_first(writing_to(together, "give --output DIR")):
+        in_first_process(lambda: check_evaluation(together))
         scored = of_first_process(lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)])
         for folder, place, done, some in zip(runs, folders, scored, held_out, strict=True):
             if again or not done:
@@ -176,7 +179,6 @@ def evaluate_folds(
                     )
                 except PartialFailure as error:
                     failures += [problem for problem in error.problems if problem.where in cases]
-        together = output or run / "eval"
         review = Review(replace(first, folder=run), together, cases, report or together / REPORT)
         summary = of_first_process(lambda: _conclude_folds(review, folders, failures))
     if failures:
@@ -237,8 +239,8 @@ def evaluate_together(
     else:
         parts = [(members, held_out_by_all(members, dataset, asked))]
     seen = [] if data is None else _not_unseen(members, dataset.cases)
-    make_folder(output, "give --output DIR")
-    with process_group():
+    with process_group(), of_first(writing_to(output, "give --output DIR")):
+        in_first_process(lambda: check_evaluation(output, masks=False))
         say_cleaning(members[0].config)
         results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
         said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
@@ -252,13 +254,6 @@ def _not_unseen(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
     if not seen:
         return []
     return [f"NOT HELD OUT: {len(seen)} of {len(cases)} cases are images that were trained on: {listed(seen)}"]
-
-
-def _check_output(output: Path) -> None:
-    """Raise a RunError where masks in the folder are not medseg's: some would be replaced."""
-    masks = output / "masks"
-    if masks.is_dir() and not (masks / OWN).is_dir() and any(masks.iterdir()):
-        raise RunError(Problem(str(masks), "holds files that are not medseg's", "give another --output DIR"))
 
 
 def _dataset(members: Sequence[Trained], data: Path | None) -> Dataset:
@@ -288,17 +283,26 @@ def _is_scored(folder: Path, scored: Path, postprocess: bool) -> bool:
 
 
 def _collect_masks(folders: Sequence[Path], together: Path) -> None:
-    """All held-out masks, and their sidecars, in one folder, as links where the file system has them."""
-    shutil.rmtree(together, ignore_errors=True)
+    """All held-out masks, and their sidecars, in one folder, as links where the file system has them.
+
+    It takes the place of the earlier one when it is whole.
+    """
+    together.parent.mkdir(parents=True, exist_ok=True)
+    coming, going = (together.with_name(writing_name(together.name)) for _ in range(2))
     for folder in folders:
         masks = folder / "masks"
-        for file in sorted(path for path in masks.rglob("*") if path.is_file()):
-            place = together / file.relative_to(masks)
+        for file in sorted(path for path in masks.rglob("*") if path.is_file() and not path.name.startswith(WRITING)):
+            place = coming / file.relative_to(masks)
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(file, place)
             except OSError:
                 shutil.copyfile(file, place)
+    if together.exists():
+        together.rename(going)
+    if coming.exists():
+        coming.rename(together)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _by_fold(

@@ -26,7 +26,7 @@ from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
-from medseg.core.files import replace_file
+from medseg.core.files import replace_file, writing_name
 from medseg.core.machine import count_cores, machine_memory
 from medseg.core.sealed import data_digest
 from medseg.data.cases.dataset import Dataset
@@ -48,6 +48,7 @@ from medseg.planning.step import Step, measure_step
 from medseg.planning.write import config_text
 from medseg.runs.disk import Disk
 from medseg.runs.folder import RUNS
+from medseg.runs.foreign import is_config
 from medseg.workflows.try_out import no_trial, official_folds, try_all, without_test
 
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
@@ -182,7 +183,11 @@ def _places(output: Path, overwrite: bool) -> Path:
         raise ConfigError(f"{output}: what is measured goes into {beside.name}", "name the config NAME.yaml")
     if beside.exists() and not is_record(beside):
         raise ConfigError(f"{beside}: exists already, and is no record of a plan", "choose another name or folder")
+    if output.exists() and overwrite and not is_config(output):
+        raise ConfigError(f"{output}: exists already, and is no config of medseg", "choose another name or folder")
     for file in (output, beside):
+        if file.is_symlink():
+            raise ConfigError(f"{file}: is a link", "choose another name or folder")
         if file.exists() and not overwrite:
             raise ConfigError(f"{file}: exists already", "choose another name, or add --overwrite")
     return beside
@@ -313,7 +318,7 @@ def _name(name: str) -> str:
 
 def _validated(text: str, output: Path, overrides: Sequence[str]) -> Config:
     """The config that the text will be, where what was given is wrong by itself or with what was planned."""
-    draft = output.with_name(f".{output.name}.draft")
+    draft = output.with_name(writing_name(output.name))
     replace_file(draft, text)
     try:
         return load_config(draft, overrides)

@@ -29,8 +29,9 @@ from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.changes import scored_cases
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.disposable import CRF_TRIAL
-from medseg.runs.folder import read_run
+from medseg.runs.folder import DECISION_FILE, read_run
 from medseg.runs.folds import fold_runs
+from medseg.runs.foreign import check_decision
 from medseg.runs.members import score_members
 from medseg.selection.evidence import RULE, Trials, choose, judge, plain
 from medseg.selection.trial import TrialCase, attempt, candidates, survey
@@ -71,6 +72,7 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
     config, facts = first.config, first.facts
     if facts.convention != "medical":
         raise RunError("post-processing is chosen by scores per case, of the convention medical", "predict without it")
+    check_decision((run, *runs), DECISION_FILE, SCHEMA)
     folds = [_fold_run(folder) for folder in runs]
     cases, missing = _saved_masks(folds, config)
     base = PostprocessConfig(**config.inference.cleaning)

@@ -21,6 +21,7 @@ from medseg.core.labels import Labels
 from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
 from medseg.data.training.transforms import apply
 from medseg.engine.device import set_up
+from medseg.engine.places import Place, check_places
 from medseg.metrics.confusion import target_voxels
 from medseg.runs.members import as_folders, read_members
 
@@ -56,8 +57,13 @@ class Mask:
         """Write it as a file, by its ending: `.nii.gz`, `.nii`, `.nrrd`, `.mha`, of a picture `.png`.
 
         Raises:
-            DataError: another ending, or a volume as a picture.
+            DataError: another ending, a volume as a picture, or the file is the image itself.
         """
+        if isinstance(self.like, Path):
+            place = Path(path)
+            check_places(
+                [Place(place, place.parent, str(self.like), ours=True)], [self.like], remedy="save it elsewhere"
+            )
         write_mask(path, self.array, like=self.like, labels=self.labels)
         return Path(path)
 

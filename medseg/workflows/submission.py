@@ -9,10 +9,12 @@ from tqdm import tqdm
 
 from medseg.config.cards import load_card
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem
-from medseg.core.files import replacing
+from medseg.core.files import make_folder, replacing
 from medseg.data.cases.masks import find_masks
 from medseg.data.files.images import label_values, read_image
 from medseg.data.files.pictures import palette
+from medseg.data.files.signed import is_signed, signature
+from medseg.engine.places import Place, check_places
 from medseg.metrics.benchmarks import Benchmark, from_train_ids, unknown_values
 from medseg.metrics.confusion import value_counts
 
@@ -36,7 +38,7 @@ def write_submission(
 
     Raises:
         ConfigError: the data set has no server.
-        DataError: there is no mask.
+        DataError: there is no mask, or a file would be replaced that medseg did not write.
         PartialFailure: some masks hold values that are no classes, or are several for one case; the others are written.
     """
     card = load_card(dataset)
@@ -48,7 +50,12 @@ def write_submission(
     written: list[Path] = []
     problems: list[Problem] = []
     found = find_masks(prediction, card.layout)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "give another --output DIR")
+    places = {case: output / FORMATS[card.layout].format(case=case) for case in found}
+    check_places(
+        (Place(place, output, case, output, is_signed(place)) for case, place in places.items()),
+        (file for files in found.values() for file in files),
+    )
     for case, files in tqdm(
         sorted(found.items()), "writing", unit="mask", disable=None if progress else True, leave=False
     ):
@@ -65,7 +72,7 @@ def write_submission(
         except DataError as error:
             problems += error.problems
             continue
-        path = output / FORMATS[card.layout].format(case=case)
+        path = places[case]
         _write(path, mask, coloured=card.layout == "voc")
         written.append(path)
     if problems and not written:
@@ -85,4 +92,4 @@ def _write(path: Path, mask: np.ndarray, *, coloured: bool) -> None:
     if coloured:
         picture.putpalette(palette({}).ravel().tolist())
     with replacing(path) as writing:
-        picture.save(writing, format="PNG")
+        picture.save(writing, format="PNG", pnginfo=signature())

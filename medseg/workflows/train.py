@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +14,10 @@ from medseg.config.load import load_config, start_override, start_with
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.core.files import make_folder
+from medseg.core.lock import writing_to
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
-from medseg.engine.device import in_first_process, of_first_process, process_group, rank, speaks
+from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, rank, speaks
 from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
 from medseg.runs.changes import Asked
@@ -32,6 +35,7 @@ from medseg.runs.folder import (
     write_environment,
 )
 from medseg.runs.folds import config_folds, fold_folders, keep_folds
+from medseg.runs.foreign import check_folds, check_run
 from medseg.runs.official import read_data
 from medseg.runs.report import REPORT
 from medseg.runs.spent import Spent, read_spent
@@ -137,6 +141,7 @@ def _open(config: Config, run: Path, dataset: Dataset, fold: str | None, asked: 
         fold: which of them goes on, so that its data are compared before anything is written; None: none.
         anew: divide the cases again; what was decided on masks of the other networks goes.
     """
+    check_folds(run)
     if anew:
         check_beginning(config, dataset, run)
     begun = [folder for folder in fold_folders(run) if fold == "all" or folder.name == f"fold_{fold}"]
@@ -168,7 +173,7 @@ def _of_fold(config: Config, run: Path, number: int, count: int) -> Config:
 
 def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = False, asked: Asked | None = None) -> None:
     """As `train`, one run, on a data set that is read already."""
-    with process_group():
+    with process_group(), of_first(_of_run(run)):
         started = time.perf_counter()
         opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart, asked=asked))
         opened = opened or reopen_run(run, dataset)
@@ -190,6 +195,14 @@ def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = Fal
             raise failure
         if rank() == 0:
             print(f"finished in {(time.perf_counter() - started) / 60:.1f} min: {run}")
+
+
+@contextmanager
+def _of_run(run: Path) -> Iterator[None]:
+    """Be the only one who trains in the folder, if it is a run or becomes one."""
+    check_run(run, CONFIG)
+    with writing_to(run, "choose another with --run DIR"):
+        yield
 
 
 def _keep_spent(run: Path, spent: Spent) -> None:

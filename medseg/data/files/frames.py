@@ -13,6 +13,7 @@ from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.files import replacing
 from medseg.data.files.cause import cause
 from medseg.data.files.pictures import PICTURES
+from medseg.data.files.signed import signature
 
 FAST = 1  # zlib's fastest: frames are many, and their files a little larger
 
@@ -60,9 +61,9 @@ def _as_rgb(picture: Any, path: Path) -> Any:
 
 
 def write_frame(path: Path, frame: np.ndarray) -> None:
-    """`(rows, columns, 3)` uint8 as PNG, pixels only; the place of an earlier file is taken when all is written."""
+    """`(rows, columns, 3)` uint8 as PNG, pixels and medseg's signature only; it appears whole or not at all."""
     with replacing(path) as writing:
-        Pillow.fromarray(frame).save(writing, format="PNG", compress_level=FAST)
+        Pillow.fromarray(frame).save(writing, format="PNG", compress_level=FAST, pnginfo=signature())
 
 
 def read_background(what: str) -> np.ndarray:
