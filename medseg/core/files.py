@@ -65,6 +65,11 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise
 
 
+def move(path: Path, place: Path) -> None:
+    """Give a file or folder of the same file system another name, in one step; a file that is there goes."""
+    os.replace(path, place)
+
+
 def replace_file(path: Path, text: str) -> None:
     """Write a whole text file (UTF-8), or leave the old one."""
     with replacing(path) as writing:

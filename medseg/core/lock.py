@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import make_folder, sweep, writing_name
+from medseg.core.files import make_folder, move, sweep, writing_name
 from medseg.core.owner import Owner
 
 LOCK = ".medseg-lock"
@@ -99,7 +99,7 @@ def _remove_dead(file: Path, owner: Owner | None) -> None:
     """Remove the lock of this owner, and no other: one that another process has just taken over is put back."""
     taken = file.with_name(writing_name(file.name))
     with suppress(FileNotFoundError):
-        file.rename(taken)
+        move(file, taken)
         if _owner(taken) != owner:
             with suppress(OSError):
                 os.link(taken, file)

@@ -28,7 +28,8 @@ from medseg.data.writers.base import writers_of
 from medseg.engine.device import gather, rank
 from medseg.engine.evaluator import Failure, succeeded
 from medseg.engine.origin import ORIGIN, origin_of
-from medseg.engine.outputs import FORMATS, Staged, commit, remove_older_table, staging
+from medseg.engine.outputs import FORMATS, commit, remove_older_table
+from medseg.engine.staged import Staged, staging
 from medseg.engine.tally import write_benchmark
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.metrics.benchmarks import Benchmark, Tally

@@ -13,7 +13,8 @@ from monai.transforms import MapTransform
 from medseg.core.labels import Labels
 from medseg.data.writers import OWN
 from medseg.data.writers.base import own_writer
-from medseg.engine.outputs import Staged, map_path, remove_older_map, staging
+from medseg.engine.outputs import map_path, remove_older_map
+from medseg.engine.staged import Staged, staging
 from medseg.inference.maps import LEVELS, GridLogits, native_maps
 
 

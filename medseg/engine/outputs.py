@@ -13,20 +13,20 @@ Once everything stood beside the masks. Such outputs are read as before, and eac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import WRITING, replace_file, writing_name
+from medseg.core.files import WRITING, move, replace_file
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.writers import AUTO, OWN
 from medseg.data.writers.base import own_writer, writers_of
 from medseg.engine.origin import ORIGIN, file_digest, image_digest
 from medseg.engine.places import SHOWN, Place, check_places, is_empty
+from medseg.engine.staged import Staged
 
 FORMATS = (AUTO,)
 FILES, COMING = "files", "coming"  # keys of a sidecar: file -> digest of those that stand, and that were about to come
@@ -152,35 +152,6 @@ def _within(folder: Path, file: Path) -> str:
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
-@dataclass
-class Staged:
-    """A case's files that are whole, but not in their places yet: pairs of where they are and where they go."""
-
-    files: list[tuple[Path, Path]] = field(default_factory=list)
-
-    def add(self, place: Path, own: Path) -> Path:
-        """Where to write a file first.
-
-        Args:
-            place: where it goes.
-            own: the folder of what is medseg's own.
-        """
-        own.mkdir(parents=True, exist_ok=True)
-        self.files.append((own / writing_name(place.name), place))
-        return self.files[-1][0]
-
-
-@contextmanager
-def staging(staged: Staged) -> Iterator[Staged]:
-    """The files vanish if anything fails."""
-    try:
-        yield staged
-    except BaseException:
-        for file, _ in staged.files:
-            file.unlink(missing_ok=True)
-        raise
-
-
 def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], origin: Any = None) -> None:
     """Put a case's files into their places and write its sidecar; killed at any moment, all of it can be done again.
 
@@ -205,7 +176,7 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
         coming = {file: sorted({*known.digests.get(file, ()), digest}) for file, digest in digests.items()}
         replace_file(sidecar, _text({"case": name, "model": content["model"], FILES: former, COMING: coming}))
     for file, place in staged.files:
-        file.replace(place)
+        move(file, place)
     same = {key: value for key, value in before.get(ORIGIN, {}).items() if key != "mask"} == origin
     for place in _others(folder, name, former, digests):
         if same:

@@ -17,7 +17,7 @@ from typing import Any
 from medseg.bundle.run import run_compiled
 from medseg.bundle.trained import Trained
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError, listed
-from medseg.core.files import WRITING, writing_name
+from medseg.core.files import WRITING, move, writing_name
 from medseg.core.lock import writing_to
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset, with_channels
@@ -299,9 +299,9 @@ def _collect_masks(folders: Sequence[Path], together: Path) -> None:
             except OSError:
                 shutil.copyfile(file, place)
     if together.exists():
-        together.rename(going)
+        move(together, going)
     if coming.exists():
-        coming.rename(together)
+        move(coming, together)
     shutil.rmtree(going, ignore_errors=True)
 
 

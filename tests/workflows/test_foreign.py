@@ -1,4 +1,4 @@
-"""No verb replaces or removes what medseg did not write: every verb that writes, times every way to meet a file."""
+"""No verb replaces or removes what medseg did not write: every verb that writes, times every way to meet it."""
 
 from __future__ import annotations
 
