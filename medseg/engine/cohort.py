@@ -19,7 +19,7 @@ from monai.transforms import MapTransform
 from medseg.config.coding import recoded
 from medseg.core.errors import Problem
 from medseg.core.labels import Labels
-from medseg.core.tables import read_columns, read_table, write_table
+from medseg.core.tables import read_columns, write_table
 from medseg.data.files.images import label_values, read_image, voxel_ml
 from medseg.data.files.pictures import is_picture
 from medseg.data.training.region import REGION
@@ -44,18 +44,11 @@ FAILURES = "failed.csv"
 HEADER = ("case", "reason")
 
 
-def write_failures(folder: Path, failures: Sequence[Problem], finished: Sequence[str] | None = None) -> None:
-    """`failed.csv`: a row for each case that failed (`where` is the case); no file where none did.
-
-    Args:
-        finished: the cases that did not fail: rows of all others that are there already stay. None: no row stays.
-    """
+def write_failures(folder: Path, failures: Sequence[Problem]) -> None:
+    """`failed.csv`: a row for each case that failed (`where` is the case); no file where none did."""
     file = folder / FAILURES
     remove_older_table(folder, FAILURES, ",".join(HEADER))
     rows = [dict(zip(HEADER, (problem.where, problem.what), strict=True)) for problem in failures]
-    if finished is not None:
-        told = {*finished, *(problem.where for problem in failures)}
-        rows = [*(row for row in _read_failures(file) if row[HEADER[0]] not in told), *rows]
     if not rows:
         file.unlink(missing_ok=True)
         return
@@ -65,10 +58,6 @@ def write_failures(folder: Path, failures: Sequence[Problem], finished: Sequence
 def is_failures(file: Path) -> bool:
     """Whether the file is such a table."""
     return read_columns(file) == list(HEADER)
-
-
-def _read_failures(file: Path) -> list[dict[str, str]]:
-    return read_table(file) if is_failures(file) else []
 
 
 class CleanMaskd(MapTransform):
@@ -259,7 +248,7 @@ class CohortReport:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
         failures = [Problem(failure.case, failure.reason) for failure in self.failures]
-        write_failures(self.output_dir, failures, None if self.scored else self.finished)
+        write_failures(self.output_dir, failures)
         if isinstance(self.table, MetricsTable):
             self.table.write(self.output_dir)
             if self.lesions:

@@ -20,7 +20,7 @@ from medseg.core.files import make_folder
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.writers import AUTO, WRITERS
-from medseg.engine.cohort import FAILURES, CohortReport
+from medseg.engine.cohort import FAILURES, CohortReport, is_failures
 from medseg.engine.device import of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, mask_paths, pending_cases, say_unfinished
@@ -112,7 +112,9 @@ def predict(
 def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any]) -> list[Case]:
     """The cases that have to be predicted; the folder is made, and nothing in it will be replaced but medseg's own."""
     make_folder(output, "give another --output DIR")
-    check_places([Place(output / VOLUMES, output, "the volumes", output, is_volumes(output / VOLUMES))])
+    volumes, failed = output / VOLUMES, output / OWN / FAILURES
+    tables = [Place(volumes, output, "the volumes", output, is_volumes(volumes))]
+    check_places([*tables, Place(failed, failed.parent, "the failures", output, is_failures(failed))])
     pending = pending_cases(cases, output, overwrite, **asked)
     for line in [] if overwrite else say_unfinished(pending, output, asked["maker"]):
         print(line)
