@@ -67,9 +67,13 @@ def check_bundle(output: Path) -> None:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether medseg compiled the bundle in a folder; of one that is not whole yet, its first file stands there."""
+    """Whether medseg compiled a bundle in the folder; one of its files is enough, as when it is not whole yet."""
+    return any(_is_compiled(folder / "configs" / f"{kind}.yaml") for kind in KINDS)
+
+
+def _is_compiled(file: Path) -> bool:
     try:
-        head = (folder / BUNDLE[0]).read_text(encoding="utf-8")[:500]
+        head = file.read_text(encoding="utf-8")[:500]
     except (OSError, ValueError):
         return False
     return any(line.startswith(COMPILED) for line in head.splitlines())

@@ -31,6 +31,7 @@ def test_a_volume_has_millilitres_and_a_plane_has_shares(
     case = {"case": "a", "image_path": str(image), "native_affine": torch.from_numpy(affine), "pred": mask}
     SaveMaskd(str(tmp_path / "out"), LABELS)(case)
     sidecar = json.loads((tmp_path / "out" / "medseg" / "a.json").read_text())
+    assert list(sidecar.pop("files")) == ["a.nii.gz"]
     assert sidecar == {"case": "a", "model": {}, **amounts}
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.nii.gz", "medseg"]
 

@@ -95,6 +95,8 @@ def test_a_case_is_pending_until_every_format_is_there(images: dict[str, Path], 
     out.mkdir()
     (out / "scan.nii.gz").touch()
     replace_file(sidecar_path(out, "scan"), '{"case": "scan", "model": {}}')
+    assert pending_cases(cases, str(out)) == cases  # an empty file is no mask
+    (out / "scan.nii.gz").write_bytes(b"a mask")
     assert pending_cases(cases, str(out)) == []
     assert pending_cases(cases, str(out), formats=["nifti", "nrrd"]) == cases
 
