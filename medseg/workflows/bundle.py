@@ -10,6 +10,7 @@ from medseg.bundle.write import write_bundle
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, Problem, RunError
 from medseg.core.files import replace_file
+from medseg.core.lock import writing_to
 from medseg.data.splits.split import SPLIT_FILE
 from medseg.engine.resume import CHECKPOINT, MODEL, START
 from medseg.runs.foreign import check_bundle
@@ -40,8 +41,9 @@ def bundle(config: Config, *, output: Path) -> None:
     if split is not None and split.parts != run_split(bundled, dataset, anew=True).parts:
         what = f"holds weights that were trained on another split ({split.why})"
         raise RunError(Problem(str(output), what, "give another --output DIR"))
-    check_bundle(output)
-    write_bundle(config, output=output, facts=facts)
-    if split is not None:
-        for stage in bundled.stages:
-            replace_file(stage.folder / SPLIT_FILE, split.to_json())
+    with writing_to(output, "give another --output DIR"):
+        check_bundle(output)
+        write_bundle(config, output=output, facts=facts)
+        if split is not None:
+            for stage in bundled.stages:
+                replace_file(stage.folder / SPLIT_FILE, split.to_json())

@@ -16,15 +16,15 @@ from medseg.bundle.ensemble import compile_members
 from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
-from medseg.core.files import make_folder
+from medseg.core.lock import writing_to
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.writers import AUTO, WRITERS
 from medseg.engine.cohort import FAILURES, CohortReport, is_failures
-from medseg.engine.device import of_first_process, process_group, rank
+from medseg.engine.device import of_first, of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, mask_paths, pending_cases, say_unfinished
-from medseg.engine.places import Place, check_places
+from medseg.engine.places import ELSEWHERE, Place, check_places
 from medseg.inference.maps import map_names
 from medseg.runs.decision import say_cleaning
 from medseg.runs.kept import predicted_by
@@ -81,7 +81,7 @@ def predict(
     content = {**compile_members("inference", members), **wishes}
     cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members)))
     maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
-    with process_group():
+    with process_group(), of_first(writing_to(output, ELSEWHERE)):
         maker = of_first_process(lambda: predicted_by(members, content))
         asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
         pending = of_first_process(lambda: _begin(cases, output, overwrite, asked))
@@ -110,8 +110,7 @@ def predict(
 
 
 def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any]) -> list[Case]:
-    """The cases that have to be predicted; the folder is made, and nothing in it will be replaced but medseg's own."""
-    make_folder(output, "give another --output DIR")
+    """The cases that have to be predicted; nothing in the folder will be replaced but medseg's own."""
     volumes, failed = output / VOLUMES, output / OWN / FAILURES
     tables = [Place(volumes, output, "the volumes", output, is_volumes(volumes))]
     check_places([*tables, Place(failed, failed.parent, "the failures", output, is_failures(failed))])
