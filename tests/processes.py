@@ -68,6 +68,11 @@ class Module:
         """The exit code, -N if signal N ended it; None while it runs."""
         return self._process.exitcode
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
     def kill(self) -> None:
         """End it by SIGKILL."""
         self._process.kill()

@@ -4,8 +4,8 @@ A new verb is a function in the file of its family, or in a new file that `FAMIL
 in `--help`. Whatever is heavy is imported inside the verb, so `--help` is instant.
 
 Exit codes: 0 fine; 1 finished, but some cases failed (they are listed); 2 bad usage, config or data, or a machine that
-does not let medseg go on (disk, memory, rights); 70 a mistake of medseg's own. Results go to stdout, progress and
-errors to stderr; with `--json`, stdout is one JSON document.
+does not let medseg go on (disk, memory, rights); 70 a mistake of medseg's own; 130 and 143 stopped by
+SIGINT or SIGTERM. Results go to stdout, progress and errors to stderr; with `--json`, stdout is one JSON document.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typer.core import TyperGroup
 
 from medseg import __version__
 from medseg.cli import data, masks, parts, predict, runs, train
-from medseg.cli.failure import tell, threads_told
+from medseg.cli.failure import tell, tell_stopped, threads_told
+from medseg.core.stopping import Interrupted, listening
 
 FAMILIES = (train, runs, predict, data, masks, parts)
 ORDER = (
@@ -60,8 +61,10 @@ def options(
 
 def main() -> None:
     """Run the command line; whatever fails is one message, of which other processes beside this one say nothing."""
-    with threads_told(sys.argv[1:]):
+    with threads_told(sys.argv[1:]), listening():
         try:
             app()
+        except Interrupted as stopped:
+            sys.exit(tell_stopped(stopped, sys.argv[1:]))
         except Exception as error:
             sys.exit(tell(error, sys.argv[1:]))

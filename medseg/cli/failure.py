@@ -21,11 +21,14 @@ from pathlib import Path
 from medseg import __version__
 from medseg.core.errors import MedsegError, Problem, SystemFailure
 from medseg.core.foreign import causes, explained, shown_path
+from medseg.core.stopping import Interrupted
 
 BUG = 70
 """Exit code of an error of medseg's own (EX_SOFTWARE of sysexits.h)."""
 WRITTEN = ("--output", "--run")  # options that name the folder that a command writes to, the likelier first
 REPORT = "this is a mistake in medseg, or in a package beside it: report it to its maintainers, with the log"
+GOES_ON = {"train", "demo", "evaluate", "predict", "postprocess"}
+"""Verbs that keep what they have finished."""
 LONGEST = 1000  # characters of a line of a message: what is quoted may be anything
 
 
@@ -43,6 +46,15 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
             log = keep_traceback(error, arguments)
             print("    the traceback", f"is in {log}" if log else "could be written nowhere", file=sys.stderr)
     return BUG if known is None else known.exit_code
+
+
+def tell_stopped(stopped: Interrupted, arguments: Sequence[str]) -> int:
+    """Print what a command that a signal has ended leaves behind, and how to go on; the exit code."""
+    saved = stopped.saved or ("what was finished" if GOES_ON & {*arguments[:1]} else "")
+    left = f"{saved} is saved, and the same command goes on from there" if saved else "no file is half written"
+    if is_first_to_say(text := f"{stopped}: {left}"):
+        print(text, file=sys.stderr)
+    return stopped.exit_code
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -76,8 +77,13 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers:
     if workers == 1:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(workers, mp_context=_Fresh()) as pool:
+    with ProcessPoolExecutor(workers, mp_context=_Fresh(), initializer=_leave_signals) as pool:
         yield from pool.map(work, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
+
+
+def _leave_signals() -> None:
+    """Ctrl-C reaches all processes of a terminal: the one that started this one ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def every_result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ignite.handlers import ProgressBar
 from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 
+from medseg.core.stopping import patiently
 from medseg.core.tables import write_table
 from medseg.engine.allowance import Allowance
 from medseg.engine.device import rank
@@ -38,7 +40,7 @@ class Validation(ValidationHandler):
         self.allowance = allowance
 
     def __call__(self, engine: Any) -> None:
-        with engine.budget.validating():
+        with engine.budget.validating(), patiently(signal.SIGTERM):  # Ctrl-C is for who does not want to wait
             super().__call__(engine)
 
     def attach(self, engine: Engine) -> None:

@@ -8,7 +8,8 @@ their place, flushed and renamed, and hold only tensors and plain types (they lo
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,8 +19,10 @@ from ignite.engine import Engine, Events
 
 from medseg.core.errors import RunError
 from medseg.core.files import replacing
+from medseg.core.stopping import Interrupted, asked
 from medseg.engine.device import rank
 from medseg.engine.seal import is_sound, save_sealed
+from medseg.engine.trainer import Continued
 
 CHECKPOINT, MODEL, HISTORY = "checkpoint.pt", "model.pt", "history.csv"
 START = Path("models") / "start.pt"  # what a run begins with that goes on from another one
@@ -139,6 +142,7 @@ class Checkpoints:
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_if_asked)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def load(self, engine: Any) -> None:
@@ -168,9 +172,13 @@ class Checkpoints:
             self._best_scores = state.get("best_scores", [])
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * engine.state.epoch_length
+        if (begun := state.get("begun")) is not None:
+            engine.continued = Continued(**begun)
+            engine.state.iteration += engine.continued.steps
         engine.state.history = state["history"]
         engine.budget.load_state_dict(state)
         engine.budget.iterations = engine.state.iteration
+        engine.saved = _in_words(engine, state)
         if engine.budget.is_over or self._is_stale(engine):
             engine.terminate()
 
@@ -182,30 +190,55 @@ class Checkpoints:
     def save(self, engine: Any) -> None:
         """Write `model.pt` when this epoch is the best so far, then the checkpoint; maybe stop early."""
         keeps = self._keeps(engine)
-        best, best_epoch, validated_epoch = -1.0, engine.state.epoch, 0
+        if rank() == 0 and (keeps or not (self.folder / MODEL).exists()):
+            weights = engine.network if engine.average is None else engine.average.module
+            save_atomically(weights.state_dict(), self.folder / MODEL)
+        self._save(engine, engine.state.epoch)
+        if self._is_stale(engine):
+            engine.terminate()
+        elif (by := asked()) is not None:
+            raise Interrupted(by)
+
+    def stop_if_asked(self, engine: Any) -> None:
+        """Where a signal asks to stop, save this step, and stop; an epoch that has no further one is ended first.
+
+        Raises:
+            Interrupted: by the signal.
+        """
+        by, steps = asked(), engine.state.iteration % engine.state.epoch_length
+        if by is None or not steps or engine.should_terminate_single_epoch:
+            return
+        self._save(engine, engine.state.epoch - 1, {"begun": asdict(engine.progress_made())})
+        raise Interrupted(by)
+
+    def _save(self, engine: Any, epoch: int, begun: Mapping[str, Any] | None = None) -> None:
+        """Write the checkpoint, in the first process.
+
+        Args:
+            epoch: the last that was finished.
+            begun: of an epoch behind it.
+        """
+        best, best_epoch, validated_epoch = -1.0, epoch, 0
         if (validator := self.validator) is not None:
             best, best_epoch = validator.state.best_metric, validator.state.best_metric_epoch
             validated_epoch = validator.state.epoch
+        state = {
+            "network": engine.network.state_dict(),
+            "optimizer": engine.optimizer.state_dict(),
+            "scaler": engine.gradient_scaler.state_dict(),
+            "average": None if engine.average is None else engine.average.state_dict(),
+            "epoch": epoch,
+            **engine.budget.state_dict(),
+            "best_metric": best,
+            "best_epoch": best_epoch,
+            "best_scores": self._best_scores,
+            "validated_epoch": validated_epoch,
+            "history": engine.state.history,
+            **(begun or {}),
+        }
         if rank() == 0:
-            if keeps or not (self.folder / MODEL).exists():
-                weights = engine.network if engine.average is None else engine.average.module
-                save_atomically(weights.state_dict(), self.folder / MODEL)
-            state = {
-                "network": engine.network.state_dict(),
-                "optimizer": engine.optimizer.state_dict(),
-                "scaler": engine.gradient_scaler.state_dict(),
-                "average": None if engine.average is None else engine.average.state_dict(),
-                "epoch": engine.state.epoch,
-                **engine.budget.state_dict(),
-                "best_metric": best,
-                "best_epoch": best_epoch,
-                "best_scores": self._best_scores,
-                "validated_epoch": validated_epoch,
-                "history": engine.state.history,
-            }
             save_atomically(state, self.folder / CHECKPOINT)
-        if self._is_stale(engine):
-            engine.terminate()
+        engine.saved = _in_words(engine, state)
 
     def _keeps(self, engine: Any) -> bool:
         """Whether the weights of this epoch are the best, or take their place."""
@@ -234,6 +267,12 @@ class Checkpoints:
             return engine.state.epoch - best_epoch >= self.early_stop_epochs
         # validations are as rare as the minutes ask for: only one that was no better speaks against going on
         return best_epoch > 0 and self.validator.state.epoch - best_epoch >= self.early_stop_epochs
+
+
+def _in_words(engine: Any, state: Mapping[str, Any]) -> str:
+    """What a checkpoint holds, for a person."""
+    steps = f" and {begun['steps']} of {engine.state.epoch_length} steps" if (begun := state.get("begun")) else ""
+    return f"{state['epoch']} epochs{steps} of training"
 
 
 def surpasses(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -7,6 +7,7 @@ MONAI's own trainer hard-codes `torch.autocast("cuda")`; this one asks `engine.d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from medseg.core.errors import RunError
+from medseg.core.stopping import SIGNALS, Interrupted, patiently
 from medseg.engine.budget import Budget
 from medseg.engine.device import autocast, choose_precision, memory_format, to_device, world_size
 from medseg.engine.memory import enough_memory
@@ -25,6 +27,21 @@ SMALLER_STEPS = (
     "make batch_size or patch_size smaller, as `medseg plan --memory-gib` does; "
     "or end what else uses the memory (of a GPU: nvidia-smi lists it)"
 )
+
+
+@dataclass(frozen=True)
+class Continued:
+    """An epoch that was left before its end.
+
+    Args:
+        steps: that were taken.
+        loss_sum: of these, a scalar.
+        progress: how much of the budget was used up when it began; None: now.
+    """
+
+    steps: int
+    loss_sum: torch.Tensor
+    progress: float | None = None
 
 
 class SegmentationTrainer(Trainer):
@@ -87,17 +104,41 @@ class SegmentationTrainer(Trainer):
         self.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._average_loss)
         self.state.history = []  # a row an epoch, see `handlers.History`
+        self.saved = ""  # in words, what a checkpoint holds
+        self.continued: Continued | None = None
         self._register_handlers([budget, *train_handlers])
 
+    def run(self) -> None:  # type: ignore[override]
+        """Train to the end; a signal that asks to stop (see `core.stopping`) waits for the end of a step.
+
+        Raises:
+            Interrupted: by it, with what is saved.
+        """
+        try:
+            with patiently(*SIGNALS):
+                super().run()
+        except Interrupted as stopped:
+            stopped.saved = stopped.saved or self.saved
+            raise
+
+    def progress_made(self) -> Continued:
+        """Of the epoch that is going on, what its rest has to know."""
+        return Continued(self._steps, self._loss_sum.cpu(), self._progress)
+
     def _start_epoch(self, engine: Any) -> None:
+        begun, self.continued = self.continued or Continued(0, torch.zeros(())), None
         sampler = getattr(self.data_loader, "sampler", None)
         if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self.state.epoch - 1)
+        if begun.steps and sampler is not None:
+            sampler.skip(begun.steps)
+        self.budget.agree(self)
+        now = self.budget.progress(self, self.state.iteration)
+        self._progress = now if begun.progress is None else begun.progress
         if sampler is not None and hasattr(sampler, "set_progress"):
-            self.budget.agree(self)
-            sampler.set_progress(self.budget.progress(self, self.state.iteration))
-        self._loss_sum = torch.zeros((), device=self.state.device)
-        self._steps = 0
+            sampler.set_progress(self._progress)
+        self._loss_sum = begun.loss_sum.to(self.state.device)
+        self._steps = begun.steps
 
     def _iteration(self, engine: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         with enough_memory(SMALLER_STEPS):

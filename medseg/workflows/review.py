@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from medseg.core.errors import RunError
+from medseg.core.stopping import Interrupted
 
 
 def review(run: Path, *, port: int = 6006) -> None:
@@ -29,7 +30,7 @@ def review(run: Path, *, port: int = 6006) -> None:
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
     try:
         failed = subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:  # the way to stop it
+    except (KeyboardInterrupt, Interrupted):  # the way to stop it
         return
     if failed:
         raise RunError(f"TensorBoard stopped with exit code {failed}", f"is port {port} taken? try --port {port + 1}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def _time(path: Path) -> Any:
 
 
 def _report(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(rf"({'|'.join(FREE)})&#34;: [\d.]+", r"\1", text)
+    return re.sub(r"\([\d.]+ minutes\)", "(minutes)", text)
 
 
 def _board(folder: Path) -> list[Any]:

@@ -169,11 +169,15 @@ class SampleSequence(Sampler[int | Sized]):
         self.rank = rank
         self.world_size = world_size
         self.growth = growth
-        self.epoch, self.progress = 0, 0.0
+        self.epoch, self.progress, self.skipped = 0, 0.0, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch (from 0) the next iteration is."""
-        self.epoch = epoch
+        self.epoch, self.skipped = epoch, 0
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first batches of this epoch, which are done already."""
+        self.skipped = batches
 
     def set_progress(self, progress: float) -> None:
         """What share of the run lies before the next iteration."""
@@ -191,7 +195,8 @@ class SampleSequence(Sampler[int | Sized]):
 
     def _numbers(self) -> Iterator[int]:
         first = self.epoch * self.samples_per_epoch + self.rank * self.batch_size
-        for batch in range(first, first + self.samples_per_epoch, self.batch_size * self.world_size):
+        step = self.batch_size * self.world_size
+        for batch in range(first + self.skipped * step, first + self.samples_per_epoch, step):
             yield from range(batch, batch + self.batch_size)
 
 

@@ -1,0 +1,78 @@
+"""A real process that gets SIGINT or SIGTERM: what it says, what it has saved, and how it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import write_msd
+from tests.processes import Module
+from tests.tiny import finish, medseg, same_weights, train_arguments
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
+STEPS = 25
+LONG = {"training__max_epochs": 2, "training__iterations_per_epoch": STEPS, "training__workers": 0}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set, and the run of a training that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    root = write_msd(folder / "data", cases=4)
+    finish(medseg(*train_arguments(root, folder / "run", **LONG), cwd=folder))
+    return root, folder / "run"
+
+
+def _stopped(process: Module, when: Callable[[], bool], by: signal.Signals) -> tuple[int, str]:
+    """Send the signal as soon as something is so; exit code and standard error."""
+    until = time.monotonic() + 120
+    while not when() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert process.poll() is None, process.finish()
+    process.signal(by)
+    code, _, error = process.finish()
+    return code, error
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_training_is_saved_at_the_step_and_goes_on_to_the_same_weights(
+    whole: tuple[Path, Path], tmp_path: Path, by: signal.Signals
+) -> None:
+    (root, reference), run = whole, tmp_path / "run"
+    arguments = train_arguments(root, run, **LONG)
+    process = medseg(*arguments, cwd=tmp_path)
+    checkpoint = run / "models" / "checkpoint.pt"
+    code, error = _stopped(process, checkpoint.exists, by)  # that of the first epoch: the second is going on
+    assert code == 128 + by, error
+    state = torch.load(checkpoint, weights_only=True)
+    steps = state["begun"]["steps"]
+    assert state["epoch"] >= 1
+    assert 0 < steps < STEPS
+    assert f"stopped by {by.name}: {state['epoch']} epochs and {steps} of {STEPS} steps of training is saved" in error
+    assert "the same command goes on from there" in error
+    assert "Traceback" not in error
+    assert not [*run.rglob(".writing-*"), *run.rglob(".medseg-lock")]
+    finish(medseg(*arguments, cwd=tmp_path))
+    assert same_weights(reference / "models" / "model.pt", run / "models" / "model.pt")
+    first, second = (torch.load(one / "models" / "checkpoint.pt", weights_only=True) for one in (reference, run))
+    assert [row["train/loss"] for row in first["history"]] == [row["train/loss"] for row in second["history"]]
+    assert "begun" not in second
+
+
+def test_a_prediction_ends_at_once_and_goes_on(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run, data = trained
+    output = tmp_path / "masks"
+    arguments = ["predict", "--run", run, "--input", data / "imagesTr", "--output", output]
+    code, error = _stopped(medseg(*arguments, cwd=tmp_path), lambda: output.is_dir(), signal.SIGTERM)
+    assert code == 143, error
+    assert "stopped by SIGTERM: what was finished is saved" in error
+    assert "Traceback" not in error
+    finish(medseg(*arguments, cwd=tmp_path))
+    assert len(list(output.glob("*.nii.gz"))) == 6
+    assert not [*output.rglob(".writing-*"), *output.rglob(".medseg-lock")]
