@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medseg.config.postprocess import in_words
-from medseg.core.errors import DataError, Problem, did_you_mean
+from medseg.core.errors import DataError, Problem, RunError, did_you_mean
 from medseg.core.files import replace_file
 from medseg.core.tables import write_table
 from medseg.metrics import METRICS
@@ -76,7 +76,14 @@ class MetricsTable:
 
     @classmethod
     def joined(cls, tables: Sequence[MetricsTable]) -> MetricsTable:
-        """One table of other cases each; convention and post-processing are those of the first."""
+        """One table of other cases each; the convention is that of the first.
+
+        Raises:
+            RunError: their masks were not post-processed alike.
+        """
+        if any(table.postprocessing != tables[0].postprocessing for table in tables):
+            remedy = "medseg postprocess makes one decision for all; --no-postprocess leaves any out"
+            raise RunError("the masks of these folds were cleaned by different steps", remedy)
         return cls(
             [score for table in tables for score in table.scores],
             convention=tables[0].convention,

@@ -1,5 +1,8 @@
 """What `medseg postprocess` decided, in `postprocessing.json` of a folder of folds and of each of its folds.
 
+It is one decision, so the one file in the folder makes it, for all folds in there; what stands in a fold is a copy for
+who moves the fold elsewhere. So no moment lies between two folds that are cleaned otherwise.
+
 `predict` and `evaluate` add it to what the run's config asks for; `--no-postprocess` leaves it out.
 """
 
@@ -20,8 +23,10 @@ from medseg.config.section import Section
 from medseg.core.errors import Problem, RunError, did_you_mean
 from medseg.core.files import replace_file
 from medseg.core.stored import read_stored
+from medseg.data.splits.folds import FOLDS_FILE
 from medseg.engine.device import speaks
 from medseg.runs.folder import DECISION_FILE, read_run
+from medseg.runs.folds import FOLD
 
 SCHEMA = "medseg-postprocessing/1"
 REMEDY = "run medseg postprocess again, or remove the file"
@@ -53,7 +58,7 @@ def read_decision(folder: Path, facts: DataFacts) -> Decision | None:
     Raises:
         RunError: the file is damaged, of another kind, or names a target that the run does not have.
     """
-    path = folder / DECISION_FILE
+    path = _decided_in(folder) / DECISION_FILE
     if not path.is_file():
         return None
     decision = read_stored(path, Decision, "no decision of medseg postprocess", REMEDY)
@@ -64,6 +69,13 @@ def read_decision(folder: Path, facts: DataFacts) -> Decision | None:
             [Problem(str(path), f"no target {n!r}", f"{did_you_mean(n, targets)} {REMEDY}") for n in unknown]
         )
     return decision
+
+
+def _decided_in(folder: Path) -> Path:
+    """Where the decision for a run stands: in its folder of folds, where that has one, else in its own."""
+    together = folder.absolute().parent
+    is_fold = FOLD.fullmatch(folder.absolute().name) is not None and (together / FOLDS_FILE).is_file()
+    return together if is_fold and (together / DECISION_FILE).is_file() else folder
 
 
 def read_decided(run: Path, postprocess: bool = True) -> Trained:

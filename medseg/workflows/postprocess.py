@@ -85,7 +85,7 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
     evidence = {"cases": len(cases), "folds": len(folds), "convention": "medical", **found, **evidence}
     evidence["left_out"] = [problem.where for problem in missing]
     decision = Decision(**{"schema": SCHEMA, "steps": kept, "crf": decided, "evidence": evidence})
-    for folder in (run, *runs):
+    for folder in (run, *runs):  # the first one decides, the others are copies
         decision.write(folder)
     print(_text(decision, run))
     result: dict[str, Any] = json.loads(decision.model_dump_json(by_alias=True))

@@ -124,7 +124,7 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
                 failures += error.problems
         if fold == "all":
             first = partial(of_first_process, partial(postprocess, run))
-            for last in (partial(evaluate_folds, run, report=run / REPORT), first):
+            for last in (partial(evaluate_folds, run, postprocess=False, report=run / REPORT), first):
                 try:
                     last()
                 except PartialFailure as error:
@@ -186,7 +186,8 @@ def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = Fal
         trained = time.perf_counter()
         failure: PartialFailure | None = None
         try:
-            evaluate_run(run, opened=opened, report=run / REPORT, board=run / "tensorboard")
+            # a decision is made on masks before it: with one that is there the same command would end otherwise
+            evaluate_run(run, opened=opened, postprocess=False, report=run / REPORT, board=run / "tensorboard")
         except PartialFailure as error:
             failure = error
         if rank() == 0:

@@ -18,6 +18,7 @@ from medseg.core.errors import ConfigError, PartialFailure, RunError
 from medseg.engine.outputs import read_sidecar
 from medseg.metrics.table import MetricsTable
 from medseg.runs.decision import SCHEMA, Decision, read_decided
+from medseg.runs.folds import fold_runs
 from medseg.workflows.evaluate import evaluate, evaluate_folds
 from medseg.workflows.postprocess import postprocess
 from medseg.workflows.predict import predict
@@ -261,6 +262,41 @@ def test_evaluate_uses_the_decision_and_keeps_the_masks_before_it(decided: tuple
     assert found["evidence"]["targets"]["lesion"]["dice_before"] == pytest.approx(table["lesion"]["dice"], abs=1e-12)
     summary = evaluate(run / "fold_0", postprocess=False)
     assert "postprocessing" not in summary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_decision_is_of_all_folds_or_of_none(
+    decided: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(decided[0], run)
+    for file in run.rglob("postprocessing.json"):
+        file.unlink()
+    steps, write = PostprocessConfig(minimum_total_ml={"lesion": 1000.0}), Decision.write
+    done: list[Path] = []
+
+    def dying(decision: Decision, folder: Path) -> None:
+        if len(done) == written:
+            raise KeyboardInterrupt
+        done.append(folder)
+        write(decision.model_copy(update={"steps": steps}), folder)
+
+    monkeypatch.setattr(Decision, "write", dying)
+    with pytest.raises(KeyboardInterrupt):
+        postprocess(run)
+    summary = evaluate_folds(run, again=True)
+    expected = steps.cleaning if written else None
+    assert summary.get("postprocessing") == expected
+    for fold in fold_runs(run):
+        assert MetricsTable.read(fold / "eval").summary().get("postprocessing") == expected
+
+
+def test_tables_of_masks_that_were_cleaned_otherwise_are_not_joined(decided: tuple[Path, Path]) -> None:
+    tables = [MetricsTable.read(fold / "eval") for fold in fold_runs(decided[0])]
+    tables[1].postprocessing = {"fill_holes": ["organ"]}
+    with pytest.raises(RunError, match="cleaned by different steps"):
+        MetricsTable.joined(tables)
 
 
 def _plain(compressed: bytes) -> bytes:
