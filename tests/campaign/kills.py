@@ -256,19 +256,22 @@ def _tail(text: str) -> str:
 
 
 def sample(references: Iterable[Reference], count: int, seed: int) -> list[tuple[str, int]]:
-    """Pairs (verb, operation): one of each kind, by the verb that takes least, and drawn ones up to `count`."""
+    """Pairs (verb, operation): one of each kind, by the verb that takes least, each verb's last file but one, which it
+    is nearly at its end with, and drawn ones up to `count`."""
     draw = random.Random(seed)
     cheapest = sorted(references, key=lambda one: one.seconds)
-    chosen: list[tuple[str, int]] = []
+    chosen: dict[tuple[str, int], None] = {}
     seen: set[str] = set()
     for reference in cheapest:
         for kind, numbers in reference.kinds().items():
             if kind not in seen:
                 seen.add(kind)
-                chosen.append((reference.verb.name, draw.choice(numbers)))
+                chosen[reference.verb.name, draw.choice(numbers)] = None
+        renamed = [number for number, one in enumerate(reference.operations, 1) if one.startswith("rename ")]
+        chosen[reference.verb.name, renamed[-2:][0]] = None
     others = [point for point in every(cheapest) if point not in chosen]
     draw.shuffle(others)
-    return chosen + others[: max(0, count - len(chosen))]
+    return [*chosen, *others[: max(0, count - len(chosen))]]
 
 
 def every(references: Iterable[Reference]) -> list[tuple[str, int]]:
