@@ -59,6 +59,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
+        _listener.asked = None
         for one, handler in before.items():
             signal.signal(one, handler)
 

@@ -100,6 +100,7 @@ class History:
             self.board.explain()
         scalars = {key: value for key, value in row.items() if "/" in key and value is not None}
         self.board.scalars(scalars, step=engine.state.epoch)
+        self.board.flush()  # the checkpoint of this epoch comes next, after which nobody logs it again
 
     def close(self, engine: Any) -> None:
         """Flush the TensorBoard log."""

@@ -87,6 +87,10 @@ class Board:
         columns = {name: metric.column for name, metric in load_metrics().items()}
         self._writer.add_text("How to read this board", how_to_read(columns), 0)
 
+    def flush(self) -> None:
+        """Wait until all that was logged is in the file."""
+        self._writer.flush()
+
     def close(self) -> None:
         """Flush and close; nothing is lost that was logged before."""
         self._writer.close()

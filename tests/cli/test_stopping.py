@@ -17,7 +17,14 @@ from tests.tiny import finish, medseg, same_weights, train_arguments
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 STEPS = 25
-LONG = {"training__max_epochs": 2, "training__iterations_per_epoch": STEPS, "training__workers": 0}
+LONG = {
+    "training__max_epochs": 2,
+    "training__iterations_per_epoch": STEPS,
+    "training__workers": 0,
+    "training__weight_average": 0.9,
+    "training__patch_growth": 0.7,
+    "network__dropout": 0.2,
+}
 
 
 @pytest.fixture(scope="module")
