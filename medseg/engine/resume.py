@@ -8,24 +8,27 @@ their place, flushed and renamed, and hold only tensors and plain types (they lo
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
-from medseg.core.errors import RunError
+from medseg.core.errors import Problem, RunError
 from medseg.core.files import replacing
+from medseg.core.foreign import lacks_memory
 from medseg.core.stopping import Interrupted, asked
 from medseg.engine.device import rank
 from medseg.engine.seal import is_sound, save_sealed
 from medseg.engine.trainer import Continued
+from medseg.networks.tensors import Unreadable, read_tensors
 
 CHECKPOINT, MODEL, HISTORY = "checkpoint.pt", "model.pt", "history.csv"
 START = Path("models") / "start.pt"  # what a run begins with that goes on from another one
+ANOTHER = "put the file of weights of this run back"
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -45,22 +48,11 @@ def load_safely(path: Path, device: torch.device | str = "cpu") -> Any:
         raise RunError(f"{path}: no such file", "train first, or start anew with --restart")
     try:
         if is_sound(path) is False and zipfile.is_zipfile(path):
-            raise ValueError("its content is not that of its digest")
-        return torch.load(path, map_location=device, weights_only=True)
-    except UnpicklingError as error:
-        raise RunError(
-            f"{path}: holds more than tensors and plain types, so it is not loaded: {_first_line(error)}",
-            "a file that executes code on loading is not a model; save a state_dict",
-        ) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise RunError(
-            f"{path}: damaged ({path.stat().st_size} bytes): {_first_line(error)}",
-            "restore the file from a copy, or start anew with --restart",
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+            raise Unreadable(f"damaged ({path.stat().st_size} bytes): its content is not that of its digest")
+        return read_tensors(path, device)
+    except Unreadable as error:
+        remedy = error.remedy or "restore the file from a copy, or start anew with --restart"
+        raise RunError(Problem(str(path), error.what, remedy)) from error
 
 
 def load_weights(network: torch.nn.Module, path: Path | str, device: torch.device | str = "cpu") -> torch.nn.Module:
@@ -69,8 +61,27 @@ def load_weights(network: torch.nn.Module, path: Path | str, device: torch.devic
     Raises:
         RunError: the file is damaged, or its tensors are not those of the network (what differs is said).
     """
-    path = Path(path)
+    state = load_named(Path(path), device)
+    _check_fit(network, state, Path(path))
+    network.load_state_dict(state)
+    return network
+
+
+def load_named(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+    """The tensors of a file by their names; raises RunError as `load_safely`, and where it holds anything else."""
     state = load_safely(path, device)
+    if isinstance(state, dict) and {"network", "optimizer"} <= state.keys():
+        raise RunError(Problem(str(path), "is a checkpoint, not weights alone", f"give {MODEL} of that run"))
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise RunError(Problem(str(path), f"holds a {type(state).__name__}, not named tensors", ANOTHER))
+    if other := next((name for name, value in state.items() if not torch.is_tensor(value)), None):
+        what = f"holds a {type(state[other]).__name__} as {other[:100]!r}, where a tensor is expected"
+        raise RunError(Problem(str(path), what, ANOTHER))
+    return state
+
+
+def _check_fit(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises RunError where names or shapes are not those of the network."""
     own = network.state_dict()
     differences = [f"missing {name}" for name in own.keys() - state.keys()]
     differences += [f"unexpected {name}" for name in state.keys() - own.keys()]
@@ -81,12 +92,8 @@ def load_weights(network: torch.nn.Module, path: Path | str, device: torch.devic
     ]
     if differences:
         more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
-        raise RunError(
-            f"{path}: these are not the weights of this network: {'; '.join(sorted(differences)[:5])}{more}",
-            "use the config that the weights were trained with",
-        )
-    network.load_state_dict(state)
-    return network
+        what = f"these are not the weights of this network: {'; '.join(sorted(differences)[:5])}{more}"
+        raise RunError(Problem(str(path), what, "use the config that the weights were trained with"))
 
 
 def with_start(network: torch.nn.Module, file: str, unless: str) -> torch.nn.Module:
@@ -96,11 +103,26 @@ def with_start(network: torch.nn.Module, file: str, unless: str) -> torch.nn.Mod
         unless: a checkpoint. Where it exists its weights are about to replace all others, and nothing is loaded.
 
     Raises:
-        RunError: the file is missing or damaged.
+        RunError: the file is missing, damaged, or of another network.
     """
     if not Path(unless).exists():
-        network.load_state_dict(load_safely(Path(file)), strict=False)
+        state = load_named(Path(file))
+        _check_fit(network, {**network.state_dict(), **state}, Path(file))
+        network.load_state_dict(state, strict=False)
     return network
+
+
+@contextmanager
+def _of_this_run(path: Path) -> Iterator[None]:
+    """Inside it whatever a checkpoint of another program, version or optimizer leads to says that it is one."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
+        if lacks_memory(error) is not None:
+            raise
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0][:200]
+        what = f"is no checkpoint of this run, or of another version: {said}"
+        raise RunError(Problem(str(path), what, "put the run's own back, or start anew with --restart")) from error
 
 
 class BestWeights:
@@ -160,6 +182,14 @@ class Checkpoints:
                 )
             return
         state = load_safely(path, engine.state.device)
+        with _of_this_run(path):
+            _check_fit(engine.network, state["network"], path)
+            self._go_on(engine, state)
+        if engine.budget.is_over or self._is_stale(engine):
+            engine.terminate()
+
+    def _go_on(self, engine: Any, state: dict[str, Any]) -> None:
+        """All is as when the checkpoint was written."""
         engine.network.load_state_dict(state["network"])
         engine.optimizer.load_state_dict(state["optimizer"])
         engine.gradient_scaler.load_state_dict(state["scaler"])
@@ -179,8 +209,6 @@ class Checkpoints:
         engine.budget.load_state_dict(state)
         engine.budget.iterations = engine.state.iteration
         engine.saved = _in_words(engine, state)
-        if engine.budget.is_over or self._is_stale(engine):
-            engine.terminate()
 
     def _has_finished_epochs(self) -> bool:
         """Whether more than one epoch is told of: a run that stops between the files of its first has one row."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from medseg.core.errors import ConfigError, Problem
 from medseg.core.types import Inflation, chosen
 from medseg.networks.fcn import FCN32s
+from medseg.networks.tensors import Unreadable, read_tensors
 from medseg.networks.weights import weights_file
 
 # What a checkpoint may hold beyond an encoder: heads of classifiers (torchvision, HRNet, EfficientNet), of segmenters.
@@ -142,11 +142,10 @@ def _read(source: str | Path) -> dict[str, Tensor]:
     """The named tensors of a file or an installed package; only tensors are ever unpickled."""
     path = weights_file(source)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        problem = f"{source} is not a file of tensors: {reason}"
-        raise ConfigError(Problem(KEY, problem, "save it anew as torch.save(state_dict)")) from error
+        content = read_tensors(path)
+    except Unreadable as error:
+        problem = f"{source} is not a file of tensors: {error.what}"
+        raise ConfigError(Problem(KEY, problem, error.remedy or "fetch it again, or restore it from a copy")) from error
     while isinstance(content, dict):
         inner = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
         if inner is None:

@@ -25,7 +25,7 @@ from medseg.core.stored import Stored
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.patients import said_patients
 from medseg.data.splits.split import Split
-from medseg.engine.resume import START, load_safely, save_atomically
+from medseg.engine.resume import START, load_named, save_atomically
 from medseg.networks import build_network
 from medseg.networks.finetune import Carried, Ends, carried_over
 from medseg.runs.split import run_split
@@ -73,7 +73,7 @@ def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Datas
         raise RunError(Problem(str(origin.folder), "has no weights yet", remedy))
     trained_on = _trained_on(origin, dataset)
     seen = _check_unseen(origin, config, dataset, split, trained_on)
-    state = load_safely(origin.weights)
+    state = load_named(origin.weights)
     with below("network"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         old, new = _ends(origin.config, origin.facts), _ends(config, facts)

@@ -7,13 +7,15 @@ import pickle
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from medseg.config.load import load_config
 from medseg.core.errors import RunError
-from medseg.engine.resume import load_safely, load_weights, save_atomically
+from medseg.engine.resume import Checkpoints, load_safely, load_weights, save_atomically
 from tests.pictures import LIGHT, pairs_overrides, write_pairs
 from tests.tiny import finish, medseg, same_weights, train_arguments
 
@@ -156,3 +158,48 @@ def test_same_weights_sees_a_difference(tmp_path: Path) -> None:
         save_atomically({"w": torch.tensor([value])}, tmp_path / name)
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
+
+
+def engine_of(network: torch.nn.Module) -> Any:
+    """As much of a trainer as a checkpoint is loaded into."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    budget = SimpleNamespace(load_state_dict=lambda state: state["seconds"], is_over=False, allowance=None)
+    state = SimpleNamespace(device="cpu", epoch_length=1)
+    return SimpleNamespace(
+        network=network, optimizer=optimizer, gradient_scaler=scaler, budget=budget, state=state, average=None
+    )
+
+
+def checkpoint_of(network: torch.nn.Module) -> dict[str, Any]:
+    engine = engine_of(network)
+    return {
+        "network": network.state_dict(),
+        "optimizer": engine.optimizer.state_dict(),
+        "scaler": engine.gradient_scaler.state_dict(),
+        "epoch": 1,
+        "history": [],
+        "seconds": 1.0,
+    }
+
+
+def test_a_checkpoint_of_something_else_is_said_to_be_one(tmp_path: Path) -> None:
+    network, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 3)
+    whole = checkpoint_of(network)
+    save_atomically(whole, tmp_path / "checkpoint.pt")
+    Checkpoints(str(tmp_path)).load(engine_of(network))
+    two_groups = torch.optim.SGD([{"params": [one]} for one in network.parameters()], lr=0.1)
+    foreign: list[tuple[Any, str]] = [({key: whole[key] for key in whole if key != left}, left) for left in whole]
+    foreign += [(whole | {key: 3}, "of another version") for key in ("network", "optimizer")]
+    foreign += [
+        (checkpoint_of(other), r"weight is \(3, 2\), the network's is \(2, 2\)"),
+        (whole | {"optimizer": two_groups.state_dict()}, "no checkpoint of this run"),
+        (network.state_dict(), "no checkpoint of this run"),
+        ([1, 2], "no checkpoint of this run"),
+    ]
+    for content, words in foreign:
+        save_atomically(content, tmp_path / "checkpoint.pt")
+        with pytest.raises(RunError, match=rf"checkpoint.pt: [^\n]*{words}") as caught:
+            Checkpoints(str(tmp_path)).load(engine_of(network))
+        assert caught.value.problems[0].remedy
+        assert len(str(caught.value)) < 500
