@@ -153,6 +153,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             ),
         },
         "initialize": [
+            *parts.larger(config),
             Code(f"$hardware.prepare(@seed, {training.deterministic})"),
             Code("$hardware.in_shares(@train#cases.fill)"),
         ],
@@ -299,7 +300,7 @@ def _prediction(
             postprocessing=Code("@postprocessing"),
             val_handlers=Code("@handlers"),
         ),
-        "initialize": [Code("$hardware.prepare(@seed)")],
+        "initialize": [*parts.larger(config), Code("$hardware.prepare(@seed)")],
         "run": [Code("$@evaluator.run()")],
     }
 

@@ -45,12 +45,14 @@ from medseg.networks.pretrained import with_pretrained
 
 CRF_MARGIN = 20  # voxels around a 3D foreground: a case of 240x240x155 as a whole would take 6 GB
 
+LIMITS = Code("$import medseg.data.files.limits as image_limits")
+
 
 def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     labels = facts.labels
     left_out = ["merged"] * (not labels.merged) + ["colours"] * (not facts.pictures)
     return {
-        "imports": [Code("$import medseg.engine.device as hardware")],
+        "imports": [Code("$import medseg.engine.device as hardware"), *([LIMITS] if larger(config) else [])],
         "bundle_root": bundle_root,
         "dataset_dir": config.data.root or "data",
         "seed": config.seed,
@@ -58,6 +60,12 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
         "labels": target(Labels, **{key: value for key, value in labels.to_plain().items() if key not in left_out}),
         "network_def": network(config, facts),
     }
+
+
+def larger(config: Config) -> list[Code]:
+    """Of how a bundle begins: the limits of the size of an image, where the config changes them."""
+    given = (config.data.largest_file_gib, config.data.largest_picture_mp)
+    return [] if given == (None, None) else [Code(f"$image_limits.allow{given}")]
 
 
 def network(config: Config, facts: DataFacts) -> Component:

@@ -15,6 +15,7 @@ from medseg.core.errors import ConfigError, Problem, below
 from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import channel_names
+from medseg.data.files.limits import allow
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.losses import LOSSES
 
@@ -94,6 +95,7 @@ def config_dataset(config: Config) -> Dataset:
         DataError: the folder is no data set, or something is wrong with it.
     """
     data = config.data
+    allow(data.largest_file_gib, data.largest_picture_mp)
     return read_dataset(Path(str(data.root)), data.layout, missing=config.training.lacks_channels)
 
 

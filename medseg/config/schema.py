@@ -71,6 +71,10 @@ class DataConfig(Section):
     are pictures."""
     cache: str | None = None
     """Folder for preprocessed cases. Default: `cache` inside the run folder."""
+    largest_file_gib: Positive | None = None
+    """GiB that an image may hold, unpacked. Null: 16, or what MEDSEG_LARGEST_FILE_GIB says."""
+    largest_picture_mp: Positive | None = None
+    """Megapixels that a picture may have. Null: 1000, or what MEDSEG_LARGEST_PICTURE_MP says."""
 
     def findings(self) -> Iterable[Finding]:
         names, values = self.regions, self.region_values

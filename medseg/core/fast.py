@@ -7,6 +7,7 @@ same numbers of components.
 from __future__ import annotations
 
 import gzip
+import zlib
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,39 @@ def filled(mask: np.ndarray) -> np.ndarray:
     return fill_voids.fill(np.pad(np.asarray(mask, dtype=bool), 1))[(slice(1, -1),) * mask.ndim]
 
 
-def decompress(content: bytes) -> bytes:
-    """What a gzip file holds; damaged ones raise what gzip or zlib raise."""
+class TooLarge(Exception):
+    """What is unpacked is more than was to be."""
+
+
+def decompress(content: bytes, most: int = 2**62) -> bytes:
+    """What a gzip file holds; a damaged one raises BadGzipFile or EOFError.
+
+    Args:
+        most: bytes; no more are unpacked.
+
+    Raises:
+        TooLarge: it holds more.
+    """
     try:
-        from isal import igzip
+        from isal import isal_zlib
+
+        library: Any = isal_zlib
     except ImportError:
-        return gzip.decompress(content)
-    return igzip.decompress(content)
+        library = zlib
+    parts: list[bytes] = []
+    while content:  # a file may be several, one behind the other
+        unpacking = library.decompressobj(wbits=31)
+        try:
+            parts.append(unpacking.decompress(content, most + 1))
+        except library.error as error:
+            raise gzip.BadGzipFile("not compressed by gzip, or damaged") from error
+        most -= len(parts[-1])
+        if most < 0:
+            raise TooLarge
+        if not unpacking.eof:
+            raise EOFError("the file ends before what is compressed does")
+        content = unpacking.unused_data.lstrip(b"\0")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def compress(content: bytes) -> bytes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 GIB = 2**30
+V1, V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")  # of cgroups
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,32 @@ def machine_memory() -> Memory:
     except OSError:
         return Memory(_total(), None)
     kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if rest}
-    return Memory(kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024)
+    return Memory(kib["MemTotal"] * 1024, min([kib["MemAvailable"] * 1024, *_left_to_container()]))
+
+
+def _left_to_container() -> Iterator[int]:
+    """What the groups of processes (cgroups) that this one is in may still take, as far as that is limited.
+
+    The system ends a process of a container that takes more, however much the machine has. What is only kept of files
+    that were read (inactive) makes room.
+    """
+    try:
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return
+    for _, kinds, name in groups:
+        if kinds not in ("", "memory"):
+            continue
+        files, base = (V2, Path("/sys/fs/cgroup")) if not kinds else (V1, Path("/sys/fs/cgroup/memory"))
+        for folder in {base / name.lstrip("/"), base}:  # a container sees its own group as the root
+            try:
+                limit, used = (int((folder / file).read_text(encoding="utf-8")) for file in files)
+                counts = dict(
+                    line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+                )
+            except (OSError, ValueError):  # no such group, or "max": no limit
+                continue
+            yield max(0, limit - used + int(counts.get("total_inactive_file", counts.get("inactive_file", 0))))
 
 
 def _total() -> int | None:

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch.utils.data import DataLoader
 
+from medseg.data.training.apply import transformed
 from medseg.engine.evaluator import SegmentationEvaluator
 from medseg.engine.resume import load_weights
 
@@ -45,7 +46,7 @@ class SeveralPreprocessings:
         self.transforms = list(transforms)
 
     def __call__(self, case: dict) -> dict:
-        results = [transform(dict(case)) for transform in self.transforms]
+        results = [transformed(transform, dict(case)) for transform in self.transforms]
         return {**results[0], "images": [result["image"] for result in results]}
 
 

@@ -20,6 +20,7 @@ from medseg.core.errors import DataError, MedsegError, Problem, SystemFailure
 from medseg.core.foreign import causes, explained
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.files.images import label_values, read_image
+from medseg.data.training.apply import transformed
 from medseg.data.training.grids import plain
 from medseg.data.training.region import REGION
 from medseg.engine.device import autocast, choose_precision, memory_format
@@ -70,7 +71,11 @@ class CaseDataset(Dataset):
     def __getitem__(self, index: int) -> dict | Failure:
         case = self.data[index]
         try:
-            content = _kept(case, self.kept[case.name]) if case.name in self.kept else self.transform(case.entry())
+            content = (
+                _kept(case, self.kept[case.name])
+                if case.name in self.kept
+                else transformed(self.transform, case.entry())
+            )
             return {**content, "image_path": case.first, "image_files": case.images, "label_path": case.label}
         except Exception as error:  # anything that a file can make a reader raise
             return Failure(case.name, _root_cause(error))

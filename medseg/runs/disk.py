@@ -21,9 +21,9 @@ from medseg.core.errors import DataError, Problem, RunError
 from medseg.core.machine import free_disk, size_text
 from medseg.core.parallel import in_threads
 from medseg.data.cases.case import Case
+from medseg.data.training.apply import apply
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.size import entry_bytes
-from medseg.data.training.transforms import apply
 
 CACHE = "cache"  # in the run's folder, unless the config names another
 PROBED = 3  # cases that are preprocessed to see what one takes

@@ -19,7 +19,8 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.foreign import unwrapped
 from medseg.core.labels import Labels
 from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
-from medseg.data.training.transforms import apply
+from medseg.data.files.limits import allow
+from medseg.data.training.apply import apply
 from medseg.engine.device import set_up
 from medseg.engine.places import Place, check_places
 from medseg.metrics.confusion import target_voxels
@@ -101,6 +102,8 @@ class Predictor:
             MedsegError: a folder is no trained run, or the runs do not predict the same.
         """
         members = read_members(as_folders(run), postprocess)
+        data = members[0].config.data
+        allow(data.largest_file_gib, data.largest_picture_mp)
         content = compile_members("inference", members)
         steps = [Code(f"@steps#{name}") for name in content["steps"] if name not in ONLY_FOR_FILES]
         content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}

@@ -5,6 +5,7 @@ Nothing of a header is kept but where the slices lie and what kind of scan it is
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import numpy as np
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.files.formats import Image, from_itk
+from medseg.data.files.limits import check_bytes
 
 POSITION, ORIENTATION, SERIES, MODALITY = "0020|0032", "0020|0037", "0020|000e", "0008|0060"
 FRAMES = "0028|0008"
@@ -79,6 +81,7 @@ def read_series(folder: Path) -> Image:
 
     slices = read_slices(folder)
     _check_volume(slices, folder)
+    check_bytes(folder, 4 * len(slices) * math.prod(slices[0].rows_columns))
     reader = SimpleITK.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([str(one.path) for one in slices])

@@ -7,6 +7,7 @@ small files and about as fast on large ones.
 from __future__ import annotations
 
 import glob
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.fast import compress, decompress
+from medseg.core.fast import compress
 from medseg.core.labels import Labels
+from medseg.data.files.limits import check_bytes, unpacked
 
 NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha", ".mhd")
@@ -89,7 +91,7 @@ def open_nifti(path: Path) -> Any:
     import nibabel
 
     if path.name.lower().endswith(".gz"):
-        content = decompress(path.read_bytes())
+        content = unpacked(path)
         two = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # NIfTI-2 says its header has 540 bytes
         return (nibabel.Nifti2Image if two else nibabel.Nifti1Image).from_bytes(content)
     return nibabel.load(path)
@@ -106,6 +108,7 @@ def read_nifti(path: Path) -> Image:
     nifti = open_nifti(path)
     header = nifti.header
     affine = np.asarray(nifti.affine, dtype=np.float64)
+    check_bytes(path, math.prod(nifti.shape) * header.get_data_dtype().itemsize)
     data = np.asanyarray(nifti.dataobj)
     if data.dtype.fields is not None or data.dtype.kind not in "buif":
         raise DataError(Problem(str(path), f"voxels of type {data.dtype}, expected numbers", "convert it to scalars"))
@@ -234,7 +237,13 @@ def read_itk(path: Path) -> Image:
         raise DataError(Problem(str(path), "unknown file ending", f"known: {', '.join(ENDINGS)}"))
     import SimpleITK
 
-    return from_itk(SimpleITK.ReadImage(str(path)), path)
+    reader: Any = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    bits = re.search(r"(\d+)-bit", SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()))
+    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+    check_bytes(path, voxels * (int(bits[1]) / 8 if bits else 1))
+    return from_itk(reader.Execute(), path)
 
 
 DATA_FILE = re.compile(rb"(?:ElementDataFile\s*=|data ?file:)\s*(\S.*?)\s*$", re.IGNORECASE)

@@ -12,7 +12,7 @@ from PIL import ImageColor, ImageOps
 from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.files import replacing
 from medseg.data.files.cause import cause
-from medseg.data.files.pictures import PICTURES
+from medseg.data.files.pictures import PICTURES, opened
 from medseg.data.files.signed import signature
 
 FAST = 1  # zlib's fastest: frames are many, and their files a little larger
@@ -48,7 +48,7 @@ def read_frame(path: Path) -> np.ndarray:
         DataError: pixels of 32 bits.
         OSError, SyntaxError: the file is damaged.
     """
-    with Pillow.open(path) as picture:
+    with opened(path) as picture:
         return np.array(_as_rgb(ImageOps.exif_transpose(picture), path))
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.formats import LPS, Image
+from medseg.data.files.limits import check_bytes, check_pixels
 
 TIFF = (".tif", ".tiff")
 PICTURES = (".png", ".jpg", ".jpeg", *TIFF, ".bmp")
@@ -23,6 +26,7 @@ LOSSY = (".jpg", ".jpeg")
 PLAIN_GREY = ((8, 0), (16, 0))  # bits a pixel and colour type in the header of a PNG
 MEANING = (b"tRNS", b"sBIT", b"acTL")  # parts of a PNG that ITK reads otherwise: transparency, fewer bits, animation
 AS_RGB = ("RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")  # Pillow's modes of three colours
+_opening = Lock()
 CHANNEL_AXES = "SCQIZT"  # what tifffile calls an axis that is neither rows (Y) nor columns (X)
 
 
@@ -58,7 +62,9 @@ def read_tiff_volume(path: Path) -> Image:
         usable = False
     if not usable:
         raise DataError(Problem(str(beside), "does not hold three spacings", 'expected {"spacing": [z, y, x]} in mm'))
-    array = tifffile.imread(path)
+    with tifffile.TiffFile(path) as file:
+        check_bytes(path, file.series[0].nbytes)
+        array = file.series[0].asarray()
     if array.ndim != 3:
         what = f"a TIFF of shape {array.shape}, with the spacing of a volume beside it"
         raise DataError(Problem(str(path), what, "expected slices, rows and columns; a picture has no such file"))
@@ -131,14 +137,35 @@ def palette(colours: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
     return table
 
 
-def _read_pillow(path: Path, *, label: bool) -> np.ndarray:
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Pillow's picture of a file, not decoded yet, which is no larger than one may be.
+
+    Pillow's own limit, which nobody could raise, is not asked meanwhile.
+
+    Raises:
+        DataError: it is larger.
+        OSError, SyntaxError: the file is damaged.
+    """
     from PIL import Image as Pillow
 
-    with Pillow.open(path) as picture:
+    with _opening:
+        before, Pillow.MAX_IMAGE_PIXELS = Pillow.MAX_IMAGE_PIXELS, None
+        try:
+            picture = Pillow.open(path)
+        finally:
+            Pillow.MAX_IMAGE_PIXELS = before
+    with picture:
+        check_pixels(path, picture.height, picture.width, len(picture.getbands()))
+        yield picture
+
+
+def _read_pillow(path: Path, *, label: bool) -> np.ndarray:
+    with opened(path) as picture:
         if picture.mode == "P":
             if label:
                 return np.asarray(picture)[None]
-            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")  # type: ignore[assignment]
+            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
         if picture.mode == "1":
             return np.asarray(picture, dtype=np.uint8)[None]
         if picture.mode in ("RGB", "RGBA", "LA") and _is_16_bit(picture):
@@ -164,6 +191,7 @@ def _is_plain_grey(path: Path) -> bool:
         head, data, _ = file.read(1 << 16).partition(b"IDAT")  # a header as long as that (a colour profile) is Pillow's
     if not head.startswith(b"\x89PNG\r\n\x1a\n") or not data:
         return False
+    check_pixels(path, *(int.from_bytes(head[place : place + 4]) for place in (20, 16)))
     return (head[24], head[25]) in PLAIN_GREY and not any(part in head for part in MEANING)
 
 
@@ -179,6 +207,9 @@ def _read_tiff(path: Path) -> np.ndarray:
 
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        check_pixels(path, sizes.get("Y", 1), sizes.get("X", 1))
+        check_bytes(path, series.nbytes)
         array, axes = series.asarray(), series.axes
     kept = [axis for axis, size in zip(axes, array.shape, strict=True) if size > 1 or axis in "YX"]
     array = array.reshape([size for axis, size in zip(axes, array.shape, strict=True) if axis in kept])
@@ -195,7 +226,5 @@ def _shape(path: Path) -> tuple[int, int]:
     """Rows and columns, without decoding where the format allows."""
     if path.name.lower().endswith(TIFF):
         return read_picture(path).array.shape[1:]
-    from PIL import Image as Pillow
-
-    with Pillow.open(path) as picture:
+    with opened(path) as picture:
         return picture.height, picture.width

@@ -36,9 +36,9 @@ from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.files.digests import CaseState, Touched, file_checksum, hashed
 from medseg.data.files.images import files_beside
+from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
 from medseg.data.training.size import VOXELS_A_VALUE
-from medseg.data.training.transforms import apply
 
 FORMAT = 2  # raise it when what is stored changes
 ARRAYS = ("image", "label", "voxels")

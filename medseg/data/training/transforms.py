@@ -6,7 +6,7 @@ of a tensor describes the grid it lies on, which is all that the way back to the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Spacingd, SpatialCrop
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.foreign import unwrapped
 from medseg.data.cases.case import LACKING
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
 from medseg.data.training.grids import LongestSided, SlicesFirstd, in_plane, plain
@@ -114,12 +113,6 @@ def preprocessing_steps(
     dtypes = ["uint8" if key == "label" else "float32" for key in keys]
     steps.append((EnsureTyped, {"keys": keys, "dtype": dtypes, "allow_missing_keys": True}))
     return steps
-
-
-def apply(transform: Callable[[dict[str, Any]], Any], case: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a transform on one case; a `MedsegError` inside comes out as itself, not wrapped by MONAI's `Compose`."""
-    with unwrapped():
-        return transform(dict(case))
 
 
 class LoadCased(MapTransform):

@@ -12,11 +12,12 @@ import torch
 
 from medseg.core.errors import DataError
 from medseg.data.cases.case import Case
+from medseg.data.training.apply import apply
 from medseg.data.training.augment.noise import Noise
 from medseg.data.training.augment.pipeline import Augment
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.channels import ChannelDropout, chosen_channels
-from medseg.data.training.transforms import apply, preprocessing
+from medseg.data.training.transforms import preprocessing
 
 
 def batch(samples: int = 2000, channels: int = 4) -> dict[str, Any]:

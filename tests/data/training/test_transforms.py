@@ -13,7 +13,8 @@ from PIL import Image as Pillow
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
-from medseg.data.training.transforms import apply, background_value, preprocessing, preprocessing_steps
+from medseg.data.training.apply import apply
+from medseg.data.training.transforms import background_value, preprocessing, preprocessing_steps
 from medseg.inference.postprocess import to_native
 
 SHAPE = (9, 11, 8)
