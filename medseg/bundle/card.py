@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from medseg import __version__
 from medseg.bundle.components import network
-from medseg.bundle.facts import DataFacts, network_channels
+from medseg.bundle.facts import DataFacts
+from medseg.bundle.foresight import pretended_network
 from medseg.config.schema import Config
-from medseg.core.errors import below
-from medseg.networks import build_network
-from medseg.networks.analysis.pretended import Pretended
 from medseg.networks.analysis.summary import count_parameters
 
 CARD = """\
@@ -149,11 +147,7 @@ def count_network(config: Config, facts: DataFacts) -> int:
     Raises:
         ConfigError: its options do not fit together.
     """
-    name, options = config.network.name, config.network.options()
-    inner, outer = network_channels(config, facts), len(facts.labels.channels)
-    with below("network"):
-        built = Pretended.built(lambda: build_network(name, in_channels=inner, out_channels=outer, **options))
-    return count_parameters(built.module)
+    return count_parameters(pretended_network(config, facts).module)
 
 
 def _references(facts: DataFacts) -> str:

@@ -291,17 +291,19 @@ class Config(Section):
                     what = "cannot be smaller: the network's coarsest map takes as many voxels as one"
                     yield ("training.patch_size", "training.patch_growth"), f"{smallest} {what}"
             coarsest = self.network.coarsest(smallest)
-            if coarsest and math.prod(coarsest) == 1 and self.network.options()["norm"] == "instance":
+            norm, alone = self.network.options().get("norm"), self.training.batch_size == 1
+            if coarsest and math.prod(coarsest) == 1 and (norm == "instance" or (norm == "batch" and alone)):
                 yield (
                     (
                         "training.patch_size",
+                        *(["training.batch_size"] if norm == "batch" else []),
                         *(["training.patch_growth"] if growth else []),
                         "network.widths",
                         "network.strides",
                         "network.norm",
                         "network.spatial_dims",
                     ),
-                    f"{smallest} is a single voxel at the coarsest resolution, too few for instance norm",
+                    f"{smallest} is a single voxel at the coarsest resolution, too few for {norm} norm",
                 )
         if self.finder is not None:
             yield from self.finder.misfits(self.network, self.image_dims)

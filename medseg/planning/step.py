@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 
 from medseg.bundle.compile import compile_training
 from medseg.bundle.facts import DataFacts, network_channels
+from medseg.bundle.foresight import check_step
 from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
 from medseg.core.foreign import unwrapped
@@ -56,7 +57,8 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
         count: count the multiply-accumulates too (one more forward pass).
 
     Raises:
-        OutOfMemory: the step does not fit the GPU.
+        ConfigError: the step cannot be done.
+        OutOfMemory: it does not fit the memory.
     """
     with enough_memory(SMALLER_STEPS):
         return _measured(config, facts, count)
@@ -64,6 +66,7 @@ def measure_step(config: Config, facts: DataFacts, *, count: bool = True) -> Ste
 
 def _measured(config: Config, facts: DataFacts, count: bool) -> Step:
     training = config.training
+    check_step(config, facts)
     set_up(training.deterministic)
     leave_cores_to_torch()
     budget = {"max_iterations": 1 + MOST_STEPS, "max_minutes": None, "iterations_per_epoch": 1 + MOST_STEPS}

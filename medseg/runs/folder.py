@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.card import count_network
 from medseg.bundle.compile import Kind
 from medseg.bundle.facts import DataFacts, describe_data, network_channels
+from medseg.bundle.foresight import check_step
 from medseg.bundle.language import Component
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import KINDS, write_bundle
@@ -106,6 +106,8 @@ def open_run(
     if not restart and _has_learnt(trained):
         check_facts(Trained(run, config, read_facts(run)), facts)
     parameters = _try_network(config, facts) if begins else None
+    if begins and trained.finder is not None:
+        check_step(trained.finder.config, trained.finder.facts)
     split = run_split(trained, dataset, anew=restart)  # this too may be a mistake
     if not split.decided_as(_split_of_file(config) or split):
         what = "other folds than those that this run was begun with"
@@ -213,12 +215,13 @@ def _open_cache(run: Trained, dataset: Dataset, split: Split, *, begins: bool) -
 
 
 def _try_network(config: Config, facts: DataFacts) -> int:
-    """The parameters of the network, counted without memory.
+    """The parameters of the network, counted without memory, as is the first step.
 
     That is before a run is bound to it and its cases are cached.
 
     Raises:
-        ConfigError: its options do not fit together, or the weights to start from do not fit it.
+        ConfigError: its options do not fit together, or the weights to start from do not fit it; a step cannot be done.
+        OutOfMemory: a step does not fit the memory.
     """
     options = config.network
     if options.pretrained is not None:
@@ -229,7 +232,7 @@ def _try_network(config: Config, facts: DataFacts) -> int:
         with below("network"):
             network = build_network(options.name, **channels, **options.options())
             load_pretrained(network, options.pretrained, inflate=options.inflate)
-    return count_network(config, facts)
+    return check_step(config, facts)
 
 
 def read_run(run: Path) -> Trained:
