@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from medseg import __version__
 from medseg.cli import data, masks, parts, predict, runs, train
 from medseg.cli.failure import tell, tell_stopped, threads_told
+from medseg.core.files import check_name
 from medseg.core.stopping import Interrupted, listening
 
 FAMILIES = (train, runs, predict, data, masks, parts)
@@ -63,6 +64,8 @@ def main() -> None:
     """Run the command line; whatever fails is one message, of which other processes beside this one say nothing."""
     with threads_told(sys.argv[1:]), listening():
         try:
+            for argument in sys.argv[1:]:
+                check_name(argument)
             app()
         except Interrupted as stopped:
             sys.exit(tell_stopped(stopped, sys.argv[1:]))

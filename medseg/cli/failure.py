@@ -19,14 +19,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from medseg import __version__
+from medseg.core.contact import report_to
 from medseg.core.errors import MedsegError, Problem, SystemFailure
+from medseg.core.files import LOG
 from medseg.core.foreign import causes, explained, shown_path
 from medseg.core.stopping import Interrupted
 
 BUG = 70
 """Exit code of an error of medseg's own (EX_SOFTWARE of sysexits.h)."""
 WRITTEN = ("--output", "--run")  # options that name the folder that a command writes to, the likelier first
-REPORT = "this is a mistake in medseg, or in a package beside it: report it to its maintainers, with the log"
+REPORT = "this is a mistake in medseg, or in a package beside it: report it to {}, with the log"
 GOES_ON = {"train", "demo", "evaluate", "predict", "postprocess"}
 """Verbs that keep what they have finished."""
 LONGEST = 1000  # characters of a line of a message: what is quoted may be anything
@@ -84,7 +86,8 @@ def unexpected(error: Exception) -> Problem:
     """What to say of an error that nobody has foreseen."""
     *_, first = causes(error)
     said = " ".join(str(first).split())
-    return Problem("unexpected", f"{type(first).__name__}: {said}" if said else type(first).__name__, REPORT)
+    what = f"{type(first).__name__}: {said}" if said else type(first).__name__
+    return Problem("unexpected", what, REPORT.format(report_to()))
 
 
 def text_of(error: MedsegError) -> str:
@@ -102,7 +105,7 @@ def keep_traceback(error: BaseException, arguments: Sequence[str]) -> Path | Non
         "",
         *traceback.format_exception(error),
     ]
-    name = f"medseg-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    name = f"{LOG}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     for folder in (*written_folders(arguments), Path(tempfile.gettempdir())):
         log = folder.absolute() / name
         try:

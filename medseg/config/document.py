@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import SafeRepresenter
 
 from medseg.core.errors import ConfigError, Problem
+from medseg.core.files import readable
 from medseg.core.plain import refusal
 
 Keys = tuple[str | int, ...]
@@ -149,7 +150,7 @@ class _Builder:
 def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     """Read a YAML file and apply every `--set`; raises ConfigError when the file cannot be read at all."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = readable(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(Problem(str(path), f"cannot be read: {reason}")) from None

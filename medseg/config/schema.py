@@ -7,7 +7,6 @@ after `--set`. Loading, `--set` and the messages for mistakes are in `config/loa
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -23,6 +22,7 @@ from medseg.config.optimizer import OptimizerConfig, ScheduleConfig
 from medseg.config.postprocess import PostprocessConfig
 from medseg.config.section import Finding, Section
 from medseg.core.conventions import Convention
+from medseg.core.patterns import fault_of
 from medseg.core.types import Axes, Count, Fraction, Positive, Range, Share, Size
 from medseg.data.cases.layouts import AUTO, LAYOUTS
 from medseg.data.training.growth import PatchGrowth
@@ -95,10 +95,8 @@ class DataConfig(Section):
             yield ("fold", "folds"), f"{self.fold} is not one of the {self.folds} folds, which count from 0"
         if self.patient_pattern is not None and self.patient_table is not None:
             yield ("patient_pattern", "patient_table"), "both say who the patient is: give one"
-        try:
-            re.compile(self.patient_pattern or "")
-        except re.error as error:
-            yield ("patient_pattern",), f"{self.patient_pattern!r} is no regular expression: {error}"
+        if (fault := fault_of(self.patient_pattern or "")) is not None:
+            yield ("patient_pattern",), f"{self.patient_pattern!r} is no regular expression: {fault}"
 
     @property
     def holds_out(self) -> bool:

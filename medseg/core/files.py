@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from medseg.core.errors import Problem, RunError
+from medseg.core.errors import DataError, Problem, RunError
 from medseg.core.owner import Owner, owner_died
 
 WRITING = ".writing-"  # how the name of a file begins that is not whole yet
+LOG = "medseg-error-"  # and that of the traceback of a command that failed
 ENDING = 32  # characters of a name that the name of a file that is not whole yet ends with, among them its ending
 
 _numbers = count()
@@ -39,6 +40,30 @@ def _sweep_once(folder: Path) -> None:
     if (key := (os.getpid(), folder)) not in _swept:
         _swept.add(key)
         sweep(folder)
+
+
+PASSED = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what a shell hands over, which does end
+
+
+def readable(path: Path) -> Path:
+    """The path itself, to be opened: of a named pipe, a device or a socket nobody knows when it ends.
+
+    Raises:
+        OSError: it is one.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir() and not str(path).startswith(PASSED):
+        raise OSError(errno.ESPIPE, "no file but a pipe or a device", str(path))
+    return path
+
+
+def check_name(path: str | Path) -> None:
+    """Raises DataError where a path is not UTF-8, which no table or JSON can hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        remedy = "rename it, as `convmv -f latin1 -t utf8` does"
+        raise DataError(Problem(shown, "the name is not UTF-8", remedy)) from None
 
 
 @contextmanager

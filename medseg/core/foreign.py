@@ -42,6 +42,7 @@ SYSTEM = {
     errno.ENOTEMPTY: ("the folder is not empty", "give another place, or move what is in it"),
     errno.ENAMETOOLONG: ("the name is longer than the file system takes", "shorten the names of files and folders"),
     errno.ELOOP: ("links lead round in a circle", "repair the links"),
+    errno.ESPIPE: ("it is no file but a pipe or a device", "give the file itself"),
     errno.EMFILE: (
         "this process has as many files open as it may",
         "raise the limit (`ulimit -n`), or workers=0",

@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medseg.core.errors import MedsegError, Problem, RunError
+from medseg.core.files import readable
 
 
 class Stored(BaseModel):
@@ -31,7 +32,7 @@ def read_stored(
         MedsegError: of the kind `error`: the file cannot be read, or is another one.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = readable(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else "it is not UTF-8 text"
         raise error(Problem(str(path), f"holds {what}: {reason}", remedy)) from None

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.core.files import replacing
+from medseg.core.files import readable, replacing
 
 FORMULA = re.compile(r"'*[\s\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]")  # full-width signs are computed too
 DIVIDES = re.compile(r'[",;\t\r\n]')  # some spreadsheets divide at semicolons or tabs; not within quotes
@@ -37,7 +37,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         OSError, UnicodeDecodeError, csv.Error: it cannot be read.
     """
-    with path.open(newline="", encoding="utf-8") as file:
+    with readable(path).open(newline="", encoding="utf-8") as file:
         names, *rows = [[_as_it_was(cell) for cell in cells] for cells in csv.reader(file) if cells] or [[]]
     return [dict(zip(names, cells, strict=False)) for cells in rows]
 
@@ -45,7 +45,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def read_columns(path: Path) -> list[str]:
     """The names of the columns of a table; none of a file that is missing, or no table."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with readable(path).open(newline="", encoding="utf-8") as file:
             return [_as_it_was(cell) for cell in next(csv.reader(file), [])]
     except (OSError, ValueError, csv.Error):
         return []

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import WRITING, move, replace_file
+from medseg.core.files import WRITING, move, readable, replace_file
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.writers import AUTO, OWN
 from medseg.data.writers.base import own_writer, writers_of
@@ -60,7 +60,7 @@ def read_sidecar(folder: str | Path, name: str) -> dict[str, Any]:
 def _sidecar(path: Path) -> dict[str, Any]:
     """Its content; empty where the file is missing, damaged, or another program's."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(readable(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict) or not {"case", "model"} <= content.keys():
@@ -72,7 +72,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
 def is_damaged(sidecar: Path) -> bool:
     """Whether there is the sidecar of a case, but as no JSON: a machine that lost its power leaves such files."""
     try:
-        json.loads(sidecar.read_text(encoding="utf-8"))
+        json.loads(readable(sidecar).read_text(encoding="utf-8"))
     except ValueError:
         return True
     except OSError:
@@ -109,7 +109,7 @@ def remove_older_table(folder: Path, name: str, header: str) -> None:
     older = folder.parent / name
     if folder.name != OWN or not older.is_file():
         return
-    with older.open(encoding="utf-8", errors="replace") as file:
+    with readable(older).open(encoding="utf-8", errors="replace") as file:
         ours = file.readline().strip() == header
     if ours:
         older.unlink()

@@ -18,7 +18,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import replacing
+from medseg.core.files import readable, replacing
 from medseg.core.foreign import lacks_memory
 from medseg.core.stopping import Interrupted, asked
 from medseg.engine.device import rank
@@ -213,7 +213,7 @@ class Checkpoints:
     def _has_finished_epochs(self) -> bool:
         """Whether more than one epoch is told of: a run that stops between the files of its first has one row."""
         history = self.folder.parent / HISTORY
-        return not history.exists() or len(history.read_text(encoding="utf-8").splitlines()) > 2
+        return not history.exists() or len(readable(history).read_text(encoding="utf-8").splitlines()) > 2
 
     def save(self, engine: Any) -> None:
         """Write `model.pt` when this epoch is the best so far, then the checkpoint; maybe stop early."""

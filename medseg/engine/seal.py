@@ -13,6 +13,8 @@ from typing import IO, Any, cast
 
 import torch
 
+from medseg.core.files import readable
+
 MARK = b"medseg sha256 "
 LENGTH = len(MARK) + 64  # of the comment
 END = b"PK\x05\x06"  # the last record of an archive begins with it; 22 bytes, the last two the length of the comment
@@ -36,7 +38,7 @@ def is_sound(path: Path) -> bool | None:
         OSError: it cannot be read.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with readable(path).open("rb") as file:
         file.seek(max(0, size - END_SIZE - LENGTH))
         tail = file.read()
         if tail[-END_SIZE:][:4] == END and tail[-2:] == b"\0\0":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import readable
 
 
 def check_types(row: Mapping[str, Any], **types: tuple[type, ...]) -> None:
@@ -35,7 +36,7 @@ def read_document(path: Path, schema: str) -> Iterator[dict[str, Any]]:
     """
     name, _, number = schema.partition("/")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(readable(path).read_text(encoding="utf-8"))
         found, _, form = str(document["schema"]).partition("/")
         if found != name or not form.isdigit():
             raise ValueError(f"schema {document['schema']!r}, expected {schema!r}")

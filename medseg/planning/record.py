@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from medseg.core.errors import ConfigError
-from medseg.core.files import replace_file
+from medseg.core.files import readable, replace_file
 from medseg.planning.rules import Machine
 from medseg.planning.step import Step
 
@@ -65,7 +65,7 @@ class Record:
 def is_record(path: Path) -> bool:
     """Whether the file is what a plan wrote."""
     try:
-        return bool(json.loads(path.read_text())["schema"] == SCHEMA)
+        return bool(json.loads(readable(path).read_text())["schema"] == SCHEMA)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -78,7 +78,7 @@ def read_record(path: Path) -> Record:
     """
     remedy = "give the JSON file beside a planned config, or plan anew without --from"
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(readable(path).read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}", remedy) from error
     try:

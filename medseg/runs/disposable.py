@@ -15,7 +15,7 @@ from pathlib import Path
 from medseg.bundle.compile import RAW_MASKS
 from medseg.bundle.trained import WEIGHTS
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import WRITING
+from medseg.core.files import LOG, WRITING
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.training.entries import stored_entries
 from medseg.runs.disk import CACHE, cache_folder
@@ -31,6 +31,7 @@ AGAIN = {
     "cache": "the next training preprocesses the cases again",
     "raw masks": "medseg postprocess needs them: evaluate --no-postprocess predicts them again",
     "CRF trial": "medseg postprocess --crf predicts them again",
+    "error log": "tracebacks of commands that failed, for a report of it",
     "temporary": "left over from something that was interrupted; nothing needs them",
 }
 
@@ -71,7 +72,7 @@ def disposable(folder: Path) -> list[Disposable]:
     found = [one for cache in inside for one in _cache(cache)]
     if runs != [folder]:
         found += _temporary(folder)
-    return [*found, *(one for run in runs for one in _of_run(run))]
+    return [*found, *(one for run in runs for one in _of_run(run)), *_logs(folder)]
 
 
 def shared_caches(folder: Path) -> list[Path]:
@@ -115,6 +116,13 @@ def _folder(kind: str, folder: Path) -> Iterator[Disposable]:
     if folder.is_dir() and not folder.is_symlink():
         files = [file for file in folder.rglob("*") if file.is_file()]
         yield Disposable(kind, folder, (folder,), sum(file.lstat().st_size for file in files))
+
+
+def _logs(folder: Path) -> Iterator[Disposable]:
+    """What commands that failed left in the folder that they wrote to."""
+    files = tuple(file for file in sorted(folder.rglob(f"{LOG}*.log")) if file.is_file() and not file.is_symlink())
+    if files:
+        yield Disposable("error log", folder, files, sum(file.lstat().st_size for file in files))
 
 
 def _temporary(folder: Path) -> Iterator[Disposable]:

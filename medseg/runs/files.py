@@ -13,7 +13,7 @@ from typing import Any
 
 from medseg.bundle.trained import Trained
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import replace_file
+from medseg.core.files import readable, replace_file
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case
@@ -79,7 +79,7 @@ def read_files(run: Path) -> RunFiles | None:
     if not (run / FILES).is_file():
         return None
     try:
-        content = unsealed((run / FILES).read_text(encoding="utf-8"))
+        content = unsealed(readable(run / FILES).read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA!r}")
         if content.keys() != KEYS:

@@ -24,7 +24,7 @@ from medseg.config.finder import FINDER
 from medseg.config.load import RUN_CONFIG, dump_config, load_config
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError, below
-from medseg.core.files import make_folder, replace_file
+from medseg.core.files import make_folder, readable, replace_file
 from medseg.core.machine import size_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.digests import file_digest
@@ -254,7 +254,7 @@ def read_run(run: Path) -> Trained:
 
 def read_facts(run: Path) -> DataFacts:
     """What the run knows of its data."""
-    text = (run / DATA).read_text(encoding="utf-8", errors="replace")
+    text = readable(run / DATA).read_text(encoding="utf-8", errors="replace")
     return DataFacts.from_json(text, str(run / DATA))
 
 
@@ -279,7 +279,7 @@ def _pretrained(folder: Path, config: Config) -> dict[str, Any]:
 def read_environment(folder: Path) -> dict[str, Any]:
     """What `write_environment` wrote; empty where there is nothing, or something else."""
     try:
-        content = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        content = json.loads(readable(folder / ENVIRONMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):

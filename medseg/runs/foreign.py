@@ -13,7 +13,7 @@ from medseg.bundle.write import KINDS
 from medseg.config.finder import FINDER
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import WRITING
+from medseg.core.files import WRITING, readable
 from medseg.core.lock import LOCK
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE
@@ -73,7 +73,7 @@ def is_bundle(folder: Path) -> bool:
 
 def _is_compiled(file: Path) -> bool:
     try:
-        head = file.read_text(encoding="utf-8")[:500]
+        head = readable(file).read_text(encoding="utf-8")[:500]
     except (OSError, ValueError):
         return False
     return any(line.startswith(COMPILED) for line in head.splitlines())
@@ -107,7 +107,7 @@ def check_folds(run: Path) -> None:
 def is_config(file: Path) -> bool:
     """Whether the file looks like an experiment of this version or another: sections of one, and a name."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(readable(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return False
     return isinstance(content, dict) and "name" in content and len(Config.model_fields.keys() & content.keys()) > 1
@@ -127,6 +127,6 @@ def check_decision(folders: Sequence[Path], name: str, schema: str) -> None:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(readable(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, FiniteFloat
 
-from medseg.core.files import replace_file
+from medseg.core.files import readable, replace_file
 from medseg.engine.budget import Budget
 
 TIME = "time.json"
@@ -69,7 +69,7 @@ class Spent:
 def read_spent(run: Path) -> Spent | None:
     """What `write` wrote; None where there is nothing, or something else."""
     try:
-        content = _Seconds.model_validate_json((run / TIME).read_text(encoding="utf-8"), strict=True)
+        content = _Seconds.model_validate_json(readable(run / TIME).read_text(encoding="utf-8"), strict=True)
     except (OSError, ValueError):
         return None
     return Spent(content.training, content.validation, content.scoring, content.budget)

@@ -20,7 +20,7 @@ from medseg.bundle.facts import DataFacts
 from medseg.bundle.trained import Trained
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, Problem, RunError, below, listed
-from medseg.core.files import replace_file
+from medseg.core.files import readable, replace_file
 from medseg.core.stored import Stored
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.patients import said_patients
@@ -138,7 +138,7 @@ def _trained_before(origin: Trained) -> list[dict[str, Any]]:
     if origin.config.training.start is None and not file.exists():
         return []
     try:
-        record = _Record.model_validate_json(file.read_text(encoding="utf-8"))
+        record = _Record.model_validate_json(readable(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         what = f"does not say on which cases the weights were trained that it began with: {START_FILE} is missing"
         what = f"{what} or damaged"

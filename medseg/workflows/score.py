@@ -14,6 +14,7 @@ from tqdm import tqdm
 from medseg.config.cards import load_card
 from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
+from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.masks import MaskPair, match_masks
@@ -186,7 +187,7 @@ def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarr
 def read_list(file: Path) -> list[str]:
     """The names of cases in a text file, one a line (a longer line: its first word, without folder and ending)."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = readable(file).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(Problem(str(file), f"unreadable list of cases: {error}", "one name a line")) from None
     return [case_name(line.split()[0]) for line in lines if line.strip()]

@@ -13,6 +13,7 @@ from pathlib import Path
 from medseg.config.schema import Config
 from medseg.config.stages import second_share
 from medseg.core.errors import MedsegError, PartialFailure
+from medseg.core.files import readable
 from medseg.core.tables import read_table
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import Fold, Folds, make_folds
@@ -107,7 +108,7 @@ def try_out(proposal: Proposal, fold: Fold, minutes: float, folder: Path) -> Tri
             train(_short(proposal.config, split, folder, minutes), run=run)
     except MedsegError as error:
         return Trial(0.0, 0, round(minutes, 3), 0, failed=" ".join(str(error).split()))
-    scores = json.loads((run / "eval" / "metrics.json").read_text())
+    scores = json.loads(readable(run / "eval" / "metrics.json").read_text())
     epochs = len(read_table(run / HISTORY))
     return Trial(
         dice=round(scores.get("mean_dice") or scores.get("mean_iou") or 0.0, 4),

@@ -169,3 +169,16 @@ def test_a_copy_of_a_fold_is_no_fold(crossed: tuple[Path, Path], tmp_path: Path)
     assert fold_folders(run) == [*folds, run / "fold_10"]
     assert fold_runs(run) == all_fold_runs(run) == folds
     assert "raw masks" not in {one.kind for one in clean(run).found}
+
+
+def test_logs_of_failures_are_listed_once_and_go(crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    run = copied(crossed[0], tmp_path / "run")
+    clean(run, free=True)
+    before = contents(run)
+    for name in ("medseg-error-20260101-000000-1.log", "fold_0/medseg-error-20260101-000000-2.log"):
+        write(run / name, 100)
+    shown = clean(run)
+    assert shown.size == 200
+    assert "error log: tracebacks of commands that failed" in shown.text()
+    clean(run, free=True)
+    assert contents(run) == before

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import check_name
 from medseg.data.files.digests import CaseState, ImageState
 from medseg.data.files.images import Image, case_name, read_image
 from medseg.data.files.pictures import is_picture
@@ -35,6 +36,10 @@ class Case:
     images: tuple[str | None, ...]
     label: str | None = None
     patient: str | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.name, *self.files):
+            check_name(text)
 
     @classmethod
     def from_entry(cls, entry: Case | Mapping[str, Any]) -> Case:

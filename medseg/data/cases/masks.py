@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import check_name
 from medseg.data.cases.layouts import LAYOUTS
 from medseg.data.cases.layouts.layout import Layout
 from medseg.data.files.images import ENDINGS, case_name
@@ -94,6 +95,7 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
     for file in sorted(folder.rglob("*")):
         if not file.name.lower().endswith(ENDINGS) or file.name.startswith(".") or not file.is_file():
             continue
+        check_name(file)
         if OWN in file.relative_to(folder).parts[:-1]:
             continue
         name = case_name(file)

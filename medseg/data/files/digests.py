@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import readable
 from medseg.data.files.images import files_beside
 
 Touched = tuple[str, int, int, int]  # path, bytes, times of the last change of content and of anything
@@ -18,14 +19,14 @@ Touched = tuple[str, int, int, int]  # path, bytes, times of the last change of 
 
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's content."""
-    with Path(path).open("rb") as file:
+    with readable(Path(path)).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_checksum(path: str | Path) -> int:
     """CRC-32 of a file's content: it finds what a disk damages, several times faster than a digest."""
     found = 0
-    with Path(path).open("rb") as file:
+    with readable(Path(path)).open("rb") as file:
         while part := file.read(1 << 20):
             found = zlib.crc32(part, found)
     return found

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from PIL import ImageColor, ImageOps
 
 from medseg.core.errors import ConfigError, DataError, Problem
-from medseg.core.files import replacing
+from medseg.core.files import check_name, replacing
 from medseg.data.files.cause import cause
 from medseg.data.files.pictures import PICTURES, opened
 from medseg.data.files.signed import signature
@@ -33,6 +33,7 @@ def list_frames(path: Path) -> list[Path]:
         raise DataError(f"{path}: {'no picture is in this folder' if path.is_dir() else 'this is no picture'}", known)
     stems: dict[str, Path] = {}
     for frame in frames:
+        check_name(frame)
         if (other := stems.setdefault(frame.stem, frame)) != frame:
             what = f"would be saved as {frame.stem}.png, as would {other.name}"
             raise DataError(Problem(str(frame), what, "rename one of them"))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.data.files.formats import LPS, Image
 from medseg.data.files.limits import check_bytes, check_pixels
@@ -56,7 +57,7 @@ def read_tiff_volume(path: Path) -> Image:
     if beside is None:
         raise ValueError(f"{path} is no volume")
     try:
-        spacing = np.array(json.loads(beside.read_text())["spacing"], dtype=np.float64)
+        spacing = np.array(json.loads(readable(beside).read_text())["spacing"], dtype=np.float64)
         usable = spacing.shape == (3,) and bool(np.isfinite(spacing).all()) and spacing.min() > 0
     except (ValueError, KeyError, TypeError):
         usable = False
@@ -187,7 +188,7 @@ def _is_plain_grey(path: Path) -> bool:
 
     ITK also refuses what Pillow takes: a file that was cut off, has too few rows or a wrong checksum.
     """
-    with path.open("rb") as file:
+    with readable(path).open("rb") as file:
         head, data, _ = file.read(1 << 16).partition(b"IDAT")  # a header as long as that (a colour profile) is Pillow's
     if not head.startswith(b"\x89PNG\r\n\x1a\n") or not data:
         return False

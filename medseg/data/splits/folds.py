@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from medseg.core.errors import DataError, Problem, did_you_mean, listed
+from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
@@ -186,7 +187,7 @@ def read_folds(
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(readable(path).read_text(encoding="utf-8-sig"))
         entries = content["folds"] if isinstance(content, dict) else content
         folds = tuple(Fold(_listed_names(entry["train"]), _listed_names(entry["val"])) for entry in entries)
         document: dict[str, Any] = content if isinstance(content, dict) else {}

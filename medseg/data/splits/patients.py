@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, listed
+from medseg.core.files import readable
+from medseg.core.patterns import search_all
 
 TABLES = ("patients.csv", "patients.tsv")  # where a data set says who its patients are
 
@@ -34,9 +35,8 @@ def said_patients(
 ) -> dict[str, str]:
     """As `find_patients`, without the cases of which nothing says who the patient is."""
     if pattern is not None:
-        found = {case: match for case in cases if (match := re.search(pattern, case)) is not None}
-        named = {case: match[min(1, len(match.groups()))] for case, match in found.items()}
-        return {case: patient for case, patient in named.items() if patient}
+        found = zip(cases, search_all(pattern, cases, "patient_pattern"), strict=True)
+        return {case: patient for case, patient in found if patient}
     who = known or {} if table is None else _read_table(Path(table))
     return {case: who[case] for case in cases if case in who}
 
@@ -58,7 +58,7 @@ def found_table(root: Path, cases: Sequence[str]) -> tuple[Path | None, str]:
 
 def _read_table(path: Path) -> dict[str, str]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with readable(path).open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
             rows = list(csv.DictReader(file, delimiter="\t" if "\t" in first else ";" if ";" in first else ","))

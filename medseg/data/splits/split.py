@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg.core.errors import DataError, Problem, RunError, listed
-from medseg.core.files import replace_file
+from medseg.core.files import readable, replace_file
 from medseg.core.labels import Labels
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, by_name, name_in_split
@@ -125,7 +125,7 @@ def read_split(file: str | Path) -> Split:
         RunError: the file is damaged, or of another kind.
     """
     try:
-        content = unsealed(Path(file).read_text(encoding="utf-8"), required=False)
+        content = unsealed(readable(Path(file)).read_text(encoding="utf-8"), required=False)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA!r}")
         if unknown := content.keys() - {"schema", "why", "official", "left_out", *PARTS}:

@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 
 import medseg
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import replace_file, replacing
+from medseg.core.files import readable, replace_file, replacing
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
@@ -266,7 +266,7 @@ def _is_sound(stem: Path, case: Case) -> bool:
 
 def _description(stem: Path) -> dict[str, Any]:
     """What the JSON file says; raises OSError or ValueError where it is not there, or not as it was written."""
-    return unsealed(Path(f"{stem}.json").read_text(encoding="utf-8"), indent=None)
+    return unsealed(readable(Path(f"{stem}.json")).read_text(encoding="utf-8"), indent=None)
 
 
 def _describe(stem: Path, description: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medseg.core.errors import Problem
+from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.cases.layouts.layout import Found, Layout
@@ -137,7 +138,7 @@ def _meaning(root: Path, files: list[Path], problems: list[Problem]) -> Labels:
         return Labels({"background": 0, entities.get("label") or entities.get("desc") or "foreground": 1})
     named: dict[int, str] = {}
     for table in sorted({table for file in files if (table := _table(file, root)) is not None}):
-        with table.open(newline="", encoding="utf-8-sig") as file:
+        with readable(table).open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         for line, row in enumerate(rows, start=2):
             index, name = row.get("index"), row.get("name")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.cases.layouts.layout import Found
@@ -52,7 +53,7 @@ def is_described(root: Path, *, by_value: bool) -> bool:
 def read_description(file: Path) -> dict[str, Any]:
     """The file as plain data; raises DataError if it is damaged, or has no labels."""
     try:
-        description = json.loads(file.read_text(encoding="utf-8-sig"))
+        description = json.loads(readable(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(Problem(str(file), f"is not JSON: {error}", "write it anew, or restore it")) from None
     if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):

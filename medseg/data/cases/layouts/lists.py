@@ -11,6 +11,7 @@ import csv
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, did_you_mean
+from medseg.core.files import readable
 from medseg.data.cases.case import UNSAFE_NAME, Case, case_of, is_name
 from medseg.data.cases.layouts.files import existing
 from medseg.data.cases.layouts.layout import Found, Layout
@@ -41,7 +42,7 @@ def read_list(path: Path) -> Found:
         DataError: the file cannot be read, or has no columns of images.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with readable(path).open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
             delimiter = "\t" if "\t" in first else ";" if ";" in first else ","

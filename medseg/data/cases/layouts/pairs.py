@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medseg.core.errors import Problem
+from medseg.core.files import readable
 from medseg.data.cases.layouts.pictures import IMAGES, LABELS, Pairs, PictureLayout, masks_in, pictures_in
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
@@ -55,7 +56,7 @@ def _read_list(root: Path, file: Path, pairs: Pairs) -> None:
     folders = next(((images, labels) for kept, images, labels in _pair_folders(root) if not kept), None)
     images = {image.stem: image for image in pictures_in(folders[0])} if folders else {}
     masks = masks_in(folders[1]) if folders else {}
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(readable(file).read_text().splitlines(), start=1):
         entries = line.replace("\t", " ").replace(",", " ").split()
         if not entries:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from medseg.core.files import readable
 from medseg.data.cases.layouts.pictures import Pairs, PictureLayout
 
 
@@ -19,7 +20,7 @@ class VOC(PictureLayout):
     def list_pairs(self, root: Path, pairs: Pairs) -> None:
         inner = _inner(root) or root
         for file in sorted((inner / "ImageSets" / "Segmentation").glob("*.txt")):
-            for name in file.read_text().split():
+            for name in readable(file).read_text().split():
                 masks = [inner / folder / f"{name}.png" for folder in ("SegmentationClass", "SegmentationClassAug")]
                 label = next((mask for mask in masks if mask.is_file()), None)
                 if label is None and file.stem != "test":
