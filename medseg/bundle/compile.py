@@ -223,7 +223,7 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
     wishes: Component = {"probabilities": False, "uncertainty": False}
     asked = {name: Code(f"@{name}") for name in wishes}
     there = {name: Code(f"@{name}") for name in ("output_dir", "overwrite", "maps", "formats")}
-    named = {"named": list(facts.channels)} if config.training.lacks_channels else {}
+    named = {"named" if config.training.lacks_channels else "names": list(facts.channels)}
     cases: Component = {
         "overwrite": True,
         "formats": list(FORMATS),

@@ -42,7 +42,7 @@ def tell(error: Exception, arguments: Sequence[str]) -> int:
     """
     known = explained(error)
     text = text_of(known or MedsegError(unexpected(error)))
-    if is_first_to_say(text):
+    if not (known is not None and known.told) and is_first_to_say(text):
         print(text, file=sys.stderr)
         if known is None or isinstance(known, SystemFailure):
             log = keep_traceback(error, arguments)

@@ -53,13 +53,15 @@ def postprocess(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes; default one a core.", min=1, show_default=False)
     ] = None,
+    accept_changes: AcceptChanges = False,
+    verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Find out on held-out masks which cleaning helps; predict and evaluate then do it."""
     from medseg.workflows.postprocess import postprocess
 
     with json_result(as_json) as result:
-        result.update(postprocess(run, crf=crf, workers=workers))
+        result.update(postprocess(run, crf=crf, workers=workers, accept_changes=accept_changes, verify=verify))
 
 
 @app.command()

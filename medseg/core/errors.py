@@ -30,6 +30,7 @@ class MedsegError(Exception):
     """A mistake outside the program, with all its findings at once."""
 
     exit_code = 2
+    told = False  # whether the first of several processes says it, for this one too
 
     def __init__(self, problems: str | Problem | Sequence[Problem], remedy: str = "") -> None:
         if isinstance(problems, str):

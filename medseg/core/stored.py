@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medseg.core.errors import MedsegError, Problem, RunError
 from medseg.core.files import readable
+from medseg.core.sealed import unsealed
 
 
 class Stored(BaseModel):
@@ -21,7 +23,13 @@ SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
 
 def read_stored(
-    path: Path, kind: type[SomeModel], what: str, remedy: str, error: type[MedsegError] = RunError
+    path: Path,
+    kind: type[SomeModel],
+    what: str,
+    remedy: str,
+    error: type[MedsegError] = RunError,
+    *,
+    encoding: str = "utf-8",
 ) -> SomeModel:
     """The content of the file.
 
@@ -31,12 +39,37 @@ def read_stored(
     Raises:
         MedsegError: of the kind `error`: the file cannot be read, or is another one.
     """
+    return parse_stored(_text(path, what, remedy, error, encoding), kind, str(path), what, remedy, error)
+
+
+def read_sealed(
+    path: Path,
+    kind: type[SomeModel],
+    what: str,
+    remedy: str,
+    error: type[MedsegError] = RunError,
+    *,
+    required: bool = True,
+) -> SomeModel:
+    """As `read_stored`, of a file that holds a digest of itself (`core/sealed.py`): to the last bit as it was written.
+
+    Args:
+        required: False takes a file without a digest too, from before there were any.
+    """
+    text = _text(path, what, remedy, error)
     try:
-        text = readable(path).read_text(encoding="utf-8")
+        content = unsealed(text, required=required)
+    except (ValueError, RecursionError) as failure:
+        raise error(Problem(str(path), f"holds {what}: it is damaged: {failure}", remedy)) from None
+    return parse_stored(json.dumps(content), kind, str(path), what, remedy, error)
+
+
+def _text(path: Path, what: str, remedy: str, error: type[MedsegError], encoding: str = "utf-8") -> str:
+    try:
+        return readable(path).read_text(encoding=encoding)
     except (OSError, UnicodeDecodeError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else "it is not UTF-8 text"
         raise error(Problem(str(path), f"holds {what}: {reason}", remedy)) from None
-    return parse_stored(text, kind, str(path), what, remedy, error)
 
 
 def parse_stored(

@@ -7,6 +7,9 @@ import gc
 import os
 import pickle
 import random
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -16,13 +19,15 @@ import torch
 import torch.distributed as distributed
 from threadpoolctl import threadpool_limits
 
-from medseg.core.errors import ConfigError, DataError, Problem, RunError
+from medseg.core.errors import ConfigError, DataError, MedsegError, Problem, RunError
 from medseg.engine.memory import keep_freed_memory
 
 Result = TypeVar("Result")
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other's work, such as a share of the cases to preprocess."""
+SILENCE = timedelta(minutes=1)
+"""After how long one that waits says so."""
 _patient: list[distributed.ProcessGroup] = []  # the group that is joined with `process_group` waits in it
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -158,6 +163,9 @@ def _waiting() -> Iterator[distributed.ProcessGroup | None]:
     Raises:
         RunError: another process has ended, or says nothing for `PATIENCE`.
     """
+    over = threading.Event()
+    if _place() <= 1:  # of many that wait for one, one says so
+        threading.Thread(target=_say_waiting, args=(over,), daemon=True).start()
     try:
         yield _patient[0] if _patient else None
     except RuntimeError as error:
@@ -165,6 +173,18 @@ def _waiting() -> Iterator[distributed.ProcessGroup | None]:
         what = f"another process has ended, or did not answer for {minutes:g} minutes"
         remedy = "what it printed says why; the same command goes on from what is saved and preprocessed"
         raise RunError(Problem(f"process {rank()} of {world_size()}", what, remedy)) from error
+    finally:
+        over.set()
+
+
+def _say_waiting(over: threading.Event) -> None:
+    """Say that this process waits, after a minute and then each time when it has waited twice as long, until `over`."""
+    who, most = f"process {_place()} of {world_size()}", PATIENCE.total_seconds() / 60
+    started, waited = time.monotonic(), 0.0
+    while not over.wait(max(waited, SILENCE.total_seconds())):
+        waited = time.monotonic() - started
+        what = "the others are still at work (reading, preprocessing or scoring cases)"
+        print(f"{who} has waited for {waited / 60:.0f} min: {what}; it waits {most:g} min at most", file=sys.stderr)
 
 
 def shard(cases: Sequence) -> list:
@@ -212,7 +232,7 @@ def in_shares(work: Callable[[int, int], object]) -> None:
     problems = [problem for error in failures if isinstance(error, DataError) for problem in error.problems]
     if failures:
         other = next((error for error in failures if not isinstance(error, DataError)), None)
-        raise other or DataError(problems)
+        raise _told(other or DataError(problems))
     work(0, 1)
 
 
@@ -264,8 +284,15 @@ def _shared(results: list[Any], failure: Exception | None) -> list[Any]:
         *results, told = sent
     error = failure or told  # of the first process its own, which knows where it comes from
     if error is not None:
-        raise error
+        raise _told(error)
     return results
+
+
+def _told(error: Exception) -> Exception:
+    """The error, which all processes raise: but the first, they leave it to that one to say it."""
+    if isinstance(error, MedsegError):
+        error.told = _place() != 0
+    return error
 
 
 def _portable(error: Exception | None) -> Exception | None:

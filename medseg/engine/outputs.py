@@ -24,7 +24,8 @@ from medseg.core.files import WRITING, move, readable, replace_file
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.writers import AUTO, OWN
 from medseg.data.writers.base import own_writer, writers_of
-from medseg.engine.origin import ORIGIN, file_digest, image_digest
+from medseg.data.files.digests import file_digest
+from medseg.engine.origin import ORIGIN, is_of_image
 from medseg.engine.places import SHOWN, Place, check_places, is_empty
 from medseg.engine.staged import Staged
 
@@ -267,7 +268,7 @@ class CaseOutputs:
         if self.maker is None:
             return True
         origin = read_sidecar(self.folder, self.case.name).get(ORIGIN, {})
-        return {*self.maker.items(), ("image", image_digest(self.case.images))} <= origin.items()
+        return self.maker.items() <= origin.items() and is_of_image(origin, self.case.images)
 
 
 def pending_cases(

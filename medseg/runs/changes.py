@@ -17,9 +17,10 @@ from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.digests import CaseState, hashed
-from medseg.data.splits.split import Part, Split
+from medseg.data.splits.split import PARTS, Part, Split
 from medseg.engine.device import speaks
 from medseg.runs.files import RunFiles, files_of, known_now, read_files
+from medseg.runs.seen import Seen
 from medseg.runs.split import run_split
 
 SHOWN = 5
@@ -122,22 +123,23 @@ def resumed(run: Trained, dataset: Dataset, split: Split, asked: Asked) -> tuple
         return split, files_of(dataset, cases, whole=False)
     if not files.whole:
         say(UNVERIFIED)
-    files = known_now(run, files)
+    files = known_now(run, files, split)
     found = compare(files, cases, (*split.training, *split.validation), verify=asked.verify)
     if not asked.accept:
         found.refuse(run)
     if not found.names:
         return split, replace(files, root=str(dataset.root), cases={**files.cases, **found.now})
+    files = known_now(run, files, split, test=True)
     changed = {name: found.now[name].each(hashed) for name in found.changes}
     others = {"training": files.of_held_out(split), "validation": files.of_training(split)}
     out = set(found.gone)
     for part in ("validation", "training"):
         for name in getattr(split, part):
-            if name in changed and (changed[name].identity in others[part] or not all_known(files, split)):
+            if name in changed and (changed[name].is_among(others[part]) or not all_known(files, split)):
                 out.add(name)
             elif name in changed and part == "validation":
-                others["training"].add(changed[name].identity)
-    before = {name: files.cases[name].identity for name in found.names if name in files.cases}
+                others["training"] |= changed[name].identities
+    before = {name: files.cases[name].identities for name in found.names if name in files.cases}
     kept = split.without(out)
     _say_left_out(out)
     if not kept.training or bool(split.validation) != bool(kept.validation):
@@ -147,12 +149,25 @@ def resumed(run: Trained, dataset: Dataset, split: Split, asked: Asked) -> tuple
         str(dataset.root),
         states,
         files.whole,
-        files.trained_on | {before[name] for name in split.training if name in before} - {""},
-        files.held_out | {before[name] for name in split.validation if name in before} - {""},
+        files.trained_on.union(*(before[name] for name in split.training if name in before)),
+        files.held_out.union(*(before[name] for name in split.validation if name in before)),
     )
 
 
 def scored_cases(run: Trained, dataset: Dataset, asked: Asked | None = None, *, opened: bool = False) -> list[Case]:
+    """The cases that `held_out` tells."""
+    return list(held_out(run, dataset, asked, opened=opened).cases)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What an evaluation of a run scores, and which of it is not as it was (which was accepted)."""
+
+    cases: Sequence[Case]
+    changed: frozenset[str] = frozenset()
+
+
+def held_out(run: Trained, dataset: Dataset, asked: Asked | None = None, *, opened: bool = False) -> HeldOut:
     """What an evaluation of the run scores: the cases that it holds out, or all, where it holds none out.
 
     Args:
@@ -169,23 +184,39 @@ def scored_cases(run: Trained, dataset: Dataset, asked: Asked | None = None, *, 
     if files is None or not files.whole:
         say(UNVERIFIED, unless=opened)
     if files is None:
-        return split.cases(dataset, split.scored)
+        return HeldOut(split.cases(dataset, split.scored))
     cases, names = split.present(dataset, split.scored), getattr(split, split.scored)
-    files = known_now(run, files)
+    files = known_now(run, files, split)
     found = compare(files, cases, names, verify=asked.verify)
     if not asked.accept:
         found.refuse(run)
-    out = set()
+    out, twins = set(), set()
     if split.validation:
         seen = files.of_training(split)
         for name in found.changes:
-            if not all_known(files, split) or found.now[name].each(hashed).identity in seen:
+            if not all_known(files, split) or found.now[name].each(hashed).is_among(seen):
                 out.add(name)
+        twins = {name for name, now in found.now.items() if name not in found.changes and now.is_among(seen)}
     _say_left_out(out | found.gone)
-    left = [case for case in cases if case.name not in out]
+    what = f"{len(twins)} held-out cases are images that were trained on under other names, and not scored"
+    say(f"{what}: {listed(sorted(twins))}", unless=not twins)
+    left = [case for case in cases if case.name not in out | twins]
     if not left:
         raise RunError(Problem(str(run.folder), "no case is left that it never trained on", "bring its data back"))
-    return left
+    return HeldOut(left, frozenset(found.changes))
+
+
+def check_listed(run: Trained, dataset: Dataset, name: str, asked: Asked | None = None) -> None:
+    """Raise a RunError where the cases of an official list of the run's data are not as they were when it was begun."""
+    asked, split, files = asked or Asked(), run_split(run, dataset), read_files(run.folder)
+    parts = [part for part in PARTS if split.official.get(part) == name]
+    check_data(run, dataset)
+    if files is None or asked.accept:
+        return
+    for part in parts:
+        files = known_now(run, files, split)
+        names = [one for one in getattr(split, part) if one in files.cases]
+        compare(files, split.present(dataset, part), names, verify=asked.verify).refuse(run)
 
 
 def check_data(run: Trained, dataset: Dataset) -> None:
@@ -195,36 +226,15 @@ def check_data(run: Trained, dataset: Dataset) -> None:
 
 
 def trained_on(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
-    """Names of those cases whose images a member was trained on, under whatever name, as far as its digests tell.
-
-    Only files are read that are as large as one of the training.
-    """
-    seen, sizes, history = set[str](), set[tuple[int, ...]](), False
-    every = [read_files(member.folder) for member in members]
-    say(UNVERIFIED, unless=all(files is not None and files.whole for files in every))
-    for member, files in zip(members, every, strict=True):
-        if files is None:
-            continue
-        files, split = known_now(member, files), run_split(member)
-        seen |= files.of_training(split)
-        history = history or bool(files.trained_on)
-        sizes |= {_sizes(files.cases[name]) for name in split.training if name in files.cases}
-
-    def look(case: Case) -> bool:
-        state = case.state()
-        return (history or _sizes(state) in sizes) and state.each(hashed).identity in seen
-
-    found = every_result(look, cases) if seen else []
-    return [case.name for case, one in zip(cases, found, strict=False) if one]
-
-
-def _sizes(state: CaseState) -> tuple[int, ...]:
-    return tuple(file.touched[1] for image in state.images if image is not None for file in image.files)
+    """Names of those cases whose images a member was trained on, under whatever name, as far as its digests tell."""
+    seen = Seen.by(members)
+    say(UNVERIFIED, unless=seen.verified)
+    return seen.among(cases)
 
 
 def all_known(files: RunFiles, split: Split) -> bool:
-    """Whether every image has a digest, so that it is found again under another name."""
-    return all(files.cases[name].identity for name in (*split.training, *split.validation) if name in files.cases)
+    """Whether every image of both sides has a digest, so that it is found again under another name."""
+    return files.are_known((*split.training, *split.validation))
 
 
 def say_added(dataset: Dataset, split: Split) -> None:

@@ -7,25 +7,27 @@ beginning of a training and its end some may not be known yet; until then a file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from medseg.bundle.trained import Trained
-from medseg.core.errors import Problem, RunError
-from medseg.core.files import readable, replace_file
+from medseg.core.files import replace_file
 from medseg.core.parallel import every_result
-from medseg.core.sealed import sealed, unsealed
+from medseg.core.sealed import sealed
+from medseg.core.stored import Stored, read_sealed
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
-from medseg.data.files.digests import CaseState, FileState, hashed, state_of, with_digests
+from medseg.data.files.digests import CaseFiles, CaseState, FileState, Touched, hashed, state_of, with_digests
 from medseg.data.splits.split import Split
 from medseg.data.training.cache import known_digests
 from medseg.runs.disk import cache_folder
-from medseg.runs.split import FILES
+from medseg.runs.split import FILES, run_split
 
 SCHEMA = "medseg-files/1"
-KEYS = {"schema", "root", "whole", "trained_on", "held_out", "cases"}
+REMEDY = "bring the file back from a copy of the run; without it, nobody can say whether the data are the same"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class RunFiles:
         cases: those of the split, name -> their files.
         whole: whether that was noted from the first epoch on; a run that is older was begun on files nobody knows.
         trained_on, held_out: identities of images that were on this side once, under whatever name, and are not among
-            `cases` any more.
+            `cases` any more. Those of the runs whose weights this one began with were trained on too.
     """
 
     root: str
@@ -55,13 +57,17 @@ class RunFiles:
         return self._identities((*split.validation, *split.test)) | self.held_out
 
     def _identities(self, names: Iterable[str]) -> set[str]:
-        return {self.cases[name].identity for name in names if name in self.cases} - {""}
+        return set().union(*(self.cases[name].identities for name in names if name in self.cases))
 
-    def each(self, change: Callable[[FileState], FileState]) -> RunFiles:
-        """With every file changed so."""
-        cases = list(self.cases)
-        changed = every_result(lambda name: self.cases[name].each(change), cases)
-        return RunFiles(self.root, dict(zip(cases, changed, strict=True)), self.whole, self.trained_on, self.held_out)
+    def are_known(self, names: Iterable[str]) -> bool:
+        """Whether every image of these has a digest, so that it is found again under another name."""
+        return all(self.cases[name].is_known for name in names if name in self.cases)
+
+    def each(self, change: Callable[[FileState], FileState], names: Iterable[str]) -> RunFiles:
+        """With every file of these cases changed so."""
+        there = [name for name in names if name in self.cases]
+        changed = every_result(lambda name: self.cases[name].each(change), there)
+        return replace(self, cases={**self.cases, **dict(zip(there, changed, strict=True))})
 
     def write(self, run: Path) -> None:
         content: dict[str, Any] = {"schema": SCHEMA, "root": self.root, "whole": self.whole}
@@ -78,18 +84,20 @@ def read_files(run: Path) -> RunFiles | None:
     """
     if not (run / FILES).is_file():
         return None
-    try:
-        content = unsealed(readable(run / FILES).read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA!r}")
-        if content.keys() != KEYS:
-            raise ValueError(f"expected the keys {', '.join(sorted(KEYS))}")
-        cases = {str(name): CaseState.from_plain(case) for name, case in content["cases"].items()}
-        sides = (frozenset(map(str, content[side])) for side in ("trained_on", "held_out"))
-        return RunFiles(str(content["root"]), cases, bool(content["whole"]), *sides)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "bring the file back from a copy of the run; without it, nobody can say whether the data are the same"
-        raise RunError(Problem(str(run / FILES), f"damaged: {error}", remedy)) from None
+    said = read_sealed(run / FILES, _FilesFile, "not what a run knows of its files", REMEDY)
+    cases = {name: case.state for name, case in said.cases.items()}
+    return RunFiles(said.root, cases, said.whole, said.trained_on, said.held_out)
+
+
+class _FilesFile(Stored):
+    """What `RunFiles.write` writes."""
+
+    schema_name: Literal["medseg-files/1"] = Field(alias="schema")
+    root: str
+    whole: bool
+    trained_on: frozenset[str]
+    held_out: frozenset[str]
+    cases: dict[str, CaseFiles]
 
 
 def files_of(dataset: Dataset, cases: Iterable[Case], *, whole: bool = True) -> RunFiles:
@@ -103,23 +111,41 @@ def files_of(dataset: Dataset, cases: Iterable[Case], *, whole: bool = True) -> 
     return RunFiles(str(dataset.root), {case.name: one for case, one in zip(cases, states, strict=True)}, whole)
 
 
-def known_now(run: Trained, files: RunFiles) -> RunFiles:
+def known_now(run: Trained, files: RunFiles, split: Split, *, test: bool = False) -> RunFiles:
     """The same with digests of all files: those that the cache has noted, and of files nobody touched since their own.
 
     A file that was touched before anybody noted its digest stays without: it may not be what was read.
+
+    Args:
+        test: of those of the official test too, which no training reads.
     """
-    if all(file.sha256 for case in files.cases.values() for file in case.files):
-        return files
-    for stage in run.stages:
-        files = files.each(with_digests(known_digests(cache_folder(stage.config, stage.folder))))
-    return files.each(_unless_touched)
+    names = [*split.training, *split.validation]
+    if any(not file.sha256 for name in names if name in files.cases for file in files.cases[name].files):
+        files = files.each(with_digests(_noted(run)), names)
+    return files.each(_unless_touched, [*names, *split.test] if test else names)
 
 
 def complete_files(run: Trained) -> None:
-    """Note the digests of all files that the run has just read."""
-    files = read_files(run.folder)
-    if files is not None and (known := known_now(run, files)) != files:
+    """Note the digests of all files that the run has just read: as they were then, if they had changed until then."""
+    if (files := read_files(run.folder)) is None:
+        return
+    split, noted = run_split(run), _noted(run)
+
+    def as_read(file: FileState) -> FileState:
+        if file.sha256 or file.touched in noted or not Path(file.path).is_file():
+            return file
+        now = state_of(file.path)
+        return replace(now, sha256=noted[now.touched]) if now.touched in noted else file
+
+    known = known_now(run, files.each(as_read, [*split.training, *split.validation]), split)
+    if known != files:
         known.write(run.folder)
+
+
+def _noted(run: Trained) -> dict[Touched, str]:
+    """The digests in the caches of its stages."""
+    folders = [cache_folder(stage.config, stage.folder) for stage in run.stages]
+    return {touched: digest for folder in folders for touched, digest in known_digests(folder).items()}
 
 
 def _unless_touched(file: FileState) -> FileState:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ from medseg.engine.resume import CHECKPOINT, HISTORY, MODEL, START
 from medseg.networks import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.networks.weights import is_there, weights_file
-from medseg.runs.changes import Asked, check_facts, resumed, say_added
+from medseg.runs.changes import LEARNT, Asked, check_facts, resumed, say_added
 from medseg.runs.disk import cache_disk, run_cache
-from medseg.runs.files import files_of
+from medseg.runs.files import files_of, read_files
 from medseg.runs.foreign import check_run
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.spent import TIME
@@ -115,10 +115,14 @@ def open_run(
     if not restart and _has_learnt(trained):
         split, files = resumed(trained, dataset, split, asked or Asked())
     else:
-        files = files_of(dataset, [*split.cases(dataset, "training"), *split.cases(dataset, "validation")])
+        earlier = None if restart else read_files(run)
+        learnt = [case for part in LEARNT for case in split.cases(dataset, part)]
+        files = files_of(dataset, [*learnt, *split.present(dataset, "test")])
+        files = replace(files, trained_on=frozenset() if earlier is None else earlier.trained_on)
     say_added(dataset, split)
     kept = (run / START).is_file() and (run / START_FILE).is_file() and not restart
     start = read_start(trained, dataset, split) if begins and not kept else None
+    files = files if start is None else replace(files, trained_on=files.trained_on | start.images)
     for stage in trained.stages:
         _open_cache(stage, dataset, split, begins=begins)
     make_folder(run, "choose another with --run DIR")

@@ -5,7 +5,6 @@ runs/brain/  splits.json  fold_0/ ... fold_4/  cache/  eval/  report.html  postp
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from medseg.bundle.components import fold_rules
 from medseg.bundle.facts import config_dataset, describe_data
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
-from medseg.core.files import readable, replace_file
+from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds, find_folds, read_folds
 from medseg.runs.folder import CONFIG
@@ -73,7 +72,7 @@ def all_fold_runs(run: Path) -> list[Path]:
     runs = fold_runs(run)
     if not runs:
         raise RunError(f"{run}: holds no trained fold", "give the folder of a `medseg train --fold all`")
-    wanted = len(json.loads(readable(run / FOLDS_FILE).read_text())["folds"])
+    wanted = len(read_folds(run / FOLDS_FILE, None).folds)
     if len(runs) < wanted:
         missing = sorted({f"fold_{n}" for n in range(wanted)} - {folder.name for folder in runs})
         raise RunError(f"{run}: not trained yet: {', '.join(missing)}", "medseg train --fold all goes on with them")

@@ -15,10 +15,11 @@ import medseg
 from medseg.bundle.compile import FINISHING, RAW_MASKS
 from medseg.bundle.language import Component
 from medseg.bundle.trained import Trained
+from medseg.core.errors import DataError
 from medseg.core.sealed import data_digest
 from medseg.data.cases.case import Case
 from medseg.data.files.digests import file_digest
-from medseg.engine.origin import ORIGIN, origin_of
+from medseg.engine.origin import MASK, ORIGIN, is_of_image
 from medseg.engine.outputs import mask_paths, read_sidecar
 from medseg.runs.plugins import plugins_of
 
@@ -100,6 +101,6 @@ def _mask_of(output: Path, case: Case, maker: dict[str, str]) -> Path | None:
         return None
     (mask,) = mask_paths(masks, case.name, case.first)
     try:
-        return mask if origin_of(maker, case.images, mask) == origin else None
-    except OSError:  # a file is gone
+        return mask if file_digest(mask) == origin.get(MASK) and is_of_image(origin, case.images) else None
+    except (OSError, DataError):  # a file is gone
         return None

@@ -61,7 +61,7 @@ def held_out_by_all(members: Sequence[Trained], dataset: Dataset, asked: Asked |
     out = common - {case.name for case in cases}
     for member, split in zip(members, splits, strict=True):
         if (files := read_files(member.folder)) is not None:
-            files = known_now(member, files)
+            files = known_now(member, files, split)
             found = compare(files, cases, common, verify=asked.verify)
             if not asked.accept:
                 found.refuse(member)

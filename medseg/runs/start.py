@@ -28,6 +28,7 @@ from medseg.data.splits.split import Split
 from medseg.engine.resume import START, load_named, save_atomically
 from medseg.networks import build_network
 from medseg.networks.finetune import Carried, Ends, carried_over
+from medseg.runs.seen import Seen
 from medseg.runs.split import run_split
 
 START_FILE = "start.json"
@@ -41,11 +42,13 @@ class Start:
     Args:
         record: what `start.json` says.
         seen: names of held-out cases that other data had too, on which the weights were trained.
+        images: identities of all images that they were trained on, as far as they are known.
     """
 
     weights: Carried
     record: dict[str, Any]
     seen: tuple[str, ...] = ()
+    images: frozenset[str] = frozenset()
 
     def write(self, run: Path) -> None:
         """Put both files into the folder of the run; the weights last, so that there are none of unknown cases."""
@@ -72,7 +75,8 @@ def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Datas
         remedy = "give the folder of a finished `medseg train`"
         raise RunError(Problem(str(origin.folder), "has no weights yet", remedy))
     trained_on = _trained_on(origin, dataset)
-    seen = _check_unseen(origin, config, dataset, split, trained_on)
+    images = Seen.by([origin])
+    seen = _check_unseen(origin, config, dataset, split, trained_on, images)
     state = load_named(origin.weights)
     with below("network"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -89,7 +93,7 @@ def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Datas
         "initial": list(weights.fresh),
         "trained_on": trained_on,
     }
-    return Start(weights, record, seen)
+    return Start(weights, record, seen, images.identities)
 
 
 def _ends(config: Config, facts: DataFacts) -> Ends:
@@ -158,9 +162,17 @@ class _Record(BaseModel):
 
 
 def _check_unseen(
-    origin: Trained, config: Config, dataset: Dataset, split: Split, trained_on: Sequence[dict[str, Any]]
+    origin: Trained,
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    trained_on: Sequence[dict[str, Any]],
+    images: Seen,
 ) -> tuple[str, ...]:
-    """Names of held-out cases that other data sets have as well; raises where cases of the same one were seen."""
+    """Names of held-out cases that other data sets have as well; raises where cases of the same one were seen.
+
+    They are the same by their names where the data set is the same one, and by their images anywhere.
+    """
     held_out = {*split.validation, *split.test}
     names = {case.name for case in dataset.cases}
     for part in trained_on:  # a case may have left the data set since, and its patient not
@@ -175,6 +187,8 @@ def _check_unseen(
             seen |= {name for name in held_out if patients.get(name, name) in who}
         else:
             named |= held_out & cases
+    who = {patients.get(name, name) for name in images.among(dataset.cases)}
+    seen |= {name for name in held_out if patients.get(name, name) in who}
     if seen:
         what = f"was trained on {len(seen)} of the {len(held_out)} cases that are held out now, or on their patients"
         remedy = "begin with a run that held out the same ones (a fold with that fold), or hold out others"

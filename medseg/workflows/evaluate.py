@@ -20,17 +20,18 @@ from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, 
 from medseg.core.files import WRITING, move, writing_name
 from medseg.core.lock import writing_to
 from medseg.data.cases.case import Case
-from medseg.data.cases.dataset import Dataset, read_dataset, with_channels
+from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, speaks
 from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
-from medseg.runs.changes import Asked, scored_cases, trained_on
+from medseg.runs.changes import Asked, check_listed, scored_cases, trained_on
 from medseg.runs.decision import read_decided, say_cleaning
 from medseg.runs.folder import Opened, read_run
 from medseg.runs.folds import all_fold_runs, fold_runs
 from medseg.runs.foreign import check_evaluation
 from medseg.runs.kept import kept_masks, made_by
 from medseg.runs.members import as_folders, channels_by_name, held_out_by_all, read_members, score_members
+from medseg.runs.other_data import read_other
 from medseg.runs.report import REPORT, Results, Review
 from medseg.runs.split import run_split
 
@@ -71,15 +72,15 @@ def evaluate(
     data, output = (None if path is None else Path(path) for path in (data, output))
     if output is not None:
         check_evaluation(output)
-    if len(runs) == 1 and not fold_runs(runs[0]):
-        return evaluate_run(
-            runs[0], data=data, split=split, postprocess=postprocess, anew=anew, output=output, asked=asked
-        )
-    if split is not None:
-        raise ConfigError("--split is for a single run", "give the folder of the split as --data")
-    if len(runs) == 1 and data is None:
-        return evaluate_folds(runs[0], again=True, postprocess=postprocess, anew=anew, output=output, asked=asked)
-    return evaluate_together(runs, data=data, postprocess=postprocess, output=output, asked=asked)
+    options: dict[str, Any] = {"postprocess": postprocess, "output": output, "asked": asked}
+    with process_group():
+        if len(runs) == 1 and not fold_runs(runs[0]):
+            return evaluate_run(runs[0], data=data, split=split, anew=anew, **options)
+        if split is not None:
+            raise ConfigError("--split is for a single run", "give the folder of the split as --data")
+        if len(runs) == 1 and data is None:
+            return evaluate_folds(runs[0], again=True, anew=anew, **options)
+        return evaluate_together(runs, data=data, **options)
 
 
 def evaluate_run(
@@ -113,9 +114,9 @@ def evaluate_run(
     said: list[str] = []
     if split is not None or data is not None:
         cases = list(dataset.cases) if split is None else _official(dataset, split)
-        said = _not_unseen([trained], cases)
+        said = of_first_process(lambda: _to_be_scored(trained, dataset, cases or (), data, split, asked))
     elif cases is None:
-        cases = scored_cases(trained, dataset, asked, opened=opened is not None)
+        cases = of_first_process(lambda: scored_cases(trained, dataset, asked, opened=opened is not None))
     as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
     content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
     with process_group(), of_first(writing_to(output, "give --output DIR")):
@@ -165,7 +166,7 @@ def evaluate_folds(
     folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
     dataset = _dataset([first], None)
     cases = {case.name: case for case in dataset.cases}
-    held_out = [scored_cases(read_run(folder), dataset, asked) for folder in runs]
+    held_out = of_first_process(lambda: [scored_cases(read_run(folder), dataset, asked) for folder in runs])
     failures: list[Problem] = []
     together = output or run / "eval"
     with process_group(), of_first(writing_to(together, "give --output DIR")):
@@ -235,10 +236,10 @@ def evaluate_together(
     if data is not None:
         parts = [(members, list(dataset.cases))]
     elif all(fold_runs(run) for run in runs):
-        parts = _by_fold(runs, dataset, postprocess, asked)
+        parts = of_first_process(lambda: _by_fold(runs, dataset, postprocess, asked))
     else:
-        parts = [(members, held_out_by_all(members, dataset, asked))]
-    seen = [] if data is None else _not_unseen(members, dataset.cases)
+        parts = [(members, of_first_process(lambda: held_out_by_all(members, dataset, asked)))]
+    seen = [] if data is None else of_first_process(lambda: _not_unseen(members, dataset.cases))
     with process_group(), of_first(writing_to(output, "give --output DIR")):
         in_first_process(lambda: check_evaluation(output, masks=False))
         say_cleaning(members[0].config)
@@ -246,6 +247,15 @@ def evaluate_together(
         said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
         cases = {case.name: case for case in dataset.cases}
         return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[*seen, said])
+
+
+def _to_be_scored(
+    run: Trained, dataset: Dataset, cases: Sequence[Case], data: Path | None, split: str | None, asked: Asked | None
+) -> list[str]:
+    """A warning, as `_not_unseen`; raises where a list of the run's own data is not as it was."""
+    if data is None and split is not None:
+        check_listed(run, dataset, split, asked)
+    return _not_unseen([run], cases)
 
 
 def _not_unseen(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
@@ -257,12 +267,11 @@ def _not_unseen(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
 
 
 def _dataset(members: Sequence[Trained], data: Path | None) -> Dataset:
-    """Another data set, in whatever layout, or the first run's own; cases lack channels only where all runs may."""
-    names, own = channels_by_name(members), members[0].config.data
-    if data is None:
-        return read_dataset(str(own.root), own.layout, missing=names is not None)
-    dataset = read_dataset(data.resolve(), missing=names is not None)
-    return dataset if names is None else with_channels(dataset, names)
+    """Another data set, or the first run's own."""
+    if data is not None:
+        return read_other(members, data)
+    own = members[0].config.data
+    return read_dataset(str(own.root), own.layout, missing=channels_by_name(members) is not None)
 
 
 def _official(dataset: Dataset, split: str) -> list[Case]:

@@ -25,8 +25,9 @@ from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, d
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
+from medseg.engine.origin import ORIGIN, is_of_image
 from medseg.engine.outputs import mask_paths, read_sidecar
-from medseg.runs.changes import scored_cases
+from medseg.runs.changes import Asked, held_out
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.disposable import CRF_TRIAL
 from medseg.runs.folder import DECISION_FILE, read_run
@@ -42,14 +43,22 @@ AGAIN = "medseg evaluate --run FOLDS --no-postprocess"
 
 @dataclass(frozen=True)
 class FoldRun:
-    """One fold: its folder, number and held-out cases (by name)."""
+    """One fold: its folder, number and held-out cases (by name), some of which have changed since, as was accepted."""
 
     folder: Path
     number: int
     cases: Mapping[str, Case]
+    changed: frozenset[str] = frozenset()
 
 
-def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None) -> dict[str, Any]:
+def postprocess(
+    run: Path,
+    *,
+    crf: str | None = None,
+    workers: int | None = None,
+    accept_changes: bool = False,
+    verify: bool = False,
+) -> dict[str, Any]:
     """Try every step on the out-of-fold masks, and write down what is kept and why.
 
     Args:
@@ -57,6 +66,8 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
         crf: a published set of parameters of the dense CRF, which is tried first; every held-out case is predicted
             again with it (slow). None: not tried.
         workers: processes; the decision does not depend on it.
+        accept_changes: where the data have changed since the folds were begun, decide on what they never trained on.
+        verify: read every file to find out, whether or not anybody touched it.
 
     Returns:
         The content of `postprocessing.json`.
@@ -73,7 +84,8 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
     if facts.convention != "medical":
         raise RunError("post-processing is chosen by scores per case, of the convention medical", "predict without it")
     check_decision((run, *runs), DECISION_FILE, SCHEMA)
-    folds = [_fold_run(folder) for folder in runs]
+    asked = Asked(accept=accept_changes, verify=verify)
+    folds = [_fold_run(folder, asked) for folder in runs]
     cases, missing = _saved_masks(folds, config)
     base = PostprocessConfig(**config.inference.cleaning)
     decided, evidence = _decide_crf(crf, folds, cases, config, facts, base, workers)
@@ -94,10 +106,10 @@ def postprocess(run: Path, *, crf: str | None = None, workers: int | None = None
     return result
 
 
-def _fold_run(folder: Path) -> FoldRun:
+def _fold_run(folder: Path, asked: Asked) -> FoldRun:
     run = read_run(folder)
-    cases = scored_cases(run, config_dataset(run.config))
-    return FoldRun(folder, run.config.data.fold or 0, {case.name: case for case in cases})
+    found = held_out(run, config_dataset(run.config), asked)
+    return FoldRun(folder, run.config.data.fold or 0, {case.name: case for case in found.cases}, found.changed)
 
 
 def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCase], list[Problem]]:
@@ -113,6 +125,9 @@ def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCa
             (mask,) = mask_paths(masks, name, case.first)
             if not mask.is_file():
                 missing.append(Problem(name, f"has no mask: {mask}", f"{AGAIN} predicts it"))
+            elif name in fold.changed and not is_of_image(sidecar.get(ORIGIN, {}), case.images):
+                what = f"is another image than that of its mask: {mask}"
+                missing.append(Problem(name, what, f"{AGAIN} --accept-changes predicts it"))
             elif sidecar.get("model", {}).get("crf") != wanted:
                 refined.append(name)
             else:

@@ -79,7 +79,7 @@ def predict(
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
     content = {**compile_members("inference", members), **wishes}
-    cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members)))
+    cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members), facts.channels))
     maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
     with process_group(), of_first(writing_to(output, ELSEWHERE)):
         maker = of_first_process(lambda: predicted_by(members, content))

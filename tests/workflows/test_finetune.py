@@ -22,6 +22,7 @@ from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 from tests.conftest import write_msd
 from tests.tiny import settings, tiny_config
+from tests.workflows.test_changes import replaced
 
 STILL = {"training__optimizer": {"name": "sgd", "learning_rate": 1e-12, "momentum": 0.0}, "training__max_epochs": 1}
 
@@ -121,7 +122,11 @@ def test_nor_is_a_patient_of_whom_they_have_seen_another_case(trained: tuple[Pat
     config = tiny_config(root, data__patient_table=str(table))
     with pytest.raises(RunError, match=f"was trained on 1 of the 1 cases .* or on their patients: {held_out}"):
         start_from(origin, config, origin.facts, dataset, new)
-    elsewhere = replace(dataset, root=tmp_path)
+    copied = shutil.copytree(root, tmp_path / "copied")
+    with pytest.raises(RunError, match=f"was trained on 2 of the 2 cases .*: {held_out}, {seen}|{seen}, {held_out}"):
+        start_from(origin, config, origin.facts, read_dataset(copied), replace(new, validation=(held_out, seen)))
+    replaced("images")(copied, names)
+    elsewhere = read_dataset(copied)
     found = start_from(origin, config, origin.facts, elsewhere, replace(new, validation=(held_out, seen)))
     assert found.seen == (seen,)  # only a name: it is said
     assert f"1 held-out cases are called as cases of other data that it was trained on ({seen})" in str(found)

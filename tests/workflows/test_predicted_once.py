@@ -21,6 +21,7 @@ from medseg.workflows.evaluate import evaluate
 from medseg.workflows.train import train
 from tests.pictures import of_pairs, write_pairs
 from tests.tiny import tiny_config
+from tests.workflows.test_changes import replaced
 
 Calls = Counter[tuple[str, str]]
 
@@ -97,7 +98,13 @@ def test_what_makes_another_mask_is_predicted_again(trained: tuple[Path, Path], 
 
     os.utime(root / "imagesTr" / f"{second}.nii.gz", (1, 1))
     evaluate(run)
-    assert predicted(calls) == {second: 1}, "another image"
+    assert predicted(calls) == {}, "touched, but the same image"
+
+    replaced("images")(root, [second])
+    evaluate(run, accept_changes=True)
+    assert predicted(calls) == {second: 1}, "another image, as large and said to be as old"
+    evaluate(run, accept_changes=True)
+    assert predicted(calls) == {}
 
     label = root / "labelsTr" / f"{second}.nii.gz"
     truth = nib.load(label)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from medseg.core.errors import DataError, Problem
+from medseg.core.errors import DataError, Problem, listed
 from medseg.core.labels import Labels
 from medseg.data.cases.case import CHANNEL, LACKING, Case, by_name, case_of
 from medseg.data.cases.layouts import AUTO, LAYOUTS
@@ -121,24 +121,35 @@ def _unless_trained(incomplete: Iterable[Problem]) -> list[Problem]:
     return [replace(one, remedy=f"{one.remedy}; {LACKING}" if one.remedy else LACKING) for one in incomplete]
 
 
-def with_channels(dataset: Dataset, names: Sequence[str]) -> Dataset:
+def with_channels(dataset: Dataset, names: Sequence[str], *, missing: bool = True) -> Dataset:
     """The data set with these channels: its own in their places, by their names, and None where it has none.
 
     Names that are all numbers count the places. Names of which none is known are other words for the same channels,
-    where there are as many. A single file of several channels stays as it is.
+    where there are as many; so are none at all. A single file of several channels stays as it is.
+
+    Args:
+        missing: it may lack some of them.
 
     Raises:
-        DataError: it has other channels.
+        DataError: it has other channels, or has them in another order in a single file.
     """
+    if not dataset.channels:
+        return dataset
     own, known = [name.casefold() for name in dataset.channels], [name.casefold() for name in names]
     unknown = [name for name in own if name not in known]
     numbers = own == [str(number) for number in range(len(own))]
     if own == known or (len(unknown) == len(own) == len(known)) or (numbers and len(own) == len(known)):
         return dataset
-    if (unknown and not numbers) or len(own) > len(known):
-        what = f"has the channels {', '.join(dataset.channels)}, but expected are {', '.join(names)}, or some of them"
+    if (unknown and not numbers) or len(own) > len(known) or (not missing and len(own) < len(known)):
+        some = ", or some of them" if missing else ""
+        what = f"has the channels {', '.join(dataset.channels)}, but expected are {', '.join(names)}{some}"
         raise DataError(Problem(str(dataset.root), what, "name them alike, and leave out what is not expected"))
     places = list(range(len(own))) if numbers else [known.index(name) for name in own]
+    if places != sorted(places):
+        whole = [case.name for case in (*dataset.cases, *dataset.unlabelled) if len(case.images) != len(own)]
+        if whole:
+            what = f"has the channels {', '.join(dataset.channels)} in one file, but expected are {', '.join(names)}"
+            raise DataError(Problem(str(dataset.root), f"{what}: {listed(whole)}", "bring the file into that order"))
 
     def placed(case: Case) -> Case:
         if len(case.images) != len(own):
@@ -155,7 +166,9 @@ def with_channels(dataset: Dataset, names: Sequence[str]) -> Dataset:
     )
 
 
-def list_inputs(path: str | Path, channels: int, named: Sequence[str] | None = None) -> list[Case]:
+def list_inputs(
+    path: str | Path, channels: int, named: Sequence[str] | None = None, names: Sequence[str] = ()
+) -> list[Case]:
     """The cases to predict: one file; a folder of them; or a data set (its unlabelled cases, else all).
 
     In a folder, a case is one file (with the channels last), the files `{case}_0000`, `{case}_0001`, ..., or, where
@@ -163,6 +176,7 @@ def list_inputs(path: str | Path, channels: int, named: Sequence[str] | None = N
 
     Args:
         named: the names of the channels, where cases may lack some of them; a data set's are found by them.
+        names: the same, where cases have all of them.
 
     Raises:
         DataError: nothing there, a case without all its channels, or one with channels of other names.
@@ -170,7 +184,8 @@ def list_inputs(path: str | Path, channels: int, named: Sequence[str] | None = N
     path, missing = Path(path).expanduser().resolve(), named is not None
     if find_layout(path):
         dataset = read_dataset(path, missing=missing)
-        dataset = dataset if named is None else with_channels(dataset, named)
+        known = named or names
+        dataset = with_channels(dataset, known, missing=missing) if known else dataset
         chosen = dataset.unlabelled or dataset.cases
         return [replace(case, label=None) for case in chosen]
     if path.is_file():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import readable
+from medseg.core.stored import Stored
 from medseg.data.files.images import files_beside
 
 Touched = tuple[str, int, int, int]  # path, bytes, times of the last change of content and of anything
@@ -59,14 +63,6 @@ class FileState:
 
     def to_plain(self) -> list[Any]:
         return [*self.touched, self.sha256]
-
-    @classmethod
-    def from_plain(cls, content: Any) -> FileState:
-        """The inverse; raises ValueError for anything else."""
-        match content:
-            case [str(path), int(size), int(changed), int(touched), str(digest)] if len(digest) in (0, 64):
-                return cls((path, size, changed, touched), digest)
-        raise ValueError(f"expected path, size, two times and a digest, got {content!r}")
 
 
 def files_of_image(path: Path) -> list[Path]:
@@ -160,10 +156,21 @@ class CaseState:
     label: ImageState | None
 
     @property
-    def identity(self) -> str:
-        """SHA-256 of the content of the image alone; empty where a digest is missing."""
-        each = [image.identity if image else "-" for image in self.images]
-        return hashlib.sha256(" ".join(each).encode()).hexdigest() if all(each) else ""
+    def identities(self) -> frozenset[str]:
+        """Of its image, one a file of channels; without those whose digest is missing."""
+        return frozenset(image.identity for image in self.images if image is not None) - {""}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether every digest of its image is known, so that it is found again under another name."""
+        return all(image.identity for image in self.images if image is not None)
+
+    def is_among(self, seen: Set[str]) -> bool:
+        """Whether all its image is among these identities: also in another order, or with fewer channels.
+
+        (A single channel may be the same in all cases: an atlas, or zeros in the place of one that was not measured.)
+        """
+        return self.is_known and self.identities <= seen
 
     @property
     def files(self) -> tuple[FileState, ...]:
@@ -210,16 +217,27 @@ class CaseState:
     @classmethod
     def from_plain(cls, content: Any) -> CaseState:
         """The inverse; raises ValueError for anything else."""
+        return CaseFiles.model_validate_json(json.dumps(content)).state
 
-        def read(part: Any) -> ImageState | None:
-            if part is not None and not isinstance(part, list):
-                raise ValueError(f"expected the files of an image, got {part!r}")
-            return None if part is None else ImageState(tuple(FileState.from_plain(file) for file in part))
 
-        match content:
-            case {"images": list(images), "label": label} if len(content) == 2:
-                return cls(tuple(read(image) for image in images), read(label))
-        raise ValueError(f"expected the files of a case, got {content!r}")
+Size = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+Row = tuple[str, Size, int, int, Digest]
+"""A file: path, size, its times, and the digest of its content, empty where nobody knows it."""
+
+
+class CaseFiles(Stored):
+    """A case as `CaseState.to_plain` writes it."""
+
+    images: Annotated[tuple[tuple[Row, ...] | None, ...], Field(min_length=1)]
+    label: tuple[Row, ...] | None
+
+    @property
+    def state(self) -> CaseState:
+        def read(rows: tuple[Row, ...] | None) -> ImageState | None:
+            return None if rows is None else ImageState(tuple(FileState(row[:4], row[4]) for row in rows))
+
+        return CaseState(tuple(read(rows) for rows in self.images), read(self.label))
 
 
 def with_digests(known: Mapping[Touched, str]) -> Callable[[FileState], FileState]:

@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medseg.core.errors import DataError, Problem, did_you_mean, listed
-from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.core.parallel import every_result
+from medseg.core.stored import read_stored
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.images import label_values
@@ -186,22 +187,12 @@ def read_folds(
             parts of a fold, a part without any case.
     """
     path = Path(path)
-    try:
-        content = json.loads(readable(path).read_text(encoding="utf-8-sig"))
-        entries = content["folds"] if isinstance(content, dict) else content
-        folds = tuple(Fold(_listed_names(entry["train"]), _listed_names(entry["val"])) for entry in entries)
-        document: dict[str, Any] = content if isinstance(content, dict) else {}
-        said, noted, seed = (document.get(key) for key in ("patients", "notes", "seed"))
-        known = dict(zip(said, _listed_names(list(said.values())), strict=True)) if said else {}
-        told = list(_listed_names(noted or []))
-        if seed is not None and type(seed) is not int:
-            raise TypeError(f"the seed is {seed!r}")
-    except FileNotFoundError:
-        raise DataError(Problem(str(path), "no such file", "folds_file names a splits.json")) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        remedy = 'expected [{"train": [case, ...], "val": [case, ...]}, ...], as nnU-Net writes it'
-        what = f"holds no folds: {type(error).__name__}: {str(error)[:200]}"
-        raise DataError(Problem(str(path), what, remedy)) from None
+    if not path.exists():
+        raise DataError(Problem(str(path), "no such file", "folds_file names a splits.json"))
+    remedy = 'expected [{"train": [case, ...], "val": [case, ...]}, ...], as nnU-Net writes it'
+    file = read_stored(path, _FoldsFile, "no folds", remedy, DataError, encoding="utf-8-sig")
+    folds = tuple(Fold(tuple(map(str, one.train)), tuple(map(str, one.val))) for one in file.folds)
+    known = {case: str(patient) for case, patient in (file.patients or {}).items()}
     who = known if patients is None or not patients else dict(patients)
     problems = [] if folds else [Problem(str(path), "has no fold")]
     if cases is None:
@@ -210,17 +201,36 @@ def read_folds(
         problems += _faults(f"{path}: fold {number}", fold, cases, who)
     if problems:
         raise DataError(problems)
-    notes = list(_notes(folds, presence, who)) if presence is not None else told
+    notes = list(_notes(folds, presence, who)) if presence is not None else list(file.notes or [])
     if left := sorted(set(cases) - {case for fold in folds for case in fold.validation}):
         notes.append(f"{len(left)} cases are held out in no fold: {listed(left)}")
-    return Folds(folds, seed, who, tuple(dict.fromkeys(notes)))
+    return Folds(folds, file.seed, who, tuple(dict.fromkeys(notes)))
 
 
-def _listed_names(names: Any) -> tuple[str, ...]:
-    """A list of texts, or of numbers as texts; raises TypeError for anything else."""
-    if not isinstance(names, list) or not all(isinstance(name, str) or type(name) is int for name in names):
-        raise TypeError(f"{str(names)[:100]} is no list of names")
-    return tuple(map(str, names))
+Name = str | Annotated[int, Field(strict=True)]
+
+
+class _FoldFile(BaseModel):
+    """A fold as nnU-Net writes it; names that are numbers may be written as such, and further keys are anybody's."""
+
+    model_config = ConfigDict(strict=True)
+    train: list[Name]
+    val: list[Name]
+
+
+class _FoldsFile(BaseModel):
+    """What `Folds.to_json` writes, or nnU-Net, whose file is the list of folds alone."""
+
+    model_config = ConfigDict(strict=True)
+    folds: list[_FoldFile]
+    patients: dict[str, Name] | None = None
+    notes: list[str] | None = None
+    seed: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_list(cls, content: Any) -> Any:
+        return {"folds": content} if isinstance(content, list) else content
 
 
 def _faults(where: str, fold: Fold, cases: Sequence[str], patients: Mapping[str, str]) -> list[Problem]:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from medseg.core.errors import DataError, Problem, RunError, listed
-from medseg.core.files import readable, replace_file
+from pydantic import Field
+
+from medseg.core.errors import DataError, Problem, listed
+from medseg.core.files import replace_file
 from medseg.core.labels import Labels
-from medseg.core.sealed import sealed, unsealed
+from medseg.core.sealed import sealed
+from medseg.core.stored import Stored, read_sealed
 from medseg.data.cases.case import Case, by_name, name_in_split
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import find_folds
@@ -124,25 +127,24 @@ def read_split(file: str | Path) -> Split:
     Raises:
         RunError: the file is damaged, or of another kind.
     """
-    try:
-        content = unsealed(readable(Path(file)).read_text(encoding="utf-8"), required=False)
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']!r}, expected {SCHEMA!r}")
-        if unknown := content.keys() - {"schema", "why", "official", "left_out", *PARTS}:
-            raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
-        parts = {part: _names(content[part]) for part in PARTS}
-        official = {str(part): str(name) for part, name in content["official"].items()}
-        left_out = {str(part): _names(names) for part, names in content.get("left_out", {}).items()}
-        return Split(**parts, why=str(content["why"]), official=official, left_out=left_out)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "bring the file back from a copy of the run: which cases were trained on stands only there"
-        raise RunError(Problem(str(file), f"holds no split: {type(error).__name__}: {error}", remedy)) from None
+    remedy = "bring the file back from a copy of the run: which cases were trained on stands only there"
+    said = read_sealed(Path(file), _SplitFile, "no split", remedy, required=False)
+    parts = (said.training, said.validation, said.test)
+    official: dict[str, str] = dict(said.official.items())
+    left_out: dict[str, tuple[str, ...]] = dict(said.left_out.items())
+    return Split(*parts, why=said.why, official=official, left_out=left_out)
 
 
-def _names(content: Any) -> tuple[str, ...]:
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise TypeError("expected lists of names of cases")
-    return tuple(content)
+class _SplitFile(Stored):
+    """What `Split.to_json` writes; of a run from before changes were accepted nothing is left out."""
+
+    schema_name: Literal["medseg-split/1"] = Field(alias="schema")
+    why: str
+    official: dict[Part, str]
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    left_out: dict[Part, tuple[str, ...]] = Field(default_factory=dict)
 
 
 def find_split(dataset: Dataset, file: str | Path, *, labels: Labels, keep: bool = False, **rules: Any) -> Split:

@@ -83,7 +83,7 @@ def test_reads_the_file_of_nnunet(tmp_path: Path) -> None:
         ({"train": ["case_01"], "val": ["case_01b"]}, "no case 'case_01b'"),
         ({"train": [], "val": ["case_02"]}, "train is empty"),
         ({"train": ["case_01", "case_01"], "val": ["case_02"]}, "train names case_01 twice"),
-        ({"train": ["case_01"]}, "holds no folds: KeyError: 'val'"),
+        ({"train": ["case_01"]}, "folds.0.val: holds no folds: Field required"),
         ("case_01", "holds no folds"),
     ],
 )
