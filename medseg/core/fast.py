@@ -1,4 +1,4 @@
-"""Components, holes and gzip: by the faster libraries of the extra `fast` where they are installed.
+"""Components, holes, gzip and CRC-32: by the faster libraries of the extra `fast` where they are installed.
 
 Which implementation is at work is decided here, and nowhere else; both give the same masks and the
 same numbers of components.
@@ -99,3 +99,12 @@ def compress(content: bytes) -> bytes:
     except ImportError:
         return gzip.compress(content, GZIP_LEVEL, mtime=0)
     return igzip.compress(content, GZIP_LEVEL, mtime=0)
+
+
+def crc32(content: bytes | memoryview, before: int = 0) -> int:
+    """CRC-32 of bytes, and of what came `before` them; isal's takes a ninth of the time of zlib's."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.crc32(content, before)
+    return isal_zlib.crc32(content, before)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from medseg.core import fast
+from medseg.data.files.digests import array_checksum, file_checksum
 
 LIBRARIES = ("cc3d", "fill_voids", "isal")
 STEPS = st.sampled_from([0.3, 0.7, 1.0, 1.5, 2.5, 6.0])
@@ -100,3 +103,17 @@ def test_a_damaged_file_is_an_error_with_either(damage: bytes) -> None:
     for read in (lambda: fast.decompress(damage), lambda: without(lambda: fast.decompress(damage))):
         with pytest.raises((OSError, EOFError)):
             read()
+
+
+@given(st.binary(max_size=2000), st.binary(max_size=50))
+def test_checksums_are_those_of_zlib(content: bytes, before: bytes) -> None:
+    installed("isal")
+    found = fast.crc32(memoryview(content), fast.crc32(before))
+    assert found == without(lambda: fast.crc32(memoryview(content), fast.crc32(before)))
+    assert found == zlib.crc32(before + content)
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 3, 4), np.float32), np.ones((1, 5), np.uint8), np.zeros(0, np.int32)])
+def test_the_checksum_of_an_array_is_that_of_its_file(array: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array)
+    assert array_checksum(array) == file_checksum(tmp_path / "a.npy")

@@ -9,12 +9,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import monai.bundle
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from medseg.bundle.facts import config_dataset
 from medseg.core.errors import RunError
+from medseg.core.foreign import explained
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.splits.split import read_split
@@ -24,6 +27,9 @@ from medseg.engine.seal import END_SIZE, LENGTH, is_sound
 from medseg.runs.disk import cache_folder, run_cache
 from medseg.runs.files import read_files
 from medseg.runs.folder import read_run
+from medseg.workflows.evaluate import evaluate
+from medseg.workflows.predict import predict
+from medseg.workflows.predictor import Predictor
 from tests.workflows.test_changes import replaced
 
 FLIPS = 20
@@ -95,6 +101,36 @@ def test_everybody_reads_sealed_weights_and_sealed_ones_say_what_plain_ones_say(
         assert all(torch.equal(loaded[name], value) for name, value in state.items())
     for file in (sealed_file, plain):
         load_weights(torch.nn.Conv3d(2, 3, 3), file)
+
+
+@pytest.mark.slow
+def test_monai_runs_a_sealed_model_and_every_verb_finds_a_bit(mine: Path, trained: tuple[Path, Path]) -> None:
+    """What `python -m monai.bundle run` calls, on the bundle as it lies in the run's folder."""
+    model, images = mine / "models" / "model.pt", trained[1] / "imagesTs"
+    yaml = str(mine / "configs" / "inference.yaml")
+    (mine / "configs" / "inference.yaml").write_text(Path(yaml).read_text().replace(str(trained[0]), str(mine)))
+    assert is_sound(model)
+    options = {"config_file": yaml, "dataset_dir": str(images), "bundle_root": str(mine)}
+    monai.bundle.run(**options, output_dir=str(mine / "monai"))
+    masks = predict(mine, input=images, output=mine / "medseg")
+    assert masks
+    for mask in masks:
+        assert np.array_equal(nib.load(mask).dataobj, nib.load(mine / "monai" / mask.name).dataobj)
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    verbs: list[Callable[[], object]] = [
+        lambda: predict(mine, input=images, output=mine / "again"),
+        lambda: evaluate(mine, output=mine / "anew", anew=True),
+        lambda: Predictor.from_run(mine),
+        lambda: monai.bundle.run(**options, output_dir=str(mine / "again")),
+    ]
+    for verb in verbs:
+        with pytest.raises(Exception) as found:  # noqa: PT011  (MONAI wraps it)
+            verb()
+        known = explained(found.value)
+        assert isinstance(known, RunError)
+        assert f"{model}: damaged" in str(known)
 
 
 @pytest.mark.slow

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import zlib
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.fast import crc32
 from medseg.core.files import readable
 from medseg.core.stored import Stored
 from medseg.data.files.images import files_beside
@@ -32,8 +34,15 @@ def file_checksum(path: str | Path) -> int:
     found = 0
     with readable(Path(path)).open("rb") as file:
         while part := file.read(1 << 20):
-            found = zlib.crc32(part, found)
+            found = crc32(part, found)
     return found
+
+
+def array_checksum(array: np.ndarray) -> int:
+    """CRC-32 of the `.npy` file that NumPy writes of a contiguous array, without reading it back."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return crc32(array.reshape(-1).view(np.uint8).data, crc32(header.getvalue()))
 
 
 @dataclass(frozen=True)

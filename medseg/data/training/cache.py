@@ -34,7 +34,7 @@ from medseg.core.files import readable, replace_file, replacing
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
-from medseg.data.files.digests import CaseState, Touched, file_checksum, hashed
+from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
 from medseg.data.files.images import files_beside
 from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
@@ -285,7 +285,7 @@ def _write(stem: Path, case: Mapping[str, Any], state: CaseState) -> None:
             with replacing(path) as writing, writing.open("wb") as file:
                 np.save(file, array)
                 size = file.tell()
-            crc = file_checksum(path)
+            crc = array_checksum(array)
             sizes[name] = {"shape": list(array.shape), "dtype": str(array.dtype), "bytes": size, "crc32": crc}
     description = {
         "case": case["case"],

@@ -1,0 +1,127 @@
+"""Another data set than a run's own: its channels are found by their names, and its classes have to mean the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medseg.core.errors import DataError
+from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
+from medseg.data.cases.dataset import Dataset, list_inputs, read_dataset, with_channels
+from medseg.runs.folder import read_run
+from medseg.runs.other_data import check_classes, read_other
+
+CLASSES = {"background": 0, "organ": 1, "lesion": 2}
+KNOWN = Labels(CLASSES)
+MERGED = Labels({"background": 0, "organ": 1}, merged={"organ": (2,)})
+UNIONS = {"whole": (1, 2), "core": (2,)}
+REGIONS = Labels({"background": 0, "edema": 1, "core": 2}, regions=UNIONS, region_values=(1, 2))
+
+
+def described(labels: Labels) -> Dataset:
+    return Dataset(Path("there"), "msd", "there", ("T1",), labels, (), ())
+
+
+@pytest.mark.parametrize(
+    ("known", "there", "message"),
+    [
+        (KNOWN, {"background": 0, "lesion": 1, "organ": 2}, "class 'organ' is 2, in the run 1"),
+        (KNOWN, {"background": 1, "organ": 0, "lesion": 2}, "class 'background' is 1, in the run 0"),
+        (KNOWN, {"background": 0, "lesion": 3, "organ": 1}, "class 'lesion' is 3, in the run 2"),
+        (MERGED, {"background": 2, "organ": 1}, "class 'background' is 2, in the run 0"),
+    ],
+)
+def test_classes_that_mean_other_values_are_refused(known: Labels, there: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message) as refused:
+        check_classes(described(Labels(there)), known)
+    assert all(problem.remedy for problem in refused.value.problems)
+
+
+def test_regions_of_other_values_are_refused() -> None:
+    check_classes(described(replace(REGIONS, regions={"core": (2,), "whole": (2, 1)})), REGIONS)
+    with pytest.raises(DataError, match="region 'whole' has the values 1, in the run 1, 2"):
+        check_classes(described(replace(REGIONS, regions={"whole": (1,), "core": (2,)})), REGIONS)
+
+
+@pytest.mark.parametrize(
+    ("known", "there", "said"),
+    [
+        (KNOWN, CLASSES, ""),
+        (KNOWN, {}, ""),
+        (MERGED, CLASSES, ""),
+        (MERGED, {"background": 0, "organ": 2}, ""),
+        (KNOWN, {"background": 0, "liver": 1, "tumour": 2}, "1 is 'liver' there and 'organ' in the run; 2 is 'tumour'"),
+        (KNOWN, {**CLASSES, "vein": 3}, "3, 'vein' there, is no class of the run"),
+    ],
+)
+def test_other_words_are_said(
+    known: Labels, there: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_classes(described(Labels(there)), known)
+    out = capsys.readouterr().out
+    assert said in out
+    assert bool(out) == bool(said)
+
+
+def nnunet(root: Path, names: list[str]) -> Path:
+    """One case whose files are called by the channels that they hold."""
+    for kind in ("imagesTr", "labelsTr"):
+        (root / kind).mkdir(parents=True)
+    channels = {str(number): name for number, name in enumerate(names)}
+    description = {"labels": CLASSES, "file_ending": ".nii.gz", "numTraining": 1, "channel_names": channels}
+    for number, name in enumerate(names):
+        (root / "imagesTr" / f"a_{number:04d}.nii.gz").write_text(name)
+    (root / "labelsTr" / "a.nii.gz").touch()
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
+def content(case: Case) -> list[str]:
+    return [Path(path).read_text() for path in case.there]
+
+
+Read = Callable[[Path], list[Case]]
+WAYS: dict[str, Read] = {
+    "--data": lambda root: list(with_channels(read_dataset(root), ("T1", "T2"), missing=False).cases),
+    "--input": lambda root: list_inputs(root, 2, None, ("T1", "T2")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_channels_are_found_by_their_names(way: str, tmp_path: Path) -> None:
+    read = WAYS[way]
+    for number, names in enumerate((["T1", "T2"], ["T2", "T1"], ["t2", "t1"])):
+        (case,) = read(nnunet(tmp_path / str(number), names))
+        assert [name.upper() for name in content(case)] == ["T1", "T2"]
+    (case,) = read(nnunet(tmp_path / "words", ["mprage", "flair"]))
+    assert content(case) == ["mprage", "flair"], "other words for the same, in their order"
+    for number, names in enumerate((["T1", "FLAIR"], ["T1"], ["T1", "T2", "PD"])):
+        with pytest.raises(DataError, match="but expected are T1, T2"):
+            read(nnunet(tmp_path / f"wrong{number}", names))
+
+
+def test_a_single_file_in_another_order_is_refused() -> None:
+    case = Case("a", ("a.nii.gz",), "label.nii.gz")
+    one = Dataset(Path("there"), "msd", "there", ("T2", "T1"), KNOWN, (case,), ())
+    with pytest.raises(DataError, match="has the channels T2, T1 in one file, but expected are T1, T2: a"):
+        with_channels(one, ("T1", "T2"))
+    assert with_channels(replace(one, channels=("T1", "T2")), ("T1", "T2")).cases == (case,)
+    assert with_channels(replace(one, channels=()), ("T1", "T2")).cases == (case,)
+
+
+@pytest.mark.slow
+def test_a_run_reads_another_data_set_so(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = read_run(trained[0])
+    assert [run.facts.channels, dict(run.facts.labels.classes)] == [("T1", "T2"), CLASSES]
+    (case,) = read_other([run], nnunet(tmp_path / "swapped", ["T2", "T1"])).cases
+    assert content(case) == ["T1", "T2"]
+    other = json.loads((nnunet(tmp_path / "classes", ["T1", "T2"]) / "dataset.json").read_text())
+    other["labels"] = {"background": 0, "lesion": 1, "organ": 2}
+    (tmp_path / "classes" / "dataset.json").write_text(json.dumps(other))
+    with pytest.raises(DataError, match="class 'organ' is 2, in the run 1"):
+        read_other([run], tmp_path / "classes")
