@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from medseg.core.errors import ConfigError, PartialFailure, Problem
+from medseg.cli.failure import tell
+from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
+from medseg.engine import device
 from medseg.engine.device import first_process_first, in_first_process, of_first_process, prepare, set_up
 from tests.tiny import finish, together
 
@@ -181,3 +185,22 @@ def test_numpy_has_one_thread_beside_a_training_and_keeps_those_of_somebody_else
         assert numpy_threads() == {2}
         prepare(0)
         assert numpy_threads() == {1}
+
+
+def test_who_waits_for_long_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with device._waiting():
+        pass
+    monkeypatch.setattr(device, "SILENCE", timedelta(milliseconds=10))
+    with device._waiting():
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 7, "each time after twice as long"
+    assert all("process 0 of 1 has waited" in line and "120 min at most" in line for line in lines)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_all_processes_raise_the_first_says(place: int, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(device, "_place", lambda: place)
+    error = device._told(RunError("the data have changed", "bring them back"))
+    assert tell(error, []) == 2
+    assert ("the data have changed" in capsys.readouterr().err) == (place == 0)

@@ -9,10 +9,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.postprocess import postprocess
 from medseg.workflows.predict import predict
+from medseg.workflows.submission import write_submission
 from medseg.workflows.train import train
 from tests.conftest import write_msd
 from tests.injections import CALL, executed
@@ -95,4 +97,20 @@ def test_cases_with_odd_names_are_cleaned_and_refined(tmp_path: Path) -> None:
     train(config, run=tmp_path / ODD["run"], fold="all")
     decided = postprocess(run=tmp_path / ODD["run"], crf="pydensecrf")
     assert list(decided["evidence"]["targets"]) == ODD["classes"]
+    assert not executed()
+
+
+def test_masks_with_odd_names_are_submitted_as_they_are(tmp_path: Path) -> None:
+    """Those of a benchmark's server: nothing but the names differs, and those stay."""
+    names = [f"{text}x" for text in ("$", "@", "%", "#1 ", "{y}: ", "\n'\"", f"${CALL} ")]
+    random, written = np.random.default_rng(0), {}
+    masks = [random.integers(0, 21, (6, 8), dtype=np.uint8) for _ in names]
+    for kind, called in (("plain", [f"case{number}" for number in range(len(names))]), ("odd", names)):
+        (tmp_path / kind).mkdir()
+        for name, mask in zip(called, masks, strict=True):
+            Image.fromarray(mask).save(tmp_path / kind / f"{name}.png")
+        files = write_submission(tmp_path / kind, dataset="voc2012", output=tmp_path / f"$@{kind}#1")
+        assert sorted(file.name for file in files) == sorted(f"{name}.png" for name in called)
+        written[kind] = [(tmp_path / f"$@{kind}#1" / f"{name}.png").read_bytes() for name in called]
+    assert written["plain"] == written["odd"]
     assert not executed()
