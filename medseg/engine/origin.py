@@ -46,3 +46,8 @@ def is_of_image(origin: Mapping[str, Any], images: Images) -> bool:
         DataError, OSError: a file is gone.
     """
     return origin.get(TOUCHED) == _touched(images) or origin.get(IMAGE) == image_digest(images)
+
+
+def maker_and_image(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells the masks of one prediction in several formats from those of another."""
+    return {key: value for key, value in origin.items() if key not in (TOUCHED, MASK)}

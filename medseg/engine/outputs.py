@@ -22,10 +22,10 @@ from typing import Any
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import WRITING, move, readable, replace_file
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
+from medseg.data.files.digests import file_digest
 from medseg.data.writers import AUTO, OWN
 from medseg.data.writers.base import own_writer, writers_of
-from medseg.data.files.digests import file_digest
-from medseg.engine.origin import ORIGIN, is_of_image
+from medseg.engine.origin import ORIGIN, is_of_image, maker_and_image
 from medseg.engine.places import SHOWN, Place, check_places, is_empty
 from medseg.engine.staged import Staged
 
@@ -178,7 +178,7 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
         replace_file(sidecar, _text({"case": name, "model": content["model"], FILES: former, COMING: coming}))
     for file, place in staged.files:
         move(file, place)
-    same = {key: value for key, value in before.get(ORIGIN, {}).items() if key != "mask"} == origin
+    same = maker_and_image(before.get(ORIGIN, {})) == maker_and_image(origin)
     for place in _others(folder, name, former, digests):
         if same:
             digests[_within(folder, place)] = former[_within(folder, place)]
