@@ -178,7 +178,7 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
         replace_file(sidecar, _text({"case": name, "model": content["model"], FILES: former, COMING: coming}))
     for file, place in staged.files:
         move(file, place)
-    same = maker_and_image(before.get(ORIGIN, {})) == maker_and_image(origin)
+    same = origin is not None and maker_and_image(before.get(ORIGIN, {})) == maker_and_image(origin)
     for place in _others(folder, name, former, digests):
         if same:
             digests[_within(folder, place)] = former[_within(folder, place)]

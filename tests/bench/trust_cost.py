@@ -131,14 +131,19 @@ Work = Callable[[], object]
 
 
 def preprocessing(folder: Path) -> Work:
-    """Every case into an empty cache: read, resample to 1 mm, normalise, store."""
+    """Every case into an empty cache, five times: read, resample to 1 x 1 x 2 mm, normalise, store."""
     from medseg.data.cases.dataset import read_dataset
     from medseg.data.training.cache import CachedDataset
     from medseg.data.training.transforms import preprocessing as steps
 
     cases = read_dataset(folder.parent / "data").cases
     transform = steps(keys=["image", "label"], spacing_mm=[1.0, 1.0, 2.0])
-    return lambda: CachedDataset(cases, transform, folder / "cache", workers=1).fill()
+
+    def fill() -> None:
+        for number in range(5):
+            CachedDataset(cases, transform, folder / f"cache{number}", workers=1).fill()
+
+    return fill
 
 
 def training(folder: Path) -> Work:
