@@ -301,7 +301,7 @@ def pending_cases(
 
 def has_sidecars(folder: Path) -> bool:
     """Whether medseg wrote the mask of some case in a folder."""
-    return any(_sidecar(file) for file in (folder / OWN).glob("*.json"))
+    return any(_sidecar(file) for file in (*(folder / OWN).glob("*.json"), *folder.glob("*.json")))
 
 
 def foreign_files(folder: Path) -> list[Path]:

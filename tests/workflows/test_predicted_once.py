@@ -130,8 +130,8 @@ def test_cleaning_begins_with_the_masks_that_are_there(
     shutil.copytree(crossed[0], run)
     raw = {fold: scores(run / fold) for fold in ("fold_0", "fold_1")}
     steps = {"schema": "medseg-postprocessing/1", "steps": {"keep_largest_component": ["organ", "lesion"]}}
-    for fold in raw:
-        (run / fold / "postprocessing.json").write_text(json.dumps(steps))
+    for folder in (run, *(run / fold for fold in raw)):
+        (folder / "postprocessing.json").write_text(json.dumps(steps))
     evaluate(run)
     for fold in raw:
         table = json.loads((run / fold / "eval" / "metrics.json").read_text())
