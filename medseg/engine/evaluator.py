@@ -25,7 +25,7 @@ from medseg.data.training.grids import plain
 from medseg.data.training.region import REGION
 from medseg.engine.device import autocast, choose_precision, memory_format
 from medseg.engine.memory import OutOfMemory, enough_memory
-from medseg.engine.outputs import read_sidecar
+from medseg.engine.sidecar import read_sidecar
 
 LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the memory; or compute on the device cpu"
 NOT_FINITE = (

@@ -14,23 +14,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import WRITING, move, readable, replace_file
+from medseg.core.files import move, readable, replace_file
+from medseg.core.parallel import every_result
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.files.digests import file_digest
 from medseg.data.writers import AUTO, OWN
 from medseg.data.writers.base import own_writer, writers_of
 from medseg.engine.origin import ORIGIN, is_of_image, maker_and_image
 from medseg.engine.places import SHOWN, Place, check_places, is_empty
+from medseg.engine.sidecar import (
+    COMING,
+    FILES,
+    Known,
+    is_damaged,
+    is_plain,
+    older_sidecar,
+    own_sidecar,
+    read_sidecar,
+    remove_older_sidecar,
+    sidecar_path,
+    within,
+)
 from medseg.engine.staged import Staged
 
 FORMATS = (AUTO,)
-FILES, COMING = "files", "coming"  # keys of a sidecar: file -> digest of those that stand, and that were about to come
 
 
 def mask_paths(folder: str | Path, name: str, image: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -47,57 +60,12 @@ def map_path(folder: str | Path, name: str, image: str | Path, which: str) -> Pa
     return own_writer(Path(image)).file(Path(folder) / OWN, f"{name}_{which}")
 
 
-def sidecar_path(folder: str | Path, name: str) -> Path:
-    """Where it is written down what made the mask of a case, and how much of each target was found."""
-    return Path(folder) / OWN / f"{name}.json"
-
-
-def read_sidecar(folder: str | Path, name: str) -> dict[str, Any]:
-    """The sidecar of a case; empty where there is none, a damaged one, or one whose files were still to come."""
-    content = _sidecar(sidecar_path(folder, name)) or _sidecar(_older_sidecar(folder, name))
-    return {} if COMING in content else content
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-    """Its content; empty where the file is missing, damaged, or another program's."""
-    try:
-        content = json.loads(readable(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict) or not {"case", "model"} <= content.keys():
-        return {}
-    sections = (content.get(key, {}) for key in (FILES, COMING, ORIGIN))
-    return content if all(isinstance(section, dict) for section in sections) else {}
-
-
-def is_damaged(sidecar: Path) -> bool:
-    """Whether there is the sidecar of a case, but as no JSON: a machine that lost its power leaves such files."""
-    try:
-        json.loads(readable(sidecar).read_text(encoding="utf-8"))
-    except ValueError:
-        return True
-    except OSError:
-        pass
-    return False
-
-
-def _older_sidecar(folder: str | Path, name: str) -> Path:
-    return Path(folder) / f"{name}.json"
-
-
-def remove_older_sidecar(folder: str | Path, name: str) -> None:
-    """Delete the sidecar that an older version wrote beside the mask, if there is one; no other program's."""
-    older = _older_sidecar(folder, name)
-    if _sidecar(older):
-        older.unlink()
-
-
 def remove_older_map(folder: str | Path, name: str, image: str | Path, which: str) -> None:
     """Delete the map that an older version wrote beside the mask.
 
     It is one where the case still has its older sidecar, and no case of the map's name has a mask there.
     """
-    if _sidecar(_older_sidecar(folder, name)) and not read_sidecar(folder, f"{name}_{which}"):
+    if own_sidecar(older_sidecar(folder, name)) and not read_sidecar(folder, f"{name}_{which}"):
         own_writer(Path(image)).file(Path(folder), f"{name}_{which}").unlink(missing_ok=True)
 
 
@@ -114,43 +82,6 @@ def remove_older_table(folder: Path, name: str, header: str) -> None:
         ours = file.readline().strip() == header
     if ours:
         older.unlink()
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the sidecar of a case says of the files beside it.
-
-    Args:
-        digests: file, from the folder of the masks -> every digest that medseg wrote, or was about to write.
-        by_name: any file of the case's names is medseg's: an older version wrote the sidecar, or it is damaged.
-    """
-
-    digests: Mapping[str, set[str]] = field(default_factory=dict)
-    by_name: bool = False
-
-    @classmethod
-    def of(cls, folder: Path, name: str) -> Known:
-        """That of a case, from its sidecar, an older one, or a damaged one."""
-        path = sidecar_path(folder, name)
-        content = _sidecar(path)
-        if not content:
-            return cls(by_name=is_damaged(path) or bool(_sidecar(_older_sidecar(folder, name))))
-        digests = {file: {str(digest)} for file, digest in content.get(FILES, {}).items()}
-        for file, several in content.get(COMING, {}).items():
-            digests.setdefault(file, set()).update(map(str, several if isinstance(several, list) else ()))
-        return cls(digests, by_name=FILES not in content)
-
-    def wrote(self, folder: Path, file: Path) -> bool:
-        """Whether medseg wrote what is in the file, and nobody changed it since."""
-        return self.by_name or (file.is_file() and file_digest(file) in self.digests.get(_within(folder, file), ()))
-
-    def names(self, folder: Path, file: Path) -> bool:
-        """Whether medseg wrote a file of this name, which somebody may have changed."""
-        return self.by_name or _within(folder, file) in self.digests
-
-
-def _within(folder: Path, file: Path) -> str:
-    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
 def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], origin: Any = None) -> None:
@@ -170,8 +101,8 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
     known, sidecar = Known.of(folder, name), sidecar_path(folder, name)
     places = [_place(folder, place, name, known.names(folder, place)) for _, place in staged.files]
     check_places([*places, _sidecar_place(folder, name)])
-    before = _sidecar(sidecar)
-    digests = {_within(folder, place): file_digest(file) for file, place in staged.files}
+    before = own_sidecar(sidecar)
+    digests = {within(folder, place): file_digest(file) for file, place in staged.files}
     former = before.get(FILES, {})
     if not known.by_name:  # else the sidecar that is there says that any of these files is medseg's
         coming = {file: sorted({*known.digests.get(file, ()), digest}) for file, digest in digests.items()}
@@ -181,8 +112,8 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
     same = origin is not None and maker_and_image(before.get(ORIGIN, {})) == maker_and_image(origin)
     for place in _others(folder, name, former, digests):
         if same:
-            digests[_within(folder, place)] = former[_within(folder, place)]
-        elif file_digest(place) == former[_within(folder, place)]:
+            digests[within(folder, place)] = former[within(folder, place)]
+        elif file_digest(place) == former[within(folder, place)]:
             place.unlink()
     replace_file(sidecar, _text({**content, FILES: digests}))
     remove_older_sidecar(folder, name)
@@ -192,26 +123,21 @@ def _others(folder: Path, name: str, former: Mapping[str, Any], digests: Mapping
     """The files of a case that an earlier commit wrote and this one does not; only such as can be a case's."""
     own = (folder, folder / OWN)
     places = [folder / file for file in former if file not in digests]
-    return [one for one in places if one.parent in own and one.name.startswith(name) and _plain(one)]
-
-
-def _plain(file: Path) -> bool:
-    return file.is_file() and not file.is_symlink()
+    return [one for one in places if one.parent in own and one.name.startswith(name) and is_plain(one)]
 
 
 def _text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _place(folder: Path, path: Path, name: str, ours: bool, changed: bool = False) -> Place:
+def _place(folder: Path, path: Path, name: str, ours: bool) -> Place:
     below = folder / OWN if path.is_relative_to(folder / OWN) else folder
-    place = partial(Place, path, below, name, folder, ours)
-    return place(foreign="was changed since medseg wrote it") if changed else place()
+    return Place(path, below, name, folder, ours)
 
 
 def _sidecar_place(folder: Path, name: str) -> Place:
     path = sidecar_path(folder, name)
-    return _place(folder, path, name, bool(_sidecar(path)) or is_damaged(path))
+    return _place(folder, path, name, bool(own_sidecar(path)) or is_damaged(path))
 
 
 @dataclass(frozen=True)
@@ -241,18 +167,21 @@ class CaseOutputs:
     def places(self) -> list[Place]:
         """Where it is written to, the sidecar too."""
         known, name = Known.of(self.folder, self.case.name), self.case.name
-        files = [
-            _place(self.folder, file, name, known.wrote(self.folder, file), known.names(self.folder, file))
-            for file in self.files
-        ]
+        files = [_place(self.folder, file, name, known.names(self.folder, file)) for file in self.files]
         return [*files, _sidecar_place(self.folder, name)]
+
+    @cached_property
+    def changed(self) -> list[Path]:
+        """The files that medseg wrote and somebody changed since, which are read for it (once)."""
+        known = Known.of(self.folder, self.case.name)
+        return [file for file in self.files if known.changed(self.folder, file)]
 
     def inputs(self) -> list[Path]:
         """What is read, but for files that it names itself: those are nobody's that medseg wrote."""
         return [Path(path) for path in self.case.files]
 
     def finished(self) -> bool:
-        """Whether all is there and as it was written, from these weights, this image and these options."""
+        """Whether all is there, from these weights, this image and these options, and as it was written."""
         sidecar = read_sidecar(self.folder, self.case.name)
         if not sidecar or any(not file.is_file() or is_empty(file) for file in self.files):
             return False
@@ -261,7 +190,7 @@ class CaseOutputs:
             return False
         if files is None:  # an older version's, which says nothing of them
             return self.maker is None
-        return all(files.get(_within(self.folder, file)) == file_digest(file) for file in self.files)
+        return all(within(self.folder, file) in files for file in self.files) and not self.changed
 
     def same_origin(self) -> bool:
         """Whether the sidecar names these weights, this image and these options."""
@@ -281,6 +210,43 @@ def pending_cases(
 ) -> list[Case]:
     """The cases whose mask, or one of whose maps, is not finished in `output_dir` yet (all of them if `overwrite`).
 
+    Raises:
+        DataError: as `look_up`.
+    """
+    found = look_up(cases, output_dir, overwrite, maps, formats, maker)
+    for problem in found.problems():
+        print(problem)
+    return found.pending
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """What there is to do in a folder of masks.
+
+    Args:
+        pending: cases that have to be predicted.
+        changed: case -> a file of it that somebody changed since medseg wrote it, for which the case is left as it is.
+    """
+
+    pending: list[Case]
+    changed: dict[str, Path]
+
+    def problems(self) -> list[Problem]:
+        """What to say of those that were changed."""
+        what, remedy = "was changed since medseg wrote it, and is left as it is", "move it away, to predict it again"
+        return [Problem(str(file), what, remedy) for file in self.changed.values()]
+
+
+def look_up(
+    cases: Sequence[Case],
+    output_dir: str | Path,
+    overwrite: bool = False,
+    maps: Sequence[str] = (),
+    formats: Sequence[str] = FORMATS,
+    maker: Mapping[str, str] | None = None,
+) -> LookedUp:
+    """As `pending_cases`, with what is not done.
+
     Args:
         maker: who makes the masks (`runs.kept.made_by`); None: masks by anybody are finished.
 
@@ -296,28 +262,9 @@ def pending_cases(
         (place for output in outputs for place in output.places()),
         (file for output in outputs for file in output.inputs()),
     )
-    return [output.case for output in outputs if overwrite or not output.finished()]
-
-
-def has_sidecars(folder: Path) -> bool:
-    """Whether medseg wrote the mask of some case in a folder."""
-    return any(_sidecar(file) for file in (*(folder / OWN).glob("*.json"), *folder.glob("*.json")))
-
-
-def foreign_files(folder: Path) -> list[Path]:
-    """The files in a folder of masks, and below it, that medseg did not write, by their names."""
-    sidecars = [*(folder / OWN).glob("*.json"), *folder.glob("*.json")]
-    names = [file.stem for file in sidecars if _sidecar(file) or (file.parent != folder and is_damaged(file))]
-    known = {name: Known.of(folder, name) for name in names}
-    listed = {file for one in known.values() for file in one.digests}
-    older = tuple(f"{name}{end}" for name, one in known.items() if one.by_name for end in "._")
-    ours = {sidecar for file in names for sidecar in (sidecar_path(folder, file), _older_sidecar(folder, file))}
-
-    def foreign(file: Path) -> bool:
-        plain = file not in ours and _within(folder, file) not in listed
-        return plain and not file.name.startswith((WRITING, *older))
-
-    return sorted(file for file in folder.rglob("*") if not file.is_dir() and foreign(file))
+    left = every_result(lambda one: bool(one.changed) or (not overwrite and one.finished()), outputs)
+    pending = [output.case for output, done in zip(outputs, left, strict=True) if not done]
+    return LookedUp(pending, {one.case.name: one.changed[0] for one in outputs if one.changed})
 
 
 def say_unfinished(cases: Sequence[Case], folder: Path, maker: Mapping[str, str] | None = None) -> list[str]:

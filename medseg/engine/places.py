@@ -30,7 +30,6 @@ class Place:
         of: the case, picture or mask that it is made of.
         root: the folder that the user names, which may be a link; those below it may not.
         ours: medseg wrote what is there now.
-        foreign: what is said of it where it is not.
     """
 
     path: Path
@@ -38,7 +37,6 @@ class Place:
     of: str
     root: Path | None = None
     ours: bool = False
-    foreign: str = "is there already, and medseg did not write it"
 
 
 def check_places(
@@ -91,7 +89,7 @@ def _against(place: Place, read: set[str], remedy: str) -> Problem | None:
     if path.is_dir():
         return Problem(str(path), "is a folder", remedy)
     if path.exists() and not place.ours and not is_empty(path):
-        return Problem(str(path), place.foreign, remedy)
+        return Problem(str(path), "is there already, and medseg did not write it", remedy)
     return None
 
 

@@ -18,8 +18,8 @@ from medseg.core.lock import LOCK
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE
 from medseg.engine.cohort import FAILURES, is_failures
-from medseg.engine.outputs import foreign_files, has_sidecars
 from medseg.engine.places import Place, check_places
+from medseg.engine.sidecar import foreign_files, has_sidecars
 
 TABLES = ("metrics.json", "metrics.csv", "lesions.json", "lesions.csv", FAILURES, "report.html")
 MASKS = ("masks", "masks_raw")

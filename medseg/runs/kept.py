@@ -20,7 +20,8 @@ from medseg.core.sealed import data_digest
 from medseg.data.cases.case import Case
 from medseg.data.files.digests import file_digest
 from medseg.engine.origin import MASK, ORIGIN, is_of_image
-from medseg.engine.outputs import mask_paths, read_sidecar
+from medseg.engine.outputs import mask_paths
+from medseg.engine.sidecar import read_sidecar
 from medseg.runs.plugins import plugins_of
 
 OTHERWISE = (

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from medseg.core.tables import read_columns, read_table, write_table
-from medseg.engine.outputs import read_sidecar
+from medseg.engine.sidecar import read_sidecar
 
 VOLUMES = "volumes.csv"
 CASE = "case"  # its first column

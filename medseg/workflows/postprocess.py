@@ -26,7 +26,8 @@ from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
 from medseg.engine.origin import ORIGIN, is_of_image
-from medseg.engine.outputs import mask_paths, read_sidecar
+from medseg.engine.outputs import mask_paths
+from medseg.engine.sidecar import read_sidecar
 from medseg.runs.changes import Asked, held_out
 from medseg.runs.decision import SCHEMA, Decision
 from medseg.runs.disposable import CRF_TRIAL

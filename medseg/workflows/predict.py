@@ -23,7 +23,7 @@ from medseg.data.writers import AUTO, WRITERS
 from medseg.engine.cohort import FAILURES, CohortReport, is_failures
 from medseg.engine.device import of_first, of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
-from medseg.engine.outputs import FORMATS, OWN, mask_paths, pending_cases, say_unfinished
+from medseg.engine.outputs import FORMATS, OWN, LookedUp, look_up, mask_paths, say_unfinished
 from medseg.engine.places import ELSEWHERE, Place, check_places
 from medseg.inference.maps import map_names
 from medseg.runs.decision import say_cleaning
@@ -53,7 +53,8 @@ def predict(
         output: folder of the masks `{case}.nii.gz` (of pictures: `{case}.png`) and of `volumes.csv`; sidecars, maps and
             `failed.csv` are in `medseg/` in it.
         overwrite: predict cases again that have a mask in `output`; default: skip those whose mask, and maps, are
-            finished: by these weights, of this image, by these options. No file is replaced that medseg did not write.
+            finished: by these weights, of this image, by these options. No file is replaced that medseg did not write,
+            or that somebody changed since: its case is left as it is, and said.
         postprocess: False leaves out what `medseg postprocess` decided.
         coding: values in the masks, see `config.coding`; default: `inference.coding` of the run.
         formats: of the masks, names in `medseg.data.writers.WRITERS`; "auto" is an image's own.
@@ -66,7 +67,7 @@ def predict(
         The masks of all cases that have one now, in the first format.
 
     Raises:
-        PartialFailure: some cases failed; they are listed in `output/medseg/failed.csv`.
+        PartialFailure: some cases failed, which are listed in `output/medseg/failed.csv`, or were changed by somebody.
         MedsegError: a folder is no trained run, the runs do not predict the same, there is no image at `input`, its
             targets do not fit the coding, or a mask would take the place of another file.
     """
@@ -84,15 +85,16 @@ def predict(
     with process_group(), of_first(writing_to(output, ELSEWHERE)):
         maker = of_first_process(lambda: predicted_by(members, content))
         asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
-        pending = of_first_process(lambda: _begin(cases, output, overwrite, asked))
+        found = of_first_process(lambda: _begin(cases, output, overwrite, asked))
+        pending = found.pending
         say_cleaning(members[0].config)
         if len(members) > 1 and rank() == 0:
             print(f"ensemble of {len(members)} networks")
         objects = {"cases": tuple(pending), "origin": maker, "output_dir": str(output)}
         cohort: CohortReport = run_compiled(content, **objects).get_parsed_content("cohort")
-        finished = {case.name for case in cases} - {case.name for case in pending} | set(cohort.finished)
+        left = {*found.changed, *(case.name for case in pending)} - set(cohort.finished)
         done = {
-            case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases if case.name in finished
+            case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases if case.name not in left
         }
         if rank() == 0:
             _tell(cohort, done, output, maps)
@@ -100,24 +102,23 @@ def predict(
                 print(lacking_text(lacking, facts.channels))
             print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     masks = list(done.values())
+    problems = [*found.problems(), *(Problem(f.case, f.reason) for f in cohort.failures)]
     if cohort.failures:
-        raise PartialFailure(
-            [Problem(f.case, f.reason) for f in cohort.failures]
-            + [Problem(str(output / OWN / FAILURES), f"{len(cohort.failures)} of {len(cases)} cases failed")],
-            result={"masks": [str(mask) for mask in masks]},
-        )
+        problems.append(Problem(str(output / OWN / FAILURES), f"{len(cohort.failures)} of {len(cases)} cases failed"))
+    if problems:
+        raise PartialFailure(problems, result={"masks": [str(mask) for mask in masks]})
     return masks
 
 
-def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any]) -> list[Case]:
-    """The cases that have to be predicted; nothing in the folder will be replaced but medseg's own."""
+def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any]) -> LookedUp:
+    """What has to be predicted; nothing in the folder will be replaced but medseg's own, as medseg wrote it."""
     volumes, failed = output / VOLUMES, output / OWN / FAILURES
     tables = [Place(volumes, output, "the volumes", output, is_volumes(volumes))]
     check_places([*tables, Place(failed, failed.parent, "the failures", output, is_failures(failed))])
-    pending = pending_cases(cases, output, overwrite, **asked)
-    for line in [] if overwrite else say_unfinished(pending, output, asked["maker"]):
+    found = look_up(cases, output, overwrite, **asked)
+    for line in [] if overwrite else say_unfinished(found.pending, output, asked["maker"]):
         print(line)
-    return pending
+    return found
 
 
 def lacking_text(cases: Sequence[Case], channels: Sequence[str]) -> str:

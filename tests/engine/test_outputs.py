@@ -16,7 +16,8 @@ from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.engine.cohort import FAILURES, SaveMaskd, write_failures
 from medseg.engine.maps import SaveMapsd
-from medseg.engine.outputs import pending_cases, read_sidecar, say_unfinished
+from medseg.engine.outputs import pending_cases, say_unfinished
+from medseg.engine.sidecar import read_sidecar
 
 
 def test_a_map_never_takes_the_place_of_another_cases_mask(tmp_path: Path) -> None:

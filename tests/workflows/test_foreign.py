@@ -213,13 +213,21 @@ STATES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "empty sidecar": (lambda mask, sidecar: sidecar.write_text(""), "again, said"),
     "other weights": (lambda mask, sidecar: change(sidecar, weights="0" * 64), "again, said"),
     "other options": (lambda mask, sidecar: change(sidecar, pipeline="0" * 64), "again, said"),
-    "another image": (lambda mask, sidecar: change(sidecar, image="0" * 64), "again, said"),
+    "another image": (lambda mask, sidecar: change(sidecar, image="0" * 64, touched="0" * 64), "again, said"),
     "no digests": (lambda mask, sidecar: change(sidecar, files=None), "again, said"),
-    "another shape": (lambda mask, sidecar: edit(mask), "refused"),
-    "truncated mask": (lambda mask, sidecar: mask.write_bytes(mask.read_bytes()[:50]), "refused"),
+    "another shape": (lambda mask, sidecar: edit(mask), "left"),
+    "truncated mask": (lambda mask, sidecar: mask.write_bytes(mask.read_bytes()[:50]), "left"),
+    "edited, no digests": (lambda mask, sidecar: (change(sidecar, files=None), edit(mask), later(mask)), "left"),
+    "edited, damaged sidecar": (lambda mask, sidecar: (sidecar.write_text("{"), edit(mask), later(mask)), "left"),
+    "edited, other weights": (lambda mask, sidecar: (change(sidecar, weights="0" * 64), edit(mask)), "left"),
     "no sidecar": (lambda mask, sidecar: sidecar.unlink(), "refused"),
     "another program's sidecar": (lambda mask, sidecar: sidecar.write_text('{"Modality": "MR"}'), "refused"),
 }
+
+
+def later(mask: Path) -> None:
+    """As if it was changed an hour after it was written, not in the same second."""
+    os.utime(mask, (mask.stat().st_mtime + 3600,) * 2)
 
 
 def change(sidecar: Path, **changed: object) -> None:
@@ -249,6 +257,14 @@ def test_what_a_finished_mask_is(
             predict(run, input=root / "imagesTs", output=out)
         assert caught.value.exit_code == 2
         assert snapshot(out) == before
+        return
+    if expected == "left":
+        masks[1].unlink()
+        for overwrite in (False, True):
+            with pytest.raises(PartialFailure, match=f"{masks[0].name}: was changed since medseg wrote it") as caught:
+                predict(run, input=root / "imagesTs", output=out, overwrite=overwrite)
+            assert caught.value.result == {"masks": [str(mask) for mask in masks[1:]]}, "one edit stops no other case"
+            assert snapshot(out) == before
         return
     assert predict(run, input=root / "imagesTs", output=out) == masks
     said = capsys.readouterr().out

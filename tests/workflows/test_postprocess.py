@@ -15,7 +15,7 @@ from medseg.bundle.facts import describe_data
 from medseg.config.load import dump_config
 from medseg.config.postprocess import PostprocessConfig
 from medseg.core.errors import ConfigError, PartialFailure, RunError
-from medseg.engine.outputs import read_sidecar
+from medseg.engine.sidecar import read_sidecar
 from medseg.metrics.table import MetricsTable
 from medseg.runs.decision import SCHEMA, Decision, read_decided
 from medseg.runs.folds import fold_runs

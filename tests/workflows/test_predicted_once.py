@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from medseg.engine.evaluator import SegmentationEvaluator
-from medseg.engine.outputs import read_sidecar
 from medseg.engine.resume import load_safely, save_atomically
+from medseg.engine.sidecar import read_sidecar
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.train import train
 from tests.pictures import of_pairs, write_pairs

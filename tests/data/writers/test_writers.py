@@ -18,7 +18,8 @@ from medseg.data.cases.case import Case
 from medseg.data.files.images import label_values, read_image
 from medseg.data.writers import WRITERS
 from medseg.data.writers.base import own_writer, writer_of, writers_of
-from medseg.engine.outputs import mask_paths, pending_cases, read_sidecar, sidecar_path
+from medseg.engine.outputs import mask_paths, pending_cases
+from medseg.engine.sidecar import read_sidecar, sidecar_path
 
 LABELS = Labels({"background": 0, "tumour": 3})
 
