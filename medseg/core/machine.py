@@ -40,7 +40,7 @@ def _left_to_container() -> Iterator[int]:
     """What the groups of processes (cgroups) that this one is in may still take, as far as that is limited.
 
     The system ends a process of a container that takes more, however much the machine has. What is only kept of files
-    that were read (inactive) makes room.
+    that were read makes room, also what was read twice (active), as the cache of a training is in every epoch.
     """
     try:
         groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
@@ -58,7 +58,8 @@ def _left_to_container() -> Iterator[int]:
                 )
             except (OSError, ValueError):  # no such group, or "max": no limit
                 continue
-            yield max(0, limit - used + int(counts.get("total_inactive_file", counts.get("inactive_file", 0))))
+            kept = (counts.get(f"total_{name}", counts.get(name, 0)) for name in ("inactive_file", "active_file"))
+            yield max(0, limit - used + sum(map(int, kept)))
 
 
 def _total() -> int | None:

@@ -231,7 +231,7 @@ def test_what_is_left_to_a_container_counts(tmp_path: Path, monkeypatch: pytest.
         "/proc/self/cgroup": "4:memory:/part\n3:cpu:/\n0::/part\n",
         "/sys/fs/cgroup/part/memory.max": "500000",
         "/sys/fs/cgroup/part/memory.current": "300000",
-        "/sys/fs/cgroup/part/memory.stat": "anon 1\ninactive_file 50000\n",
+        "/sys/fs/cgroup/part/memory.stat": "anon 1\ninactive_file 50000\nactive_file 20000\n",
         "/sys/fs/cgroup/memory.max": "max",
     }
 
@@ -241,12 +241,12 @@ def test_what_is_left_to_a_container_counts(tmp_path: Path, monkeypatch: pytest.
         return files[str(path)]
 
     monkeypatch.setattr(Path, "read_text", read)
-    assert machine_memory().free == 250_000
+    assert machine_memory().free == 270_000
     files |= {
         "/sys/fs/cgroup/memory/memory.limit_in_bytes": "400000",
         "/sys/fs/cgroup/memory/memory.usage_in_bytes": "300000",
-        "/sys/fs/cgroup/memory/memory.stat": "total_inactive_file 40000\n",
+        "/sys/fs/cgroup/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 40000\ntotal_active_file 30000\n",
     }
-    assert machine_memory().free == 140_000
+    assert machine_memory().free == 170_000
     del files["/proc/self/cgroup"]
     assert machine_memory().free == 900 * 1024
