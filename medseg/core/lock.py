@@ -1,4 +1,8 @@
-"""One writer a folder: a file in it says which process writes there. Readers take no lock."""
+"""One writer a folder: a file in it says which process writes there. Readers take no lock.
+
+The system's own lock on that file (fcntl) says beside it whether the process lives, where its number does not: several
+containers may have one name of a machine, and each its own numbers of processes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import make_folder, move, sweep, writing_name
@@ -15,7 +25,7 @@ from medseg.core.owner import Owner
 LOCK = ".medseg-lock"
 TRIES = 5
 
-_held: set[Path] = set()
+_held: dict[Path, IO[str] | None] = {}  # the files, open as long as the system's lock is needed
 
 
 @contextmanager
@@ -36,53 +46,86 @@ def writing_to(folder: Path, remedy: str) -> Iterator[None]:
     file = folder.resolve() / LOCK
     process, again = os.getpid(), file in _held
     if not again:
-        _take(file)
-        _held.add(file)
+        _held[file] = _take(file)
         sweep(folder)
     try:
         yield
     finally:
         if not again and process == os.getpid():  # not in a child that was forked meanwhile
-            _held.discard(file)
+            _close(_held.pop(file))
             file.unlink(missing_ok=True)
             if made:
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
 
 
-def _take(file: Path) -> None:
+def _take(file: Path) -> IO[str] | None:
+    """Make the lock this process's; the file, open while the system's lock is to be kept."""
     for _ in range(TRIES):
-        if _create(file):
-            return
-        owner = _owner(file)
-        if owner is not None and not owner.dead:
+        with suppress(FileExistsError):
+            return _create(file)
+        owner, locked = _owner(file), _is_locked(file)
+        if owner is not None and (locked or not owner.dead):
             raise RunError(_busy(file, owner))
-        _remove_dead(file, owner)
+        if not locked:  # else it is about to be written
+            _remove_dead(file, owner)
     raise RunError(Problem(str(file.parent), "other processes begin to write there too", "try again in a moment"))
 
 
-def _create(file: Path) -> bool:
-    """Make the lock with its content, as one step; False where there is one."""
+def _create(file: Path) -> IO[str] | None:
+    """Make the lock with its content, as one step; raises FileExistsError where there is one."""
     content = file.with_name(writing_name(file.name))
     try:
-        with content.open("x", encoding="utf-8") as stream:
-            json.dump(Owner.this().as_dict(), stream)
+        stream = _written(content)
         try:
             os.link(content, file)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without links
-            return _create_plainly(file, content.read_text(encoding="utf-8"))
+        except OSError as error:
+            _close(stream)
+            if isinstance(error, FileExistsError):
+                raise
+            stream = _written(file)  # a file system without links
     finally:
         content.unlink(missing_ok=True)
-    return True
+    return stream
 
 
-def _create_plainly(file: Path, text: str) -> bool:
+def _written(file: Path) -> IO[str] | None:
+    """Make the file, which must not be there (O_CREAT | O_EXCL), with the system's lock; open, where there is one."""
+    stream = file.open("x", encoding="utf-8")
     try:
-        with file.open("x", encoding="utf-8") as stream:  # O_CREAT | O_EXCL
-            stream.write(text)
-    except FileExistsError:
+        locked = fcntl is not None and _lock(stream, fcntl.LOCK_EX)
+        json.dump(Owner.this().as_dict(), stream)
+        stream.flush()
+    except BaseException:
+        stream.close()
+        raise
+    if locked:
+        return stream
+    stream.close()
+    return None
+
+
+def _close(stream: IO[str] | None) -> None:
+    if stream is not None:
+        stream.close()
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether a process has the system's lock on it."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return fcntl is not None and _lock(stream, fcntl.LOCK_SH) is None
+    except OSError:
+        return False
+
+
+def _lock(stream: IO[str], kind: int) -> bool | None:
+    """Whether the system's lock was taken; None: another process has it; False: the file system knows none."""
+    try:
+        fcntl.lockf(stream, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return None
+    except OSError:
         return False
     return True
 
@@ -109,6 +152,7 @@ def _remove_dead(file: Path, owner: Owner | None) -> None:
 def _busy(file: Path, owner: Owner) -> Problem:
     who = f"process {owner.process} on {owner.host}"
     if owner.here:
-        return Problem(str(file.parent), f"{who} is writing there", "wait for it, or end it, or choose another folder")
+        remedy = f"wait for it, or end it, or choose another folder; if that process is none of medseg, remove {file}"
+        return Problem(str(file.parent), f"{who} is writing there", remedy)
     what = f"{who} is, or was, writing there, which cannot be asked from this machine"
     return Problem(str(file.parent), what, f"if it is no more, remove the file {file}")

@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+OUTSIDE = "pid:[4026531836]"  # the numbers of a Linux itself (PROC_PID_INIT_INO of its source)
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -59,13 +61,17 @@ class Owner:
     @property
     def tag(self) -> str:
         """A short text of it for the name of a file: digits and letters, see `owner_died`."""
-        return f"{_short(self.host)}-{self.process}-{self.start or 0}"
+        return f"{_short(self.host + _numbering())}-{self.process}-{self.start or 0}"
 
 
 def owner_died(tag: str) -> bool:
     """Whether the process of a `tag` surely is no more; False of what is no tag."""
     host, *numbers = tag.split("-")
-    if host != _short(platform.node()) or len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+    if (
+        host != _short(platform.node() + _numbering())
+        or len(numbers) != 2
+        or not all(number.isdigit() for number in numbers)
+    ):
         return False
     process, start = int(numbers[0]), numbers[1]
     return process > 0 and Owner(platform.node(), process, "" if start == "0" else start).dead
@@ -74,6 +80,16 @@ def owner_died(tag: str) -> bool:
 @cache
 def _of_process(process: int) -> Owner:
     return Owner(platform.node(), process, _start(process))
+
+
+@cache
+def _numbering() -> str:
+    """What tells a container's numbers of processes from those of others of the same machine's name; empty outside."""
+    try:
+        found = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+    return "" if found == OUTSIDE else found
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.core import lock, owner
 from medseg.core.errors import RunError
 from medseg.core.files import WRITING, replace_file, sweep, writing_name
 from medseg.core.lock import LOCK, writing_to
@@ -143,3 +145,44 @@ def test_names_of_what_is_being_written() -> None:
     assert all(name.endswith(".nii.gz") and len(name) < 100 for name in names)
     assert not owner_died(Owner.this().tag)
     assert not any(owner_died(tag) for tag in ("", "1", "a-b-c", "----", f"{Owner.this().tag}-9"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such locks")
+def test_a_holder_that_another_container_does_not_see_lives(
+    holder: subprocess.Popen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same name of a machine, but with numbers of processes of its own, where the holder's is nobody's."""
+    monkeypatch.setattr(Owner, "dead", True)
+    with pytest.raises(RunError, match=f"process {holder.pid} on"), writing_to(tmp_path / "run", ""):
+        pass
+    monkeypatch.setattr(owner, "_numbering", lambda: "pid:[4026532000]")
+    sweep(tmp_path / "run")
+    assert len(list((tmp_path / "run").glob(f"{WRITING}*"))) == 1, "what it writes stays"
+    monkeypatch.undo()
+    holder.kill()
+    holder.wait()
+    with writing_to(tmp_path / "run", ""):
+        assert [file.name for file in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+def test_file_systems_without_links_or_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOTSUP, "not here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):
+        with writing_to(tmp_path, ""):
+            assert Owner.from_dict(json.loads((tmp_path / LOCK).read_text())) == Owner.this()
+            with pytest.raises(FileExistsError):
+                lock._create(tmp_path / LOCK)
+        assert not list(tmp_path.iterdir())
+        if lock.fcntl is not None:
+            monkeypatch.setattr(lock.fcntl, "lockf", refuse)
+
+
+def test_a_lock_that_is_being_written_is_nobodys_to_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LOCK).touch()
+    monkeypatch.setattr(lock, "_is_locked", lambda _: True)
+    with pytest.raises(RunError, match="other processes begin to write there too"), writing_to(tmp_path, ""):
+        pass
+    assert (tmp_path / LOCK).exists()
