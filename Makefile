@@ -8,7 +8,7 @@ READY := .venv/.ready
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help demo test test-fast test-all lint bench bench-2d bench-lgg bench-busi bench-hippocampus bench-camvid
+.PHONY: help demo test test-fast test-all campaign lint bench bench-2d bench-lgg bench-busi bench-hippocampus bench-camvid
 .PHONY: bench-nnunet bench-channels bench-finetune bundles gpu-check clean
 .DEFAULT_GOAL := help
 
@@ -32,6 +32,10 @@ test-fast: $(READY)  ## run the tests that are quick (90 seconds on 2 cores)
 
 test-all: $(READY)  ## run the test suite and its campaigns (30 minutes on 2 cores)
 	@$(PYTEST)
+
+SEED = 0
+campaign: $(READY)  ## damaged files, flipped bits, kills, full disks, injected names: docs/reliability.md (10 minutes; FULL=1: all)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.campaign --seed $(SEED) $(if $(FULL),--full)
 
 lint: $(READY)  ## style, formatting and types
 	@$(BIN)/ruff check .

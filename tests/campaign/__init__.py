@@ -1,1 +1,1 @@
-"""Many trials of what must hold whatever happens: `python -m tests.campaign`, and a sample of them as tests."""
+"""Many trials of what could go wrong: `python -m tests.campaign`, explained in docs/reliability.md."""
