@@ -61,7 +61,7 @@ class Outcome:
             return f"exit {self.code}: {' '.join(said)[:300]}"
         if len(said) > SCREEN:
             return f"{len(said)} lines: {said[0][:200]}"
-        if self.code and not said:
+        if self.code and not said and not self.out:
             return f"exit {self.code} without a word"
         return None
 
