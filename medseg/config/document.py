@@ -105,7 +105,7 @@ class _Builder:
         if isinstance(node, ScalarNode) and node.tag in SCALARS:
             if node.tag.endswith(("str", "timestamp")):
                 return self.text(node, keys)
-            return self.yaml.constructor.construct_object(node)
+            return self.scalar(node, keys)
         return self.refuse(node, keys, f"the tag {node.tag!r} is refused: a config is data, not code")
 
     def mapping(self, node: MappingNode, keys: Keys) -> dict[str, Any]:
@@ -124,6 +124,16 @@ class _Builder:
                 self.at(key_node, path)
                 result[name] = self.build(value_node, path)
         return result
+
+    def scalar(self, node: ScalarNode, keys: Keys) -> Any:
+        """A number, a truth value or nothing."""
+        try:
+            return self.yaml.constructor.construct_object(node)
+        except (ValueError, LookupError, YAMLError):  # of a tag that the text does not fit, or of thousands of digits
+            kind = node.tag.rpartition(":")[2]
+            return self.refuse(
+                node, keys, f"{_shortened(node.value)!r} cannot be read as {kind}", "write a plain value"
+            )
 
     def text(self, node: ScalarNode, keys: Keys) -> str:
         if reason := refusal(node.value):
@@ -145,6 +155,10 @@ class _Builder:
     def report(self, where: str, keys: Keys, what: str, remedy: str) -> None:
         where = f"{where} {dotted(keys)}" if self.at_lines and keys else where
         self.document.problems.append(Problem(where, what, remedy))
+
+
+def _shortened(text: str, shown: int = 40) -> str:
+    return text if len(text) <= shown else f"{text[:shown]}..."
 
 
 def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:

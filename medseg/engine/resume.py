@@ -21,6 +21,7 @@ from medseg.core.errors import Problem, RunError
 from medseg.core.files import readable, replacing
 from medseg.core.foreign import lacks_memory
 from medseg.core.stopping import Interrupted, asked
+from medseg.engine.checkpoint import check_optimizer, check_progress
 from medseg.engine.device import rank
 from medseg.engine.seal import is_sound, save_sealed
 from medseg.engine.trainer import Continued
@@ -85,15 +86,22 @@ def _check_fit(network: torch.nn.Module, state: dict[str, torch.Tensor], path: P
     own = network.state_dict()
     differences = [f"missing {name}" for name in own.keys() - state.keys()]
     differences += [f"unexpected {name}" for name in state.keys() - own.keys()]
+    both = own.keys() & state.keys()
     differences += [
         f"{name} is {tuple(state[name].shape)}, the network's is {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
+        for name in both
         if own[name].shape != state[name].shape
     ]
+    differences += [f"{name} is of type {state[name].dtype}" for name in both if not _alike(own[name], state[name])]
     if differences:
         more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
         what = f"these are not the weights of this network: {'; '.join(sorted(differences)[:5])}{more}"
         raise RunError(Problem(str(path), what, "use the config that the weights were trained with"))
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether both are weights, or both are counters: PyTorch would take the one for the other."""
+    return one.is_floating_point() == other.is_floating_point() and one.layout == other.layout
 
 
 def with_start(network: torch.nn.Module, file: str, unless: str) -> torch.nn.Module:
@@ -184,6 +192,8 @@ class Checkpoints:
         state = load_safely(path, engine.state.device)
         with _of_this_run(path):
             _check_fit(engine.network, state["network"], path)
+            check_progress(state)
+            check_optimizer(engine.optimizer, state["optimizer"])
             self._go_on(engine, state)
         if engine.budget.is_over or self._is_stale(engine):
             engine.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,6 +188,13 @@ class Review:
 
 
 def _history(path: Path) -> list[dict[str, float]]:
+    """Raises RunError where the file holds anything but the numbers that the training wrote."""
     if not path.exists():
         return []
-    return [{key: float(value) for key, value in row.items() if value} for row in read_table(path)]
+    try:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in read_table(path)]
+        for row in rows:
+            int(row["epoch"])
+    except (ValueError, KeyError, OverflowError, csv.Error) as error:  # not UTF-8 is a ValueError too
+        raise RunError(Problem(str(path), "damaged", "remove it, or bring it back from a copy of the run")) from error
+    return rows

@@ -121,7 +121,9 @@ def _data(home: Path) -> None:
     write_series(home / "series" / "case", np.asarray(image.dataobj).T[:6], modality="MR")
     shutil.copytree(root / "labelsTr", home / "truth")
     with (home / "cases.csv").open("w", newline="") as file:
-        lines = [(f"c{n}", f"p{n}", *(f"data/{kind}Tr/tiny_0{n}.nii.gz" for kind in ("images", "labels"))) for n in range(4)]
+        lines = [
+            (f"c{n}", f"p{n}", *(f"data/{kind}Tr/tiny_0{n}.nii.gz" for kind in ("images", "labels"))) for n in range(4)
+        ]
         csv.writer(file).writerows([("case", "patient", "image", "label"), *lines])
 
 

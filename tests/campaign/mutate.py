@@ -31,7 +31,21 @@ YAML_TOKENS = (
     "!!python/object/apply:os.system ['touch executed']", "!!float x", "!!int x", "!x y", "&a [*a]", "*nowhere", "'", '"',
     "|\n  x", ">-", "[1, 2", "{a: 1", "\t", "@x", "`x`", "%x", "a: b: c", "? x", "- x", "---", "...", "&a [&b [*a, *b], *a]",
 )  # fmt: skip
-HEADER_WORDS = ("0", "-1", "1e999", "nan", "inf", "99999999999", "", "x" * 3000, "(", "none", "1 1 1 1 1 1 1 1 1", "\0", "../x")
+HEADER_WORDS = (
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+    "inf",
+    "99999999999",
+    "",
+    "x" * 3000,
+    "(",
+    "none",
+    "1 1 1 1 1 1 1 1 1",
+    "\0",
+    "../x",
+)
 EXTREMES = {
     "<h": (0, 1, -1, 32767, -32768, 4096),
     "<i": (0, -1, 2**31 - 1, -(2**31), 65536),
@@ -101,7 +115,9 @@ def tiff(random: Random, content: bytes) -> bytes:
     """The fields of the first directory."""
     (start,) = struct.unpack("<I", content[4:8])
     (count,) = struct.unpack("<H", content[start : start + 2])
-    return in_header(start, start + 2 + 12 * count)(random, content) if random.random() < 0.8 else damaged(random, content)
+    return (
+        in_header(start, start + 2 + 12 * count)(random, content) if random.random() < 0.8 else damaged(random, content)
+    )
 
 
 def png(random: Random, content: bytes) -> bytes:
@@ -241,7 +257,9 @@ def weights(random: Random, content: bytes) -> bytes:
     elif isinstance(inner[at[-1]], torch.Tensor) and kind < 4:
         tensor = inner[at[-1]]
         nothing = torch.full_like(tensor.float(), float("nan"))
-        inner[at[-1]] = random.choice((tensor[None], tensor.double(), tensor.bool(), nothing, torch.zeros(0), tensor.to_sparse()))
+        inner[at[-1]] = random.choice(
+            (tensor[None], tensor.double(), tensor.bool(), nothing, torch.zeros(0), tensor.to_sparse())
+        )
     else:
         values = (None, -1, 10**30, float("nan"), "x", [], {}, [[]], {"a": []}, True, torch.zeros(3))
         inner[at[-1]] = random.choice(values)

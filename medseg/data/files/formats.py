@@ -20,6 +20,7 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.fast import compress
 from medseg.core.labels import Labels
+from medseg.data.files.headers import itk_reader
 from medseg.data.files.limits import check_bytes, unpacked
 
 NIFTI = (".nii.gz", ".nii")
@@ -238,6 +239,7 @@ def read_itk(path: Path) -> Image:
     import SimpleITK
 
     reader: Any = SimpleITK.ImageFileReader()
+    reader.SetImageIO(itk_reader(path))
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     bits = re.search(r"(\d+)-bit", SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()))
