@@ -130,10 +130,8 @@ class _Builder:
         try:
             return self.yaml.constructor.construct_object(node)
         except (ValueError, LookupError, YAMLError):  # of a tag that the text does not fit, or of thousands of digits
-            kind = node.tag.rpartition(":")[2]
-            return self.refuse(
-                node, keys, f"{_shortened(node.value)!r} cannot be read as {kind}", "write a plain value"
-            )
+            what = f"{_shortened(node.value)!r} cannot be read as {str(node.tag).rpartition(':')[2]}"
+            return self.refuse(node, keys, what, "write a plain value")
 
     def text(self, node: ScalarNode, keys: Keys) -> str:
         if reason := refusal(node.value):

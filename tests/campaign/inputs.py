@@ -45,7 +45,8 @@ VERBS = {
     "from": ["train", "--config", "tiny.yaml", "--run", "new", "--from", "run", "--dry-run"],
     "evaluate": ["evaluate", "--run", "run"],
     "evaluate folds": ["evaluate", "--run", "folds/fold_0"],
-    "evaluate all": ["evaluate", "--run", "folds/fold_0", "--run", "folds/fold_1", "--data", "data", "--output", "eval"],
+    "evaluate both": ["evaluate", *("--run", "folds/fold_0"), *("--run", "folds/fold_1"), "--data", "data",
+                      "--output", "new"],
     "postprocess": ["postprocess", "--run", "folds"],
     "predict": ["predict", "--run", "run", "--input", "data/imagesTs", "--output", "new"],
     "predict cleaned": ["predict", "--run", "folds/fold_0", "--input", "data/imagesTs", "--output", "new"],
@@ -60,6 +61,7 @@ VERBS = {
     "score": ["score", "--prediction", "data/labelsTr", "--truth", "truth", "--dataset", "task04_hippocampus"],
 }  # fmt: skip
 """What is asked of medseg -> its arguments, in `Home.place`."""
+FOLDERS = ("images", "labels")
 
 
 class Home:

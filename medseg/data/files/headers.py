@@ -1,7 +1,7 @@
-"""Headers of NRRD and MetaImage that ITK's readers would not survive: they are text, and anybody may have written them.
+"""Headers of NRRD and MetaImage that ITK's readers would not survive: text that anybody may have written.
 
-What these readers do with a number of axes that no array of theirs holds, or with a line longer than their buffers, is to
-end the process (found in SimpleITK 2.5 by `tests/campaign`).
+A number of axes that none of their arrays holds, or a line longer than their buffers, ends the process (found in
+SimpleITK 2.5 by `tests/campaign`).
 """
 
 from __future__ import annotations
