@@ -106,7 +106,7 @@ def keep_traceback(error: BaseException, arguments: Sequence[str]) -> Path | Non
         *traceback.format_exception(error),
     ]
     name = f"{LOG}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    for folder in (*written_folders(arguments), Path(tempfile.gettempdir())):
+    for folder in (*written_folders(arguments), *_temporary_folder()):
         log = folder.absolute() / name
         try:
             log.write_text("\n".join(lines), encoding="utf-8", errors="backslashreplace")
@@ -114,6 +114,14 @@ def keep_traceback(error: BaseException, arguments: Sequence[str]) -> Path | Non
             continue
         return log
     return None
+
+
+def _temporary_folder() -> list[Path]:
+    """The folder for temporary files; none where every one that could be it is full."""
+    try:
+        return [Path(tempfile.gettempdir())]
+    except OSError:
+        return []
 
 
 def written_folders(arguments: Sequence[str]) -> Iterator[Path]:

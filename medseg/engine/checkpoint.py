@@ -59,18 +59,27 @@ def check_optimizer(optimizer: torch.optim.Optimizer, kept: Any) -> None:
             if name in other and not _alike(value, other[name]):
                 raise ValueError(f"{name} of the optimizer is a {type(other[name]).__name__}")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, values in kept["state"].items():
-        for name, value in values.items():
-            if not _fits(value, parameters[number]):
-                raise ValueError(f"{name} of the optimizer is not that of its parameter")
+    kinds = {
+        frozenset((name, _kind(value, parameters[number])) for name, value in values.items())
+        for number, values in kept["state"].items()
+        if parameters[number].dim()
+    }
+    if len(kinds) > 1 or any(kind == OTHER for one in kinds for _, kind in one):
+        raise ValueError("what the optimizer has kept of a parameter is not of it")
 
 
-def _fits(value: Any, parameter: torch.Tensor) -> bool:
-    """Whether an optimizer can have kept this beside the parameter: a number, or numbers of its shape."""
+OTHER = "other"
+
+
+def _kind(value: Any, parameter: torch.Tensor) -> str:
+    """What an optimizer keeps: numbers of the parameter's shape, a number, or nothing; the same of every parameter."""
+    if value is None:
+        return "nothing"
     if not torch.is_tensor(value):
-        return isinstance(value, int | float | None)
-    plain = value.layout == torch.strided and value.is_floating_point()
-    return plain and value.shape in (torch.Size(), parameter.shape)
+        return "number" if isinstance(value, int | float) else OTHER
+    if value.layout != torch.strided or not value.is_floating_point():
+        return OTHER
+    return "number" if not value.dim() else "tensor" if value.shape == parameter.shape else OTHER
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -171,8 +171,8 @@ def plan(
     best = next(proposal for proposal in proposals if proposal.kind == chosen)
     disk = planned_disk(measured, best.config, RUNS / best.config.name)
     disk.check()
-    replace_file(output, text_of(best.choices, _notes(chosen, why, listed.missing, proposals, trials)))
     replace(record, steps=steps, trials=trials, chosen=chosen.name, why=why).write(beside)
+    replace_file(output, text_of(best.choices, _notes(chosen, why, listed.missing, proposals, trials)))
     return Plan(output, beside, load_config(output), measured, best, folds, disk, why, listed.missing)
 
 

@@ -35,6 +35,7 @@ USUAL = 1.5  # minutes of the default campaign
 SIZES = (0, 300, 3000, 30_000)  # bytes beyond which no file grows
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "shutil.rmtree")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+COUNTS = re.compile(r"[0-9a-f]{8,}|\d+|^(tmp)?[a-z0-9_]{8}$")  # the last: Python's temporary files
 Kind = tuple[str, str]
 """An event of Python's audit, and the name of the file but for what counts in it."""
 
@@ -67,9 +68,8 @@ class Trials:
         if outcome.code != 0:
             raise RuntimeError(f"{verb}: exit {outcome.code}\n{outcome.err}")
         self.plain[verb] = results(place, verb)
-        return sorted(
-            {(event, name) for event, _, name in (line.partition(" ") for line in log.read_text().splitlines())}
-        )
+        operations = {line.partition(" ") for line in log.read_text().splitlines()}
+        return sorted((event, name) for event, _, name in operations)
 
     def refused(self, verb: str, kind: Kind, number: int) -> str | None:
         """What goes wrong where the first operation of this kind is refused; None: nothing."""
@@ -126,6 +126,8 @@ def _listen(place: Path, told: Callable[[Kind], object]) -> None:
         path = os.path.abspath(os.fsdecode(arguments[1 if event in ("os.rename", "os.link", "os.symlink") else 0]))
         name = os.path.basename(path)
         if path.startswith(f"{place}{os.sep}") and not name.startswith(("medseg-error", ".said")):
-            told((event, re.sub(r"[0-9a-f]{8,}|\d+", "N", name)))
+            told(
+                (event, re.sub(r"[0-9a-f]{8,}|\d+|^(tmp)?[a-z0-9_]{8}$", "N", name))
+            )  # the last: Python's temporary files
 
     sys.addaudithook(hook)

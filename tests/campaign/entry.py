@@ -11,7 +11,6 @@ import os
 import pkgutil
 import resource
 import select
-import shutil
 import signal
 import sys
 import time
@@ -114,30 +113,28 @@ def medseg(
 
 def forked(work: Callable[[], Any], *, cwd: Path, seconds: float) -> Outcome:
     """Some work in a process of its own, in a group of its own that is ended with it; temporary files go to `cwd`."""
-    folder = cwd / f".said-{os.getpid()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / name for name in ("out", "err")]
+    pipes = [os.pipe() for _ in range(2)]
     sys.stdout.flush()
     sys.stderr.flush()
     begin = time.monotonic()
     child = os.fork()
     if child == 0:
-        _child(work, cwd, files)
-    code = _ended(child, seconds)
-    out, err = (file.read_text(errors="backslashreplace") for file in files)
-    shutil.rmtree(folder)
+        _child(work, cwd, [writing for _, writing in pipes])
+    for _, writing in pipes:
+        os.close(writing)
+    code, said = _ended(child, [reading for reading, _ in pipes], seconds)
+    out, err = (text.decode(errors="backslashreplace") for text in said)
     return Outcome(code, out, err, time.monotonic() - begin)
 
 
-def _child(work: Callable[[], Any], cwd: Path, files: Sequence[Path]) -> None:
+def _child(work: Callable[[], Any], cwd: Path, outputs: Sequence[int]) -> None:
     """In the new process: never returns."""
     code = 70
     try:
         os.setsid()
-        for number, path in ((0, Path(os.devnull)), *zip((1, 2), files, strict=True)):
-            descriptor = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
             os.dup2(descriptor, number)
-            os.close(descriptor)
+        os.closerange(3, max(outputs) + 1)
         sys.stdin, sys.stdout, sys.stderr = (
             os.fdopen(number, "r" if number == 0 else "w", buffering=1, closefd=False) for number in range(3)
         )
@@ -156,19 +153,37 @@ def _child(work: Callable[[], Any], cwd: Path, files: Sequence[Path]) -> None:
         os._exit(code)
 
 
-def _ended(child: int, seconds: float) -> int | None:
-    """Wait for the child, and end what is left of its group; its exit code (-N: of signal N; None: it took longer)."""
-    descriptor = os.pidfd_open(child)
-    try:
-        ready, _, _ = select.select([descriptor], [], [], seconds)
-    finally:
-        os.close(descriptor)
+def _ended(child: int, pipes: Sequence[int], seconds: float) -> tuple[int | None, list[bytes]]:
+    """Wait for the child, and end what is left of its group.
+
+    Returns:
+        its exit code (-N: of signal N; None: it took longer), and what came out of each pipe.
+    """
+    said = {pipe: bytearray() for pipe in pipes}
+    end = os.pidfd_open(child)
+    until = time.monotonic() + seconds
+    in_time = False
+    while not in_time and (left := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([end, *pipes], [], [], left)
+        _read(said, ready)
+        in_time = end in ready
+    os.close(end)
     try:
         os.killpg(child, signal.SIGKILL)
     except ProcessLookupError:
         os.kill(child, signal.SIGKILL)  # it has not come to its `setsid`
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) if ready else None
+    for pipe in pipes:  # nobody writes any more
+        while part := os.read(pipe, 1 << 16):
+            said[pipe] += part
+        os.close(pipe)
+    return os.waitstatus_to_exitcode(status) if in_time else None, [bytes(said[pipe]) for pipe in pipes]
+
+
+def _read(said: dict[int, bytearray], ready: Sequence[int]) -> None:
+    for pipe in ready:
+        if pipe in said:
+            said[pipe] += os.read(pipe, 1 << 16)
 
 
 def _address_space() -> int:

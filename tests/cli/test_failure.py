@@ -165,6 +165,16 @@ def test_a_log_that_cannot_be_written_lies_elsewhere_or_nowhere(
     assert (code, err.splitlines()[-1]) == (2, "    the traceback could be written nowhere")
 
 
+def test_there_may_be_no_temporary_folder(medseg: Any, replace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", full)
+    replace("medseg.workflows.evaluate", "evaluate", MemoryError("no more"))
+    code, _, err = medseg("evaluate", "--run", "x")
+    assert (code, err.splitlines()[-1]) == (2, "    the traceback could be written nowhere")
+
+
 @pytest.mark.parametrize(
     ("arguments", "folders"),
     [
