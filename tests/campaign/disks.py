@@ -126,8 +126,6 @@ def _listen(place: Path, told: Callable[[Kind], object]) -> None:
         path = os.path.abspath(os.fsdecode(arguments[1 if event in ("os.rename", "os.link", "os.symlink") else 0]))
         name = os.path.basename(path)
         if path.startswith(f"{place}{os.sep}") and not name.startswith(("medseg-error", ".said")):
-            told(
-                (event, re.sub(r"[0-9a-f]{8,}|\d+|^(tmp)?[a-z0-9_]{8}$", "N", name))
-            )  # the last: Python's temporary files
+            told((event, COUNTS.sub("N", name)))
 
     sys.addaudithook(hook)

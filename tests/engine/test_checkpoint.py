@@ -10,9 +10,15 @@ import torch
 
 from medseg.engine.checkpoint import check_optimizer, check_progress
 
-PROGRESS: dict[str, Any] = {"epoch": 1, "seconds": 2.5, "best_metric": 0.5, "best_epoch": 1,
-                            "best_scores": [0.5],
-                            "history": [{"epoch": 1, "val/dice": None}], "allowance": {"cases": 3, "cost": 0.5}}  # fmt: skip
+PROGRESS: dict[str, Any] = {
+    "epoch": 1,
+    "seconds": 2.5,
+    "best_metric": 0.5,
+    "best_epoch": 1,
+    "best_scores": [0.5],
+    "history": [{"epoch": 1, "val/dice": None}],
+    "allowance": {"cases": 3, "cost": 0.5},
+}
 WRONG = ("x", [], {}, {"a": []}, torch.zeros(2), [None, "x"])
 OPTIMIZERS = {
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1),
