@@ -109,15 +109,7 @@ def all_places(home: Home) -> Iterator[Place]:
     for verb in ("predict", "predict pictures", "predict series", "evaluate both", "check", "plan", "train"):
         yield Place(f"names of cases:{verb}", verb, _case(verb))
     for verb in ("validate", "bundle", "dry-run", "train"):
-        for key in (
-            "name",
-            "description",
-            "data.root",
-            "data.cache",
-            "training.start",
-            "data.card",
-            "network.pretrained",
-        ):
+        for key in SET:
             yield Place(f"--set:{key}", verb, _set(verb, key))
 
 

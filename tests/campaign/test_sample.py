@@ -1,4 +1,4 @@
-"""A sample of each part of the campaign (docs/reliability.md), as `make campaign` runs it; and that its parts can fail."""
+"""A sample of each part of the campaign (docs/reliability.md), as `make campaign` runs it; its parts can fail."""
 
 from __future__ import annotations
 
