@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from medseg.core.files import WRITING, readable
 from medseg.data.files.digests import file_digest
 from medseg.data.writers import OWN
@@ -29,7 +31,25 @@ def sidecar_path(folder: str | Path, name: str) -> Path:
 def read_sidecar(folder: str | Path, name: str) -> dict[str, Any]:
     """The sidecar of a case; empty where there is none, a damaged one, or one whose files were still to come."""
     content = own_sidecar(sidecar_path(folder, name)) or own_sidecar(older_sidecar(folder, name))
-    return {} if COMING in content else content
+    return content if COMING not in content and _is_as_written(content) else {}
+
+
+class _Read(BaseModel):
+    """What medseg reads of a sidecar again, each of its type."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    model: dict[str, Any]
+    volume_ml: dict[str, float] | None = None
+
+
+def _is_as_written(content: dict[str, Any]) -> bool:
+    """Whether what is read of the sidecar again can be that of medseg."""
+    try:
+        _Read.model_validate(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def own_sidecar(path: Path) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def _started(name: str, minutes: float, asked: Any, folder: Path) -> int:
     rows: list[Row] = []
     try:
         part = importlib.import_module(f"tests.campaign.{name}")
-        place = folder / name
-        place.mkdir()
+        place = folder / (name if asked.processes > 1 else "one")  # one after the other, they share what they make
+        place.mkdir(exist_ok=True)
         for row in part.campaign(asked.seed, minutes, asked.full, place):
             rows.append(row)
             print(printed([row]), file=sys.stderr, flush=True)

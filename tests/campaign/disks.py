@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
@@ -41,13 +42,13 @@ Kind = tuple[str, str]
 
 
 def campaign(seed: int, minutes: float, full: bool, folder: Path) -> Iterable[Row]:
-    trials = Trials(folder)
-    for verb, usual in VERBS.items():
-        random = Random(f"{seed}-{verb}")
+    trials, random = Trials(folder), Random(seed)
+    tries = max(1, round(sum(VERBS.values()) * minutes / USUAL))
+    drawn = Counter(random.choices(list(VERBS), list(VERBS.values()), k=tries))
+    for verb in VERBS if full else drawn:
         pairs = [(kind, number) for kind in trials.kinds(verb) for number in NUMBERS]
-        if not full:
-            pairs = random.sample(pairs, min(len(pairs), max(1, round(usual * minutes / USUAL))))
-        faults = [trials.refused(verb, kind, number) for kind, number in pairs]
+        chosen = pairs if full else random.sample(pairs, min(len(pairs), drawn[verb]))
+        faults = [trials.refused(verb, kind, number) for kind, number in chosen]
         yield Row.of(SECTION, f"{verb}: full, no rights, read-only", faults)
         sizes = SIZES if full else random.sample(SIZES, 1)
         yield Row.of(SECTION, f"{verb}: files that cannot grow", [trials.cut_off(verb, size) for size in sizes])

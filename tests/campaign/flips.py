@@ -30,8 +30,10 @@ KINDS = {
 
 def campaign(seed: int, minutes: float, full: bool, folder: Path) -> Iterable[Row]:
     trials = Trials(folder)
-    each = FULL if full else max(1, min(EACH, round(EACH * minutes / USUAL)))
-    for kind, (pattern, _) in KINDS.items():
+    each = FULL if full else min(EACH, round(EACH * minutes / USUAL))
+    kinds = dict.fromkeys(KINDS, each) if each else dict.fromkeys(Random(seed).sample(list(KINDS), 3), 1)
+    for kind, each in kinds.items():
+        pattern, _ = KINDS[kind]
         if trials.home.found(pattern):  # an older tree has no such file
             yield Row.of(SECTION, kind, (trials.tried(kind, f"{seed}-{number}") for number in range(each)))
 

@@ -74,6 +74,8 @@ class Home:
 
     def __init__(self, folder: Path, parts: Sequence[str]) -> None:
         self.place, self._kept = folder / "home", folder / "kept"
+        if self._kept.exists():
+            return
         self.place.mkdir()
         for part in parts:
             MAKERS[part](self.place)

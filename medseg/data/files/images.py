@@ -124,6 +124,14 @@ def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:
 
 
 def _read_file(path: Path, *, label: bool = False) -> Image:
+    image = _decoded(path, label=label)
+    if 0 in image.array.shape:  # a header may say so, and whatever comes behind would take it for an image
+        what = f"image of {' x '.join(map(str, image.shape))} voxels, in which nothing is"
+        raise DataError(Problem(str(path), what, "replace the file, or remove the case"))
+    return image
+
+
+def _decoded(path: Path, *, label: bool) -> Image:
     try:
         if path.exists() and not path.is_dir() and not path.is_file():
             raise DataError(Problem(str(path), "is no file but a pipe or a device", "give the file itself"))

@@ -202,3 +202,14 @@ def test_what_is_no_picture_is_not_written_as_one(shape: tuple[int, ...], of_fil
         with pytest.raises(DataError, match=r"no mask is written\s.*of a picture \.png"):
             write_mask(tmp_path / name, mask, like=like)
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 0)])
+def test_an_image_without_a_voxel_is_none(
+    tmp_path: Path, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = Image(np.zeros((1, *shape), np.uint8), np.eye(4), tmp_path / "a.tif")
+    monkeypatch.setattr("medseg.data.files.images.read_picture", lambda *_, **__: empty)
+    (tmp_path / "a.tif").touch()
+    with pytest.raises(DataError, match="in which nothing is"):
+        read_image(tmp_path / "a.tif")
