@@ -38,6 +38,23 @@ def unsealed(text: str, *, indent: int | None = 1, required: bool = True) -> dic
     return content
 
 
+def without_seal(text: str) -> str:
+    """The JSON without its digest, of a file that people may write or lay out anew; as it is, where it has none.
+
+    Raises:
+        ValueError: its content is not that of its digest.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):  # whoever reads it says what is wrong
+        return text
+    if not isinstance(content, dict) or SEAL not in content:
+        return text
+    if content.pop(SEAL) != data_digest(content):
+        raise ValueError("its content is not that of its digest")
+    return json.dumps(content)
+
+
 def data_digest(content: Any) -> str:
     """SHA-256 of plain data (dicts, lists, numbers, text), whatever the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medseg.core.errors import MedsegError, Problem, RunError
 from medseg.core.files import readable
-from medseg.core.sealed import unsealed
+from medseg.core.sealed import SEAL, unsealed, without_seal
 
 
 class Stored(BaseModel):
@@ -75,9 +75,14 @@ def _text(path: Path, what: str, remedy: str, error: type[MedsegError], encoding
 def parse_stored(
     text: str, kind: type[SomeModel], where: str, what: str, remedy: str, error: type[MedsegError] = RunError
 ) -> SomeModel:
-    """As `read_stored`, of the text of the file `where`."""
+    """As `read_stored`, of the text of the file `where`. Its digest, if it has one, must be its own."""
     try:
-        return kind.model_validate_json(text, strict=True)
+        content = without_seal(text)
+    except ValueError as failure:
+        mend = f"{remedy}; whoever changed it on purpose takes out its last key, {SEAL}"
+        raise error(Problem(where, f"is not as it was written: {failure}", mend)) from None
+    try:
+        return kind.model_validate_json(content, strict=True)
     except ValidationError as failure:
         first = failure.errors(include_url=False)[0]
         place = ": ".join([where, *([".".join(map(str, first["loc"]))] if first["loc"] else [])])

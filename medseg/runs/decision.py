@@ -8,6 +8,7 @@ who moves the fold elsewhere. So no moment lies between two folds that are clean
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from medseg.config.schema import Config
 from medseg.config.section import Section
 from medseg.core.errors import Problem, RunError, did_you_mean
 from medseg.core.files import replace_file
+from medseg.core.sealed import sealed
 from medseg.core.stored import read_stored
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.engine.device import speaks
@@ -49,7 +51,7 @@ class Decision(Section):
         return ", ".join([*crf, *map(str, self.steps.steps)]) or "nothing"
 
     def write(self, folder: Path) -> None:
-        replace_file(folder / DECISION_FILE, self.model_dump_json(by_alias=True, indent=1) + "\n")
+        replace_file(folder / DECISION_FILE, sealed(json.loads(self.model_dump_json(by_alias=True))))
 
 
 def read_decision(folder: Path, facts: DataFacts) -> Decision | None:

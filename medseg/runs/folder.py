@@ -26,6 +26,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError, below
 from medseg.core.files import make_folder, readable, replace_file
 from medseg.core.machine import size_text
+from medseg.core.sealed import sealed
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.digests import file_digest
 from medseg.data.splits.folds import FOLDS_FILE, read_folds
@@ -163,7 +164,7 @@ def _remove_results(run: Trained) -> None:
 def _describe(run: Trained, split: Split) -> None:
     """Write into the folder what the run is."""
     replace_file(run.folder / CONFIG, dump_config(run.config))
-    replace_file(run.folder / DATA, run.facts.to_json())
+    replace_file(run.folder / DATA, sealed(json.loads(run.facts.to_json()), indent=2))
     replace_file(run.folder / SPLIT_FILE, split.to_json())
 
 

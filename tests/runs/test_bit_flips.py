@@ -24,6 +24,7 @@ from medseg.data.splits.split import read_split
 from medseg.data.training.cache import CachedDataset, known_digests
 from medseg.engine.resume import load_safely, load_weights, save_atomically
 from medseg.engine.seal import END_SIZE, LENGTH, is_sound
+from medseg.runs.decision import SCHEMA, Decision, read_decision
 from medseg.runs.disk import cache_folder, run_cache
 from medseg.runs.files import read_files
 from medseg.runs.folder import read_run
@@ -200,3 +201,27 @@ def test_sealed_json_says_what_was_written() -> None:
         for bit in range(7):
             changed = text[:place] + chr(ord(text[place]) ^ 1 << bit) + text[place + 1 :]
             assert notices(lambda changed=changed: unsealed(changed), ValueError), changed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data.json", "postprocessing.json"])
+def test_what_a_run_says_of_its_masks(mine: Path, name: str) -> None:
+    """Each bit is noticed, but one of the layout or of the way a letter is written, which changes nothing."""
+    run = read_run(mine)
+    if name == "postprocessing.json":
+        decided = {"schema": SCHEMA, "steps": {"keep_largest_component": ["lesion"]}, "evidence": {"why": "x"}}
+        Decision.model_validate(decided).write(mine)
+    read = (lambda: read_run(mine).facts) if name == "data.json" else lambda: read_decision(mine, run.facts)
+    before = read()
+    noticed = 0
+    for bit in flipped(mine / name, 11):
+        try:
+            assert read() == before, f"bit {bit} of {name} went unnoticed"
+        except RunError:
+            noticed += 1
+    assert noticed > FLIPS // 2
+    assert '"sha256"' in (mine / name).read_text()
+    content = (mine / name).read_text().replace("lesion", "tumour")
+    (mine / name).write_text(content)
+    with pytest.raises(RunError, match="takes out its last key, sha256"):
+        read()

@@ -129,7 +129,9 @@ def test_refuses_members_that_predict_something_else(crossed: tuple[Path, Path],
     run, root = crossed
     shutil.copytree(run / "fold_0", tmp_path / "other")
     facts = tmp_path / "other" / "data.json"
-    facts.write_text(facts.read_text().replace('"lesion"', '"tumour"'))
+    content = json.loads(facts.read_text().replace('"lesion"', '"tumour"'))
+    del content["sha256"]
+    facts.write_text(json.dumps(content))
     with pytest.raises(RunError, match=r"other: labels .*tumour"):
         predict([run / "fold_0", tmp_path / "other"], input=root / "imagesTs", output=tmp_path / "masks")
 
