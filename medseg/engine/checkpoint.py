@@ -23,6 +23,16 @@ class Allowed(BaseModel):
     cost: float
 
 
+class Begun(BaseModel):
+    """Of `engine.trainer.Continued`: an epoch that was left before its end."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    steps: NonNegativeInt
+    loss_sum: torch.Tensor
+    progress: float | None = None
+
+
 class Progress(BaseModel):
     """How far the training has come; keys with a default are those that older checkpoints lack."""
 
@@ -33,6 +43,7 @@ class Progress(BaseModel):
     ended_after: NonNegativeFloat = 0.0
     validation_seconds: NonNegativeFloat = 0.0
     allowance: Allowed | None = None
+    begun: Begun | None = None
     best_metric: float = -1.0
     best_epoch: int = -1
     best_scores: list[float] = []

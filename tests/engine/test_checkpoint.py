@@ -17,6 +17,7 @@ PROGRESS: dict[str, Any] = {
     "best_epoch": 1,
     "best_scores": [0.5],
     "history": [{"epoch": 1, "val/dice": None}],
+    "begun": {"steps": 1, "loss_sum": torch.zeros(()), "progress": None},
     "allowance": {"cases": 3, "cost": 0.5},
 }
 WRONG = ("x", [], {}, {"a": []}, torch.zeros(2), [None, "x"])
