@@ -16,7 +16,7 @@ PARTS = ["mutants", "injections", "flips", "disks"]
 @pytest.mark.slow
 def test_a_sample(tmp_path: Path) -> None:
     table = tmp_path / "table.md"
-    arguments = ["--only", *PARTS, "--minutes", "0.4", "--processes", "1", "--table", table, "--folder", tmp_path]
+    arguments = ["--only", *PARTS, "--minutes", "0.2", "--processes", "1", "--table", table, "--folder", tmp_path]
     code, out, err = Module("tests.campaign", arguments, cwd=tmp_path).finish(280)
     assert code == 0, f"{out}\n{err}"
     assert all(f"| {part} |" in table.read_text() for part in PARTS)
