@@ -96,6 +96,8 @@ SAID = (
      "the GPU, or its driver, fails: {said}", f"`nvidia-smi` says how it does; compute on the device cpu; {AGAIN}"),
     (r"NCCL|[Gg]loo|TCPStore|Connection (?:closed|reset) by peer|c10d|Socket Timeout|wait timeout", *OTHER_RANK),
     (r"embedded null (?:byte|character)", "a path holds a character 0", "rename the file"),
+    (r"INTERNAL ASSERT FAILED", "PyTorch fails in itself: {said}",
+     f"{AGAIN}; if it fails there again, report it to PyTorch"),
     (r"Expected all tensors to be on the same device", "a part of the network stays on another device: {said}",
      "an installed package brings it? report it there"),
 )  # fmt: skip

@@ -103,6 +103,7 @@ MADE = {
         "unable to write to file </torch_28_3929_0>: No space left on device (28)"
     ),
     "as many files open": RuntimeError("received 0 items of ancdata"),
+    "PyTorch fails in itself: pool INTERNAL": RuntimeError('pool INTERNAL ASSERT FAILED at "x.cpp":64, please report'),
     "the GPU, or its driver, fails": RuntimeError("CUDA error: an illegal memory access was encountered\nmore"),
     "lost one another": RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"),
     "memory: CUDA out of memory": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
