@@ -147,7 +147,7 @@ def name_in_split(name: str, split: str) -> str:
 
 def is_name(text: str) -> bool:
     """Whether a case can be called so: a file of this name lies in the folder that it is written to."""
-    return bool(text) and "/" not in text and "\\" not in text and text not in (".", "..")
+    return bool(text) and not {"/", "\\", "\0"} & set(text) and text not in (".", "..")
 
 
 def stem(path: Path) -> str:

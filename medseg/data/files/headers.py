@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import readable
 
 NRRD = b"NRRD"
 LONGEST = 500  # bytes of a line that is no remark; teem copies what it cannot read into 1,024 with its complaint
@@ -26,7 +27,7 @@ def itk_reader(path: Path) -> str:
         DataError: its header would end the process. Nothing of it is repeated, as it may name the patient.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with readable(path).open("rb") as file:
         nrrd = file.read(len(NRRD)) == NRRD
         file.seek(0)
         why = _nrrd_fault(file) if nrrd else _meta_fault(file)
