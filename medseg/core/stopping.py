@@ -7,6 +7,7 @@ which it saves.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,14 +40,23 @@ class Interrupted(BaseException):
 class _Listener:
     """Which signals wait, in this process, and the one that came."""
 
+    process = 0  # the one that listens
     waiting: tuple[signal.Signals, ...] = ()
     asked: signal.Signals | None = None
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         by = signal.Signals(number)
+        if os.getpid() != self.process:  # forked from it, as loaders of data are
+            return self._leave(by)
         if by not in self.waiting or self.asked is not None:  # who asks twice waits no longer
             raise Interrupted(by)
         self.asked = by
+
+    def _leave(self, by: signal.Signals) -> None:
+        """Ctrl-C reaches all processes of a terminal, and the one that listens ends the others; SIGTERM is for one."""
+        if by is not signal.SIGINT:
+            signal.signal(by, signal.SIG_DFL)
+            signal.raise_signal(by)
 
 
 _listener = _Listener()
@@ -55,6 +65,7 @@ _listener = _Listener()
 @contextmanager
 def listening() -> Iterator[None]:
     """Inside it both signals raise `Interrupted` in the main thread, which enters it."""
+    _listener.process = os.getpid()
     before = {one: signal.signal(one, _listener.hear) for one in SIGNALS}
     try:
         yield

@@ -76,3 +76,23 @@ def test_nobody_listens_where_the_command_line_is_not() -> None:
         assert asked() is None
     with pytest.raises(KeyboardInterrupt):
         _send(signal.SIGINT)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("by", SIGNALS)
+def test_a_process_that_was_forked_says_nothing(by: signal.Signals, capfd: pytest.CaptureFixture) -> None:
+    """As loaders of data are: Ctrl-C in a terminal reaches them too, and each wrote a traceback."""
+    with listening():
+        child = os.fork()
+        if not child:
+            try:
+                signal.raise_signal(by)
+            except BaseException as error:
+                print("raised", error, flush=True)
+            os._exit(7)
+        _, status = os.waitpid(child, 0)
+    assert capfd.readouterr().out == ""
+    if by is signal.SIGINT:
+        assert os.waitstatus_to_exitcode(status) == 7, "the one that listens ends it"
+    else:
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM, "it was meant"
