@@ -10,9 +10,11 @@ import multiprocessing
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +35,17 @@ LIBRARIES = (
     "torch.utils.tensorboard",
     "typer",
 )
+HOLD = """
+import sys
+from pathlib import Path
+from medseg.core.files import writing_name
+from medseg.core.lock import writing_to
+folder = Path(sys.argv[1])
+with writing_to(folder, ""):
+    (folder / writing_name("model.pt")).write_bytes(b"half")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([*LIBRARIES])
 
@@ -111,3 +124,17 @@ def _run(words: list[str], cwd: str, variables: Mapping[str, str], files: Sequen
     sys.argv = words
     sys.path[:0] = [cwd, str(ROOT)]  # as `python -m` has it
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+
+
+@contextmanager
+def writer_of(folder: Path) -> Iterator[subprocess.Popen]:
+    """Another process that writes to the folder and holds its lock."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from pathlib import Path
@@ -18,11 +19,13 @@ from tqdm import tqdm
 
 from medseg.bundle.compile import RAW_MASKS
 from medseg.bundle.facts import DataFacts, config_dataset
+from medseg.bundle.trained import Trained
 from medseg.config.crf import CRFConfig, CRFName
 from medseg.config.postprocess import PostprocessConfig, Step, with_step
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
+from medseg.core.lock import writing_to
 from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
 from medseg.engine.origin import ORIGIN, is_of_image
@@ -39,6 +42,7 @@ from medseg.selection.evidence import RULE, Trials, choose, judge, plain
 from medseg.selection.trial import TrialCase, attempt, candidates, survey
 
 SHOWN = 5
+ELSEWHERE = "copy the folder to where it can be written to"
 AGAIN = "medseg evaluate --run FOLDS --no-postprocess"
 
 
@@ -74,18 +78,27 @@ def postprocess(
         The content of `postprocessing.json`.
 
     Raises:
-        RunError: no folds, masks are missing, or were made with an earlier decision's CRF; not the convention medical.
+        RunError: no folds, masks are missing, or were made with an earlier decision's CRF; not the convention medical;
+            another process writes to the folder, or trains a fold.
         PartialFailure: cases without a mask were left out; the decision is written.
     """
     runs = fold_runs(run)
     if len(runs) < 2:
         raise RunError(f"{run}: holds fewer than two trained folds", "give the folder of a `medseg train --fold all`")
     first = read_run(runs[0])
-    config, facts = first.config, first.facts
-    if facts.convention != "medical":
+    if first.facts.convention != "medical":
         raise RunError("post-processing is chosen by scores per case, of the convention medical", "predict without it")
     check_decision((run, *runs), DECISION_FILE, SCHEMA)
-    asked = Asked(accept=accept_changes, verify=verify)
+    with ExitStack() as writing:
+        for folder in (run, *runs):
+            writing.enter_context(writing_to(folder, ELSEWHERE))
+        return _decide(run, runs, first, crf, workers, Asked(accept=accept_changes, verify=verify))
+
+
+def _decide(
+    run: Path, runs: Sequence[Path], first: Trained, crf: str | None, workers: int | None, asked: Asked
+) -> dict[str, Any]:
+    config, facts = first.config, first.facts
     folds = [_fold_run(folder, asked) for folder in runs]
     cases, missing = _saved_masks(folds, config)
     base = PostprocessConfig(**config.inference.cleaning)

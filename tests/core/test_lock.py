@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,30 +17,14 @@ from medseg.core.errors import RunError
 from medseg.core.files import WRITING, replace_file, sweep, writing_name
 from medseg.core.lock import LOCK, writing_to
 from medseg.core.owner import Owner, owner_died
-
-HOLD = """
-import sys
-from pathlib import Path
-from medseg.core.files import writing_name
-from medseg.core.lock import writing_to
-folder = Path(sys.argv[1])
-with writing_to(folder, ""):
-    (folder / writing_name("model.pt")).write_bytes(b"half")
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+from tests.processes import writer_of
 
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
     """Another process that writes to `tmp_path / "run"`."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
+    with writer_of(tmp_path / "run") as process:
+        yield process
 
 
 def test_only_one_writes_and_the_lock_of_the_dead_is_taken_over(holder: subprocess.Popen, tmp_path: Path) -> None:
