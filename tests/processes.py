@@ -77,6 +77,12 @@ class Module:
             if before is not None:
                 os.environ["OMP_NUM_THREADS"] = before
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def poll(self) -> int | None:
         """The exit code, -N if signal N ended it; None while it runs."""
         return self._process.exitcode

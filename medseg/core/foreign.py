@@ -210,10 +210,20 @@ def _problem(error: BaseException) -> Problem | None:
 
 def _of_system(error: OSError, number: int | None, text: str) -> Problem:
     where = "" if error.filename is None else shown_path(error.filename)
+    if number == errno.ENOSPC and _is_of_locks(error):
+        return Problem("", *SHARED)
     if number in SYSTEM:
         return Problem(where, *SYSTEM[number])
     said = os.strerror(number) if number is not None else _first_line(text) or type(error).__name__
     return Problem(where, f"the system refuses: {said}", f"check the path and its disk; {AGAIN}")
+
+
+def _is_of_locks(error: OSError) -> bool:
+    """Whether it was raised where processes begin to share something, which is in shared memory, not on a disk."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_globals.get("__name__") == "multiprocessing.synchronize"
 
 
 def _of_text(error: UnicodeError) -> Problem:

@@ -14,7 +14,7 @@ from ignite.metrics import Metric
 from monai.data import MetaTensor
 from monai.engines import Evaluator
 from monai.inferers import Inferer
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_worker_info
 
 from medseg.core.errors import DataError, MedsegError, Problem, SystemFailure
 from medseg.core.foreign import causes, explained
@@ -100,7 +100,20 @@ def _kept(case: Case, file: str) -> dict[str, Any]:
 
 def case_loader(dataset: Dataset, workers: int = 0, sampler: Sampler[int] | None = None) -> DataLoader:
     """One whole case at a time, as it is (no batch dimension, no collation), perhaps in a sampler's order."""
-    return DataLoader(dataset, batch_size=None, num_workers=workers, sampler=sampler)
+    return DataLoader(dataset, batch_size=None, num_workers=workers, sampler=sampler, collate_fn=_handed_over)
+
+
+def _handed_over(case: Any) -> dict | Failure:
+    """As PyTorch converts it, and by a worker in shared memory.
+
+    The queue would move it there too, in a thread whose error nobody hears: who waits for the case would wait for ever.
+    """
+    converted: dict | Failure = default_convert(case)
+    if get_worker_info() is not None and isinstance(converted, dict):
+        for value in converted.values():
+            if isinstance(value, torch.Tensor):
+                value.share_memory_()
+    return converted
 
 
 class SegmentationEvaluator(Evaluator):

@@ -148,7 +148,7 @@ def resumed(run: Trained, dataset: Dataset, split: Split, asked: Asked) -> tuple
     return kept, RunFiles(
         str(dataset.root),
         states,
-        files.whole,
+        files.whole and files.are_known(out),  # what nobody knows is not found again under another name
         files.trained_on.union(*(before[name] for name in split.training if name in before)),
         files.held_out.union(*(before[name] for name in split.validation if name in before)),
     )
@@ -233,8 +233,8 @@ def trained_on(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
 
 
 def all_known(files: RunFiles, split: Split) -> bool:
-    """Whether every image of both sides has a digest, so that it is found again under another name."""
-    return files.are_known((*split.training, *split.validation))
+    """Whether every image that ever was on a side has a digest, so that it is found again under another name."""
+    return files.whole and files.are_known((*split.training, *split.validation))
 
 
 def say_added(dataset: Dataset, split: Split) -> None:

@@ -37,7 +37,8 @@ class RunFiles:
     Args:
         root: of the data set, for a person.
         cases: those of the split, name -> their files.
-        whole: whether that was noted from the first epoch on; a run that is older was begun on files nobody knows.
+        whole: whether all of them are noted; a run that is older was begun on files nobody knows, and of an image that
+            was left out nobody may have read the digest.
         trained_on, held_out: identities of images that were on this side once, under whatever name, and are not among
             `cases` any more. Those of the runs whose weights this one began with were trained on too.
     """

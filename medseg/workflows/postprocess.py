@@ -99,7 +99,7 @@ def _decide(
     run: Path, runs: Sequence[Path], first: Trained, crf: str | None, workers: int | None, asked: Asked
 ) -> dict[str, Any]:
     config, facts = first.config, first.facts
-    folds = [_fold_run(folder, asked) for folder in runs]
+    folds = [fold_run(folder, asked) for folder in runs]
     cases, missing = _saved_masks(folds, config)
     base = PostprocessConfig(**config.inference.cleaning)
     decided, evidence = _decide_crf(crf, folds, cases, config, facts, base, workers)
@@ -120,7 +120,8 @@ def _decide(
     return result
 
 
-def _fold_run(folder: Path, asked: Asked) -> FoldRun:
+def fold_run(folder: Path, asked: Asked) -> FoldRun:
+    """The fold in this folder, with what of its data set it holds out; raises as `held_out`."""
     run = read_run(folder)
     found = held_out(run, config_dataset(run.config), asked)
     return FoldRun(folder, run.config.data.fold or 0, {case.name: case for case in found.cases}, found.changed)

@@ -1,9 +1,10 @@
 """No image that a network was trained on is scored as held out, whatever happened to the data in between.
 
-The histories are drawn: cases are added, removed, renamed, exchanged, overwritten by others (as large, and said to be
-as old) and moved to another root between trainings that go on and evaluations, of one run and of two whose splits
-differ; some cases are the same image from the beginning. What was trained on is kept beside them, by content; nothing
-is decoded, so that many histories take seconds.
+The histories are drawn: cases are added, removed, renamed, exchanged, overwritten by others or by what was there once
+(as large, and said to be as old) and moved to another root between trainings that go on and evaluations, of one run and
+of two whose splits differ; some cases are the same image from the beginning. A run may have stopped before its digests
+were noted, and a third one begins with the weights of another (`--from`). What was trained on is kept beside them, by
+content; nothing is decoded, so that many histories take seconds.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +31,16 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.files.digests import hashed
 from medseg.data.splits.split import Split
+from medseg.engine.resume import save_atomically
+from medseg.networks import build_network
+from medseg.runs import folder as run_folder
 from medseg.runs.changes import Asked, held_out, resumed, trained_on
 from medseg.runs.files import RunFiles, complete_files, files_of
-from medseg.runs.folder import read_run
+from medseg.runs.folder import open_run, read_run
 from medseg.runs.members import held_out_by_all
+from medseg.runs.seen import Seen
 from medseg.runs.split import run_split
+from medseg.workflows.postprocess import fold_run
 from tests.tiny import tiny_config
 
 CASES = 6
@@ -39,7 +48,7 @@ ACCEPT = Asked(accept=True)
 
 
 class World:
-    """A data set in nnU-Net's layout, two runs on it, and what each of them was ever trained on."""
+    """A data set in nnU-Net's layout, runs on it, and what each of them was ever trained on."""
 
     def __init__(self, folder: Path, draws: np.random.Generator) -> None:
         self.folder, self.draws, self.made = folder, draws, 0
@@ -48,11 +57,11 @@ class World:
             (self.root / kind).mkdir(parents=True)
         names = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "organ": 1}}
         (self.root / "dataset.json").write_text(json.dumps({**names, "file_ending": ".nii.gz", "numTraining": CASES}))
+        self.seen: dict[str, set[str]] = {}
         for number in range(CASES):
             self.write(f"case{number}", self.token())
         if draws.random() < 0.3:
             self.overwrite()
-        self.seen: dict[str, set[str]] = {}
         for name in ("a", "b"):
             self.begin(name)
 
@@ -124,7 +133,8 @@ class World:
         self.write(other, first)
 
     def overwrite(self) -> None:
-        self.write(self.some(), self.read(self.some()))
+        once = sorted({*map(self.read, self.cases), *(one for seen in self.seen.values() for one in seen)})
+        self.write(self.some(), str(self.draws.choice(once)))
 
     def replace(self) -> None:
         self.write(self.some(), self.token())
@@ -149,12 +159,13 @@ class World:
         config, dataset = tiny_config(self.root), self.dataset()
         run = Trained(self.folder / name, config, describe_data(config, dataset))
         (run.folder / "models").mkdir(parents=True)
-        (run.folder / "models" / "model.pt").touch()
+        (run.folder / "models" / "model.pt").write_bytes(weights(len(run.facts.labels.channels)))
         (run.folder / "data.json").write_text(run.facts.to_json())
         files = files_of(
             dataset, [case for part in ("training", "validation", "test") for case in split.present(dataset, part)]
         )
-        self.keep(run, split, files.each(hashed, split.training + split.validation))
+        noted = split.training + split.validation
+        self.keep(run, split, files.each(hashed, noted if self.draws.random() < 0.7 else noted[::2]))
         self.seen[name] = {self.read(case) for case in split.training}
 
     def keep(self, run: Trained, split: Split, files: RunFiles) -> None:
@@ -168,29 +179,66 @@ class World:
 
     def train(self) -> None:
         """As a training that goes on, of which the changes are accepted."""
-        name, dataset = str(self.draws.choice(["a", "b"])), self.dataset()
+        name, dataset = str(self.draws.choice(sorted(self.seen))), self.dataset()
         run = self.run(name)
         split, files = resumed(run, dataset, run_split(run), ACCEPT)
         self.keep(run, split, files)
         complete_files(run)
         self.seen[name] |= {self.read(case) for case in split.cases(dataset, "training")}
 
+    def begin_from(self) -> None:
+        """As `train --from` on data that have changed since, in the place of the run that has begun so before."""
+        self.replace()
+        self.replace()
+        origin, dataset, run = str(self.draws.choice(["a", "b"])), self.dataset(), self.folder / "c"
+        config = tiny_config(self.root, training__start=str(self.folder / origin), data__validation=0.5)
+        shutil.rmtree(run, ignore_errors=True)
+        self.seen.pop("c", None)
+        with pytest.MonkeyPatch.context() as patch:
+            for decoding in ("_try_network", "_open_cache", "write_bundle", "write_environment"):
+                patch.setattr(run_folder, decoding, lambda *_, **__: None)
+            for seed in self.draws.permutation(20).tolist():
+                with contextlib.suppress(MedsegError):
+                    opened = open_run(config.model_copy(update={"seed": seed}), run, dataset)
+                    break
+            else:
+                return
+        shutil.copyfile(self.folder / origin / "models" / "model.pt", run / "models" / "model.pt")
+        complete_files(opened.run)
+        self.seen["c"] = self.seen[origin] | {self.read(case) for case in opened.split.cases(dataset, "training")}
+
     def scored(self) -> Iterator[tuple[str, list[Case], set[str]]]:
         """By every verb: its name, what it scores as held out, and what its networks were trained on."""
-        dataset, members = self.dataset(), [self.run("a"), self.run("b")]
+        dataset, members = self.dataset(), {name: self.run(name) for name in self.seen}
         for asked in (Asked(), ACCEPT, Asked(accept=True, verify=True)):
-            for name, member in zip(("a", "b"), members, strict=True):
+            for name, member in members.items():
                 with contextlib.suppress(MedsegError):
-                    yield "evaluate", list(held_out(member, dataset, asked).cases), self.seen[name]
+                    yield f"evaluate {name}", list(held_out(member, dataset, asked).cases), self.seen[name]
+            for pair in combinations(members, 2):
+                both, seen = [members[name] for name in pair], set().union(*(self.seen[name] for name in pair))
+                with contextlib.suppress(MedsegError):
+                    yield f"together {pair}", held_out_by_all(both, dataset, asked), seen
+        for name, member in members.items():
             with contextlib.suppress(MedsegError):
-                yield "together", held_out_by_all(members, dataset, asked), self.seen["a"] | self.seen["b"]
-        with contextlib.suppress(MedsegError):
-            told = trained_on(members, dataset.cases)
-            unseen = [case for case in dataset.cases if case.name not in told]
-            yield "--data", unseen, self.seen["a"] | self.seen["b"]
+                yield f"postprocess {name}", list(fold_run(member.folder, ACCEPT).cases.values()), self.seen[name]
+            with contextlib.suppress(MedsegError):
+                told = trained_on([member], dataset.cases)
+                if Seen.by([member]).verified:  # else it says that nobody knows
+                    yield f"--data {name}", [case for case in dataset.cases if case.name not in told], self.seen[name]
+
+
+@cache
+def weights(targets: int) -> bytes:
+    """A file of weights as the tiny config's network has them."""
+    config = tiny_config(Path())
+    network = build_network(config.network.name, in_channels=2, out_channels=targets, **config.network.options())
+    with tempfile.TemporaryDirectory() as folder:
+        save_atomically(network.state_dict(), Path(folder, "model.pt"))
+        return Path(folder, "model.pt").read_bytes()
 
 
 HAPPENS = ("add", "remove", "rename", "exchange", "overwrite", "replace", "relabel", "touch", "move", "train", "train")
+HAPPENS += ("begin_from", "begin_from", "overwrite", "overwrite")
 
 
 @pytest.mark.parametrize("seed", range(10))
