@@ -41,8 +41,8 @@ def config_text(
         *notes,
         f"Expected:  not measured yet; a proposal{limit}, of which every line may be changed",
     ]
-    lines = [f"# {line}".rstrip() for line in head]
-    lines += ["", _yaml("name", name), _yaml("description", f"{found.name}: {', '.join(found.targets)}")]
+    lines = [f"# {_on_a_line(line)}".rstrip() for line in head]
+    lines += ["", _yaml("name", name), _yaml("description", _description(found))]
     sections: list[str] = []
     for choice in choices:
         *parents, key = choice.key.split(".")
@@ -56,13 +56,24 @@ def config_text(
 
 
 def _commented(line: str, reason: str, indent: str) -> list[str]:
-    line = textwrap.indent(line, indent)
+    line, reason = textwrap.indent(line, indent), _on_a_line(reason)
     if not reason:
         return [line]
     beside = f"{line:<30}  # {reason}"
     if len(beside) <= WIDTH and "\n" not in line:
         return [beside]
     return [*(f"{indent}# {part}" for part in textwrap.wrap(reason, WIDTH - len(indent) - 2)), line]
+
+
+def _description(found: Fingerprint) -> str:
+    """The data set and its targets, also where its folder's name begins as no text of a config may."""
+    text = f"{found.name}: {', '.join(found.targets)}"
+    return f"data set {text}" if text.startswith(("$", "@", "%")) else text
+
+
+def _on_a_line(text: str) -> str:
+    """The text of a comment, which a name of the data set may not end: what came behind it would be the config's."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _yaml(key: str, value: object) -> str:

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medseg.config.load import load_config
+from medseg.workflows.composite import composite
 from medseg.workflows.evaluate import evaluate
+from medseg.workflows.plan import plan
 from medseg.workflows.postprocess import postprocess
 from medseg.workflows.predict import predict
 from medseg.workflows.submission import write_submission
@@ -19,6 +22,7 @@ from medseg.workflows.train import train
 from tests.conftest import write_msd
 from tests.injections import CALL, executed
 from tests.tiny import finish, medseg, same_weights, tiny_config
+from tests.workflows.test_composite import LIGHT, draw
 
 PLAIN = {"classes": ["a", "b"], "channels": ["c", "d"], "case": "case", "data": "data", "run": "run", "out": "out"}
 ODD = {
@@ -29,6 +33,8 @@ ODD = {
     "run": f"${CALL}#1",
     "out": "@eaDir#2",
 }
+
+ODD_FILES = [f"{text}x" for text in ("$", "@", "%", "#1 ", "{y}: ", "\n'\"", f"${CALL} ")]
 
 
 def renamed(root: Path, case: str) -> None:
@@ -102,8 +108,7 @@ def test_cases_with_odd_names_are_cleaned_and_refined(tmp_path: Path) -> None:
 
 def test_masks_with_odd_names_are_submitted_as_they_are(tmp_path: Path) -> None:
     """Those of a benchmark's server: nothing but the names differs, and those stay."""
-    names = [f"{text}x" for text in ("$", "@", "%", "#1 ", "{y}: ", "\n'\"", f"${CALL} ")]
-    random, written = np.random.default_rng(0), {}
+    names, random, written = ODD_FILES, np.random.default_rng(0), {}
     masks = [random.integers(0, 21, (6, 8), dtype=np.uint8) for _ in names]
     for kind, called in (("plain", [f"case{number}" for number in range(len(names))]), ("odd", names)):
         (tmp_path / kind).mkdir()
@@ -113,4 +118,56 @@ def test_masks_with_odd_names_are_submitted_as_they_are(tmp_path: Path) -> None:
         assert sorted(file.name for file in files) == sorted(f"{name}.png" for name in called)
         written[kind] = [(tmp_path / f"$@{kind}#1" / f"{name}.png").read_bytes() for name in called]
     assert written["plain"] == written["odd"]
+    assert not executed()
+
+
+@pytest.mark.slow
+def test_a_plan_for_odd_names_is_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = []
+    for place, names in ((tmp_path / "plain", PLAIN), (tmp_path / "odd", ODD)):
+        root = write_msd(place / names["data"], labels=("background", *names["classes"]), channels=names["channels"])
+        renamed(root, names["case"])
+        monkeypatch.chdir(place)
+        given = ["network.widths=[4, 8]", "training.max_epochs=1"]
+        made = plan(names["data"], output=f"x{names['run']}.yaml", overrides=given)
+        written = load_config(Path(f"x{names['run']}.yaml"))
+        assert made.config == written
+        assert written.data.root == str(root)
+        assert sorted(path.name for path in place.iterdir()) == sorted(
+            [names["data"], f"x{names['run']}.yaml", f"x{names['run']}.json"]
+        )
+        planned.append(numbers(written.model_dump(mode="json")))
+    assert planned[0] == planned[1]
+    assert not executed()
+
+
+@pytest.mark.slow
+def test_composites_of_odd_names_are_the_same_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    plain_files = [f"case{sorted(ODD_FILES).index(name)}" for name in ODD_FILES]  # in the same order
+    for kind, names, called in (("plain", PLAIN, plain_files), ("odd", ODD, ODD_FILES)):
+        place = tmp_path / kind
+        root, frames, behind = place / names["data"], place / f"{names['data']} frames", place / f"{names['out']}.png"
+        frames.mkdir(parents=True)
+        for number, file in enumerate(f"{name}.png" for name in called):
+            picture, distance = draw(number)
+            for part, pixels in (("images", picture), ("masks", (distance < 0).astype(np.uint8))):
+                folder = root / part / ("val" if number < 2 else "train")
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / file)
+            Image.fromarray(picture[:, ::-1]).save(frames / file)
+        Image.fromarray(draw(99)[0][::-1]).save(behind)
+        kept = names["classes"][0]
+        classes = {"background": 0, kept: 1}
+        settings = {**LIGHT, "data.root": json.dumps(str(root)), "data.classes": json.dumps(classes)}
+        few = {"training.max_iterations": "4", "training.iterations_per_epoch": "4"}
+        config = load_config("camvid_cpu", [f"{key}={value}" for key, value in {**settings, **few}.items()])
+        monkeypatch.chdir(place)
+        run, out = Path(names["run"]), Path(names["out"])
+        train(config, run=run)
+        done = composite(run, input=frames, background=str(behind), output=out, target=[kept])
+        assert sorted(file.name for file in done.pictures) == sorted(f"{name}.png" for name in called)
+        made[kind] = [(place / out / f"{name}.png").read_bytes() for name in called]
+    assert made["plain"] == made["odd"]
+    assert len({*made["odd"]}) == len(ODD_FILES)
     assert not executed()
