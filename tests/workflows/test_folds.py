@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -178,9 +179,14 @@ def test_two_processes_end_alike_when_a_case_fails(crossed: tuple[Path, Path], t
         config.write_text(config.read_text().replace(str(crossed[1]), str(root)))
     (root / "imagesTr" / "tiny_00.nii.gz").write_bytes(b"damaged")
     command = ("evaluate", "--run", run, "--output", tmp_path / "two")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     _, errors = finish(torchrun(2, *command, cwd=tmp_path), expect=1)
-    assert "tiny_00: another image" in errors
+    assert errors.count("the data are not those that this run was begun with") == 1, "one speaks for both"
+    assert errors.count("tiny_00: another image") == 1
+    assert re.search(r"exitcode\s*: 2\b", errors), "of the first of them, as torchrun reports it"
+    assert errors.count("Traceback") == 1, "torchrun's own"
     assert not (tmp_path / "two").exists()
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     _, errors = finish(torchrun(2, *command, "--accept-changes", cwd=tmp_path), expect=1)
     assert "tiny_00" in errors
     assert "Connection" not in errors
