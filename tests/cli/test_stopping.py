@@ -13,7 +13,7 @@ import torch
 
 from tests.conftest import write_msd
 from tests.processes import Module
-from tests.tiny import finish, medseg, same_weights, train_arguments
+from tests.tiny import finish, medseg, same_weights, together, torchrun, train_arguments
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 STEPS = 25
@@ -36,14 +36,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root, folder / "run"
 
 
-def _stopped(process: Module, when: Callable[[], bool], by: signal.Signals) -> tuple[int, str]:
+def _stopped(process: Module, when: Callable[[], bool], by: signal.Signals, within: float = 300) -> tuple[int, str]:
     """Send the signal as soon as something is so; exit code and standard error."""
     until = time.monotonic() + 120
     while not when() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     assert process.poll() is None, process.finish()
     process.signal(by)
-    code, _, error = process.finish()
+    code, _, error = process.finish(within)
     return code, error
 
 
@@ -83,3 +83,54 @@ def test_a_prediction_ends_at_once_and_goes_on(trained: tuple[Path, Path], tmp_p
     finish(medseg(*arguments, cwd=tmp_path))
     assert len(list(output.glob("*.nii.gz"))) == 6
     assert not [*output.rglob(".writing-*"), *output.rglob(".medseg-lock")]
+
+
+SLOW_TO_READ = """
+import time
+from medseg.cli import main
+from medseg.data.training import cache
+
+apply = cache.apply
+
+def slowly(*arguments):
+    time.sleep(0.5)
+    return apply(*arguments)
+
+cache.apply = slowly
+main()
+"""
+
+
+def test_a_training_is_stopped_before_its_first_step(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """While it preprocesses: the cases that are done stay, and the end is the same."""
+    (root, reference), run = whole, tmp_path / "run"
+    (tmp_path / "slow.py").write_text(SLOW_TO_READ)
+    arguments = train_arguments(root, run, **LONG)
+    process = medseg(*arguments, cwd=tmp_path, module="slow")
+    code, error = _stopped(process, lambda: len([*run.glob("cache/*.json")]) == 1, signal.SIGTERM)
+    assert code == 143, error
+    said = [line for line in error.splitlines() if "preprocess" not in line]
+    assert said == ["stopped by SIGTERM: what was finished is saved, and the same command goes on from there"]
+    kept = {file: file.stat().st_ino for file in run.glob("cache/*.json")}
+    assert 0 < len(kept) < 4
+    assert not (run / "models" / "checkpoint.pt").exists()
+    assert not [*run.rglob(".writing-*"), *run.rglob(".medseg-lock")]
+    finish(medseg(*arguments, cwd=tmp_path))
+    assert {file: file.stat().st_ino for file in kept} == kept
+    assert same_weights(reference / "models" / "model.pt", run / "models" / "model.pt")
+
+
+def test_torchrun_is_asked_to_stop(whole: tuple[Path, Path], tmp_path: Path) -> None:
+    """It passes SIGTERM on to both processes, which end in time; the same command goes on from a step or an epoch."""
+    root, run = whole[0], tmp_path / "run"
+    arguments = train_arguments(root, run, **LONG)
+    process = torchrun(2, *arguments, cwd=tmp_path)
+    _, error = _stopped(process, (run / "models" / "checkpoint.pt").exists, signal.SIGTERM, within=60)
+    assert "of training is saved, and the same command goes on from there" in error
+    assert not [*run.rglob(".writing-*"), *run.rglob(".medseg-lock")]
+    state = torch.load(run / "models" / "checkpoint.pt", weights_only=True)
+    assert 0 < state["begun"]["steps"] < STEPS
+    out = "".join(finish(process)[0] for process in together(2, *arguments, cwd=tmp_path))
+    assert out.count("finished in") == 1
+    history = (run / "history.csv").read_text().splitlines()
+    assert len(history) == 3, "a row of each epoch"
