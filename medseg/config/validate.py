@@ -174,14 +174,18 @@ def _nearest_key(model: type[BaseModel], data: Any, section: Any, name: str) -> 
     elsewhere = [path for path, last in everywhere.items() if last == name]
     close = get_close_matches(name, siblings, n=1)
     if elsewhere:
-        return f"did you mean {' or '.join(map(repr, elsewhere))}?", []
+        return f"did you mean {' or '.join(map(_placed, elsewhere))}?", []
     if close:
         return f"did you mean {close[0]!r}?", [(close[0],)]
     similar = get_close_matches(name, set(everywhere.values()), n=1)
     if similar:
         elsewhere = [path for path, last in everywhere.items() if last == similar[0]]
-        return f"did you mean {' or '.join(map(repr, elsewhere))}?", []
+        return f"did you mean {' or '.join(map(_placed, elsewhere))}?", []
     return did_you_mean(name, siblings), []
+
+
+def _placed(path: str) -> str:
+    return repr(path) if "." in path else f"{path!r}, outside of all sections"
 
 
 def _paths(model: type[BaseModel], data: Any) -> Iterator[tuple[str, ...]]:

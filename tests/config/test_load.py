@@ -62,6 +62,7 @@ def test_every_mistake_at_once_each_with_its_line_and_the_nearest_name(tmp_path:
         """,
         "training.workers=two",
         "trainin.seed=1",
+        "training.seed=1",
     )
     remedies = {where: problem.remedy for where, problem in found.items()}
     assert remedies == {
@@ -80,6 +81,7 @@ def test_every_mistake_at_once_each_with_its_line_and_the_nearest_name(tmp_path:
         "c.yaml:17 preprocessing.orientation": "",
         "--set training.workers=two": "write a whole number",
         "--set trainin.seed=1": "did you mean 'training'?",
+        "--set training.seed=1": "did you mean 'seed', outside of all sections?",
     }
     assert "'unett'" in found["c.yaml:5 network.name"].what
     assert "'no'" in found["c.yaml:9 training.compile"].what
