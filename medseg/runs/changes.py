@@ -26,6 +26,7 @@ from medseg.runs.split import run_split
 SHOWN = 5
 LEARNT: tuple[Part, ...] = ("training", "validation")
 REMEDY = "bring the data back; or --accept-changes, which leaves out whatever was on the other side; or train anew"
+BRING_BACK = "bring its data back; or train anew on data whose list to train on holds none of those to validate on"
 LABELS_REMEDY = "the weights mean what the data said then: bring that back, or train anew with another --run DIR"
 UNVERIFIED = "unverified: this run does not know the files that it was begun with, so changes of its data go unnoticed"
 
@@ -202,7 +203,7 @@ def held_out(run: Trained, dataset: Dataset, asked: Asked | None = None, *, open
     say(f"{what}: {listed(sorted(twins))}", unless=not twins)
     left = [case for case in cases if case.name not in out | twins]
     if not left:
-        raise RunError(Problem(str(run.folder), "no case is left that it never trained on", "bring its data back"))
+        raise RunError(Problem(str(run.folder), "no case is left that it never trained on", BRING_BACK))
     return HeldOut(left, frozenset(found.changes))
 
 

@@ -119,7 +119,15 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
             folds.fold(number, "--fold")
             settings = _of_fold(config, run, number, len(folds.folds))
             try:
-                train_on(settings, dataset, run=run / f"fold_{number}", restart=restart, asked=asked)
+                # all folds end in a decision, made on masks before any: with one that is there they would end otherwise
+                train_on(
+                    settings,
+                    dataset,
+                    run=run / f"fold_{number}",
+                    restart=restart,
+                    asked=asked,
+                    decided=fold != "all",
+                )
             except PartialFailure as error:  # the other folds are worth their training all the same
                 failures += error.problems
         if fold == "all":
@@ -171,8 +179,20 @@ def _of_fold(config: Config, run: Path, number: int, count: int) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update=data), "training": training})
 
 
-def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = False, asked: Asked | None = None) -> None:
-    """As `train`, one run, on a data set that is read already."""
+def train_on(
+    config: Config,
+    dataset: Dataset,
+    *,
+    run: Path,
+    restart: bool = False,
+    asked: Asked | None = None,
+    decided: bool = True,
+) -> None:
+    """As `train`, one run, on a data set that is read already.
+
+    Args:
+        decided: clean the masks that are scored as `medseg postprocess` decided, if it did.
+    """
     with process_group(), of_first(_of_run(run)):
         started = time.perf_counter()
         opened = in_first_process(lambda: open_run(config, run, dataset, restart=restart, asked=asked))
@@ -186,8 +206,7 @@ def train_on(config: Config, dataset: Dataset, *, run: Path, restart: bool = Fal
         trained = time.perf_counter()
         failure: PartialFailure | None = None
         try:
-            # a decision is made on masks before it: with one that is there the same command would end otherwise
-            evaluate_run(run, opened=opened, postprocess=False, report=run / REPORT, board=run / "tensorboard")
+            evaluate_run(run, opened=opened, postprocess=decided, report=run / REPORT, board=run / "tensorboard")
         except PartialFailure as error:
             failure = error
         if rank() == 0:

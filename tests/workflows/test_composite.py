@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("composite")
     for split, count in (("train", 4), ("val", 1)):
         for number in range(count):
-            picture, distance = draw(number)
+            picture, distance = draw(number + 100 * (split == "val"))
             for kind, pixels in (("images", picture), ("masks", (distance < 0).astype(np.uint8))):
                 path = folder / "data" / kind / split / f"{split}{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)

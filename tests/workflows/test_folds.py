@@ -110,7 +110,8 @@ def test_a_fold_that_is_trained_again_keeps_the_decision(crossed: tuple[Path, Pa
     run, root = tmp_path / "run", crossed[1]
     shutil.copytree(crossed[0], run)
     steps = {"schema": "medseg-postprocessing/1", "steps": {"keep_largest_component": ["lesion"]}}
-    (run / "fold_0" / "postprocessing.json").write_text(json.dumps(steps))
+    for folder in (run, run / "fold_0"):
+        (folder / "postprocessing.json").write_text(json.dumps(steps))
     train(tiny_config(root, data__folds=2, training__max_epochs=1), run=run, fold=0)
     table = json.loads((run / "fold_0" / "eval" / "metrics.json").read_text())
     assert table["postprocessing"] == {"keep_largest_component": ["lesion"]}
