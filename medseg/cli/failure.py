@@ -126,7 +126,8 @@ def _temporary_folder() -> list[Path]:
 
 def written_folders(arguments: Sequence[str]) -> Iterator[Path]:
     """The folders that the command writes to and that hold something: an empty one has to stay so, to be begun in."""
-    for option in WRITTEN:
+    given = {one.partition("=")[0] for one in arguments}
+    for option in [one for one in WRITTEN if one in given][:1]:  # who has an output only reads the run
         for number, one in enumerate(arguments):
             value = arguments[number + 1] if one == option and number + 1 < len(arguments) else None
             if one.startswith(f"{option}="):

@@ -129,6 +129,7 @@ def test_a_prediction_whose_writes_fail_one_after_the_other_ends_as_if_none_had(
             check_screen(code, err, tmp_path.parent)
             assert "the disk is full" in err or "cannot be written to" in err
     assert attempts > 3, once.refused
+    assert not [*run.glob("medseg-error-*")], "the run is only read"
     names = {file.name for file in (root / "imagesTr").iterdir()}
     assert {file.name for file in (tmp_path / "masks").glob("*.nii.gz")} == names
 
@@ -180,7 +181,8 @@ def test_there_may_be_no_temporary_folder(medseg: Any, replace: Any, monkeypatch
     [
         (["--output", "out"], ["out"]),
         (["--run=run"], ["run"]),
-        (["--run", "run", "--output", "out"], ["out", "run"]),
+        (["--run", "run", "--output", "out"], ["out"]),
+        (["--run", "run", "--output", "none"], []),
         (["--run", "a\0b", "--output", "file"], []),
         (["--output"], []),
         (["--run", "empty"], []),
