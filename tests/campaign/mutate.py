@@ -181,9 +181,7 @@ def structured(tokens: Sequence[str], read: Callable[[bytes], Any], write: Calla
         at = random.choice(list(places(tree)))
         if not at:
             return random.choice(tokens).encode("utf-8", "surrogatepass")
-        inner = tree
-        for key in at[:-1]:
-            inner = inner[key]
+        inner = holder(tree, at)
         kind = random.randrange(8)
         if kind == 0:
             del inner[at[-1]]
@@ -207,6 +205,13 @@ def places(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield at
     for key, inner in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
         yield from places(inner, (*at, key))
+
+
+def holder(tree: Any, at: tuple[Any, ...]) -> Any:
+    """The dict or list in the tree that holds the entry at a place."""
+    for key in at[:-1]:
+        tree = tree[key]
+    return tree
 
 
 def sealed_anew(tree: Any) -> Any:
@@ -248,9 +253,7 @@ def weights(random: Random, content: bytes) -> bytes:
         return damaged(random, content)
     tree = torch.load(io.BytesIO(content), weights_only=True)
     at = random.choice([at for at in places(tree) if at])
-    inner = tree
-    for key in at[:-1]:
-        inner = inner[key]
+    inner = holder(tree, at)
     kind = random.randrange(5)
     if kind == 0:
         del inner[at[-1]]
