@@ -41,4 +41,4 @@ def complex_voxels(folder: Path) -> Subjects:
     yield Reading(nifti(folder / "a.nii.gz", VOXELS.astype(np.complex64)), VOXELS)
 
 
-without(__name__, "nibabel.Nifti2Image", nibabel.Nifti1Image)
+without(__name__, "medseg.data.files.formats.unpacked", Path.read_bytes)

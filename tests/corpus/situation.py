@@ -11,8 +11,8 @@ The verdict is of all subjects together: `read` finds nothing, `warned` warns of
 `refused` is an error (a finding of `check`, or a MedsegError of the call) with all the words in it. A `Reading` has to
 agree whatever the verdict, but where the file itself is refused.
 
-What handles a situation can be taken away: `without(__name__, "medseg.data.files.formats.LPS", np.eye(4))` names what to
-patch, and some situation of the room has to fail then.
+What handles a situation can be taken away: `without(__name__, "medseg.data.files.formats.LPS", np.eye(4))` names
+what to patch, and some situation of the room has to fail then.
 """
 
 from __future__ import annotations
