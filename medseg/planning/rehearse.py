@@ -24,10 +24,12 @@ def rehearse(config: Config, dataset: Dataset, run: Path) -> None:
         run: the folder that the run would have.
 
     Raises:
+        DataError: the official lists share images.
         RunError: the disk has no room for the preprocessed cases; everything else is printed first.
     """
     training, facts = config.training, describe_data(config, dataset)
     split = run_split(Trained(run, config, facts), dataset)
+    split.check_apart(dataset)
     start = read_start(Trained(run, config, facts), dataset, split)
     cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
     disk = cache_disk(run_cache(config, facts, cases, run))

@@ -7,7 +7,7 @@ trains on, and scores, only images that were never on the other side. A run olde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from medseg.bundle.facts import DataFacts, describe_data
@@ -115,7 +115,10 @@ def resumed(run: Trained, dataset: Dataset, split: Split, asked: Asked) -> tuple
 
     Raises:
         RunError: the data have changed, unless that is accepted; nothing of a side is left.
+        DataError: none of what is held out could be scored, since the run trains on all of it.
     """
+    if split.validation and {*split.validation} <= {*split.shared(dataset)}:
+        split.check_apart(dataset)
     there = {part: split.present(dataset, part) for part in LEARNT}
     cases = [case for part in LEARNT for case in there[part]]
     files = read_files(run.folder)
@@ -184,27 +187,34 @@ def held_out(run: Trained, dataset: Dataset, asked: Asked | None = None, *, open
     files = read_files(run.folder)
     if files is None or not files.whole:
         say(UNVERIFIED, unless=opened)
+    twins = set(split.shared(dataset))
     if files is None:
-        return HeldOut(split.cases(dataset, split.scored))
+        return HeldOut(_without(run, split.cases(dataset, split.scored), twins))
     cases, names = split.present(dataset, split.scored), getattr(split, split.scored)
     files = known_now(run, files, split)
     found = compare(files, cases, names, verify=asked.verify)
     if not asked.accept:
         found.refuse(run)
-    out, twins = set(), set()
+    out = set()
     if split.validation:
         seen = files.of_training(split)
         for name in found.changes:
             if not all_known(files, split) or found.now[name].each(hashed).is_among(seen):
                 out.add(name)
-        twins = {name for name, now in found.now.items() if name not in found.changes and now.is_among(seen)}
+        twins |= {name for name, now in found.now.items() if name not in found.changes and now.is_among(seen)}
     _say_left_out(out | found.gone)
-    what = f"{len(twins)} held-out cases are images that were trained on under other names, and not scored"
+    left = [case for case in cases if case.name not in out]
+    return HeldOut(_without(run, left, twins), frozenset(found.changes))
+
+
+def _without(run: Trained, cases: Sequence[Case], twins: Set[str]) -> list[Case]:
+    """The cases without those that were trained on from the beginning, which is said; a RunError if none is left."""
+    what = f"{len(twins)} held-out cases are images that were trained on too, and not scored"
     say(f"{what}: {listed(sorted(twins))}", unless=not twins)
-    left = [case for case in cases if case.name not in out | twins]
+    left = [case for case in cases if case.name not in twins]
     if not left:
         raise RunError(Problem(str(run.folder), "no case is left that it never trained on", BRING_BACK))
-    return HeldOut(left, frozenset(found.changes))
+    return left
 
 
 def check_listed(run: Trained, dataset: Dataset, name: str, asked: Asked | None = None) -> None:

@@ -94,6 +94,7 @@ def open_run(
         asked: what to do where the data have changed.
 
     Raises:
+        DataError: the official lists share images, or the data set does not fit the rules of the split.
         RunError: the folder is something else, the run in it was made with another config or on other data, or the disk
             has no room for the preprocessed cases.
     """
@@ -116,6 +117,7 @@ def open_run(
     if not restart and _has_learnt(trained):
         split, files = resumed(trained, dataset, split, asked or Asked())
     else:
+        split.check_apart(dataset)
         earlier = None if restart else read_files(run)
         learnt = [case for part in LEARNT for case in split.cases(dataset, part)]
         files = files_of(dataset, [*learnt, *split.present(dataset, "test")])

@@ -53,7 +53,7 @@ def held_out_by_all(members: Sequence[Trained], dataset: Dataset, asked: Asked |
     """
     asked = asked or Asked()
     splits = [run_split(member) for member in members]
-    trained = {name for split in splits for name in split.training}
+    trained = {name for split in splits for name in (*split.training, *split.shared(dataset))}
     common = set(splits[0].validation).intersection(*(split.validation for split in splits)) - trained
     for member in members:
         check_data(member, dataset)

@@ -22,6 +22,9 @@ from medseg.data.cases.dataset import Dataset, find_dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
 from medseg.data.files.dicom import called_as_patient
+from medseg.data.splits.apart import REMEDY as APART
+from medseg.data.splits.apart import in_both
+from medseg.data.splits.split import OFFICIAL, TEST
 from medseg.review.check_report import CheckReport, count_of
 from medseg.runs.official import wrong_sizes
 
@@ -64,6 +67,7 @@ def check(root: str | Path, *, layout: str = "auto", card: str | None = None, pr
     facts = tuple(tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False))
     findings += [finding for case in facts for finding in case.findings]
     findings += _across(facts, dataset)
+    findings += _in_two_lists(dataset)
     findings += [finding for case in cases for finding in _named_as_patient(case, root)]
     return CheckReport(dataset, facts, tuple(findings), time.monotonic() - start)
 
@@ -87,6 +91,15 @@ def _named_as_patient(case: Case, root: Path) -> Iterator[Finding]:
             for name, what in called_as_patient(folder.absolute(), root.absolute()).items():
                 remedy = "masks, tables and reports show the names of files and folders: rename it"
                 yield Finding("warning", "name of a patient", case.name, name, f"is the {what} inside", remedy)
+
+
+def _in_two_lists(dataset: Dataset) -> Iterator[Finding]:
+    """An image that is trained on is held out too, by the lists that a config takes unless it names others."""
+    training, validation = OFFICIAL["training"], OFFICIAL["validation"]
+    for one, other in ((training, validation), (training, TEST), (validation, TEST)):
+        for name in in_both(dataset.splits.get(one, ()), dataset.splits.get(other, ())):
+            where = f"in {one} and in {other}"
+            yield Finding("warning" if other == TEST else "error", "image in two lists", name, "", where, APART)
 
 
 def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:

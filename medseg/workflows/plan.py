@@ -31,6 +31,7 @@ from medseg.core.machine import count_cores, machine_memory
 from medseg.core.sealed import data_digest
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.unnamed import found_classes
+from medseg.data.splits.apart import check_apart
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients, found_table
 from medseg.engine.device import choose_device, choose_precision
@@ -102,7 +103,7 @@ def plan(
     Raises:
         ConfigError: `output` exists, or not even the smallest patch fits the memory; neither data nor `again`.
         RunError: the disk has no room for the preprocessed cases.
-        DataError: the data set, or some of its cases, cannot be read.
+        DataError: the data set, or some of its cases, cannot be read; its official lists share images.
     """
     output = Path(output)
     beside = _places(output, overwrite)
@@ -112,6 +113,7 @@ def plan(
     root = Path(record.data if data is None else data).expanduser().resolve()
     given = _given(root, record.overrides)
     dataset = without_test(config_dataset(given))
+    _check_lists(given, dataset)
     given, named = _named(given, dataset)
     facts = describe_data(given)
     measured = fingerprint(dataset, facts.modality, labels=facts.labels, channels=facts.channels, progress=progress)
@@ -291,6 +293,13 @@ def _given(root: Path, overrides: Sequence[str]) -> Config:
         if of_data and not assignment.startswith(f"{CONTEXT}="):  # which says how the data are seen, not what they are
             document.override(assignment)
     return validated(Config, document)
+
+
+def _check_lists(given: Config, dataset: Dataset) -> None:
+    """Raise a DataError where the lists that the config will train and validate on share images."""
+    one, other = given.data.training_split, given.data.validation_split
+    if given.data.fold is None:
+        check_apart(dataset, dataset.splits.get(one, ()), dataset.splits.get(other, ()), (one, other))
 
 
 def _named(given: Config, dataset: Dataset) -> tuple[Config, list[Choice]]:

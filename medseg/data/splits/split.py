@@ -20,6 +20,7 @@ from medseg.core.sealed import sealed
 from medseg.core.stored import Stored, read_sealed
 from medseg.data.cases.case import Case, by_name, name_in_split
 from medseg.data.cases.dataset import Dataset
+from medseg.data.splits.apart import check_apart, in_both
 from medseg.data.splits.folds import find_folds
 from medseg.data.splits.patients import find_patients
 
@@ -96,6 +97,18 @@ class Split:
         names = set(getattr(self, part))
         return [case for case in self._listed(dataset, part) if case.name in names]
 
+    def shared(self, dataset: Dataset) -> list[str]:
+        """Names of the held-out cases whose images stand in the official list to train on too."""
+        return in_both(*self._sides(dataset)) if self.official else []
+
+    def check_apart(self, dataset: Dataset) -> None:
+        """Raise a DataError that names them, if there are any: asked before anything is trained."""
+        if self.official:
+            check_apart(dataset, *self._sides(dataset), (self.official["training"], self.official["validation"]))
+
+    def _sides(self, dataset: Dataset) -> tuple[list[Case], list[Case]]:
+        return self.present(dataset, "training"), self.present(dataset, "validation")
+
     def _listed(self, dataset: Dataset, part: Part) -> Sequence[Case]:
         official = self.official.get(part, "")
         if not dataset.splits.get(official):
@@ -152,10 +165,14 @@ def find_split(dataset: Dataset, file: str | Path, *, labels: Labels, keep: bool
 
     Args:
         keep: write what was decided into the file.
+
+    Raises:
+        DataError: official lists share images; as `decide_split`.
     """
     if Path(file).is_file():
         return read_split(file)
     split = decide_split(dataset, labels=labels, **rules)
+    split.check_apart(dataset)
     if keep:
         replace_file(Path(file), split.to_json())
     return split
