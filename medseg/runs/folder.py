@@ -44,7 +44,7 @@ from medseg.runs.foreign import check_run
 from medseg.runs.plugins import check_installed, check_same, plugins_of
 from medseg.runs.spent import TIME
 from medseg.runs.split import FILES, run_split
-from medseg.runs.start import START_FILE, Start, start_from
+from medseg.runs.start import START_FILE, Start, pretrained_from, run_of_weights, start_from
 
 CONFIG, DATA = RUN_CONFIG, "data.json"
 ENVIRONMENT = "environment.json"
@@ -171,10 +171,12 @@ def _describe(run: Trained, split: Split) -> None:
 
 
 def read_start(run: Trained, dataset: Dataset, split: Split) -> Start | None:
-    """The weights of the run that this one begins with, if its config names one; raises as `start_from`."""
-    if run.config.training.start is None:
-        return None
-    return start_from(read_run(Path(run.config.training.start)), run.config, run.facts, dataset, split)
+    """The weights of another run that this one begins with, if its config names any; raises as `start_from`."""
+    start, source = run.config.training.start, run.config.network.pretrained
+    if start is not None:
+        return start_from(read_run(Path(start)), run.config, run.facts, dataset, split)
+    folder = None if source is None else run_of_weights(Path(source))
+    return None if folder is None else pretrained_from(read_run(folder), Path(str(source)), run.config, dataset, split)
 
 
 def check_beginning(config: Config, dataset: Dataset, run: Path) -> None:

@@ -1,15 +1,16 @@
-"""What a training begins with that goes on from another run, on other data: its weights, and whom they have seen.
+"""What a training begins with that begins with another run's weights: those weights, and whom they have seen.
 
-models/start.pt  the weights as the new network has them; not needed any more once there is a checkpoint
+models/start.pt  of `train --from`: the weights as the new network has them; not needed once there is a checkpoint
 start.json       which run they are of, their digest, and on which cases it and those before it were trained
+
+A file of weights that `network.pretrained` names is traced alike where it lies in a run's folder.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,23 @@ from pydantic import BaseModel
 
 from medseg.bundle.facts import DataFacts
 from medseg.bundle.trained import Trained
+from medseg.config.finder import FINDER
+from medseg.config.load import RUN_CONFIG
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, DataError, Problem, RunError, below, listed
 from medseg.core.files import readable, replace_file
 from medseg.core.stored import Stored
 from medseg.data.cases.dataset import Dataset
+from medseg.data.files.digests import file_digest
 from medseg.data.splits.patients import said_patients
-from medseg.data.splits.split import Split
+from medseg.data.splits.split import SPLIT_FILE, Split
 from medseg.engine.resume import START, load_named, save_atomically
 from medseg.networks import build_network
 from medseg.networks.finetune import Carried, Ends, carried_over
+from medseg.runs.changes import say
+from medseg.runs.foreign import is_bundle, is_config
 from medseg.runs.seen import Seen
-from medseg.runs.split import run_split
+from medseg.runs.split import FILES, run_split
 
 START_FILE = "start.json"
 KEY = "training.start"
@@ -40,12 +46,13 @@ class Start:
     """Weights to begin with.
 
     Args:
+        weights: as the new network has them; None: those of a file that `network.pretrained` names.
         record: what `start.json` says.
         seen: names of held-out cases that other data had too, on which the weights were trained.
         images: identities of all images that they were trained on, as far as they are known.
     """
 
-    weights: Carried
+    weights: Carried | None
     record: dict[str, Any]
     seen: tuple[str, ...] = ()
     images: frozenset[str] = frozenset()
@@ -53,11 +60,13 @@ class Start:
     def write(self, run: Path) -> None:
         """Put both files into the folder of the run; the weights last, so that there are none of unknown cases."""
         replace_file(run / START_FILE, json.dumps(self.record, indent=1) + "\n")
+        if self.weights is None:
+            return
         (run / START).parent.mkdir(parents=True, exist_ok=True)
         save_atomically(dict(self.weights.tensors), run / START)
 
     def __str__(self) -> str:
-        text = f"begins with {self.record['run']}: {self.weights}"
+        text = f"begins with {self.record['run']}: {self.weights or self.record['weights']['file']}"
         if not self.seen:
             return text
         names = f"{len(self.seen)} held-out cases are called as cases of other data that it was trained on"
@@ -74,9 +83,7 @@ def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Datas
     if not origin.weights.is_file():
         remedy = "give the folder of a finished `medseg train`"
         raise RunError(Problem(str(origin.folder), "has no weights yet", remedy))
-    trained_on = _trained_on(origin, dataset)
-    images = Seen.by([origin])
-    seen = _check_unseen(origin, config, dataset, split, trained_on, images)
+    begun = _traced(origin, origin.weights, config, dataset, split)
     state = load_named(origin.weights)
     with below("network"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -85,15 +92,54 @@ def start_from(origin: Trained, config: Config, facts: DataFacts, dataset: Datas
         weights = carried_over(state, old, new, network)
     if weights.problems or origin.config.network.name != config.network.name:
         raise ConfigError(_differences(origin, config, weights))
+    changed = {"adapted": list(weights.adapted), "initial": list(weights.fresh)}
+    return replace(begun, weights=weights, record={**begun.record, **changed})
+
+
+def pretrained_from(origin: Trained, file: Path, config: Config, dataset: Dataset, split: Split) -> Start:
+    """Whom the weights have seen that lie in the folder of a run, as that of `network.pretrained`.
+
+    Raises:
+        RunError: they were trained on cases that are held out now.
+    """
+    return _traced(origin, file, config, dataset, split)
+
+
+def run_of_weights(file: Path) -> Path | None:
+    """The folder of the run, or fold, that these weights are of, its finder's too; None: they lie in none.
+
+    Of weights in a bundle that MONAI itself has trained nobody knows whom they have seen, which is said.
+    """
+    models = file.resolve().parent
+    folder = models.parent
+    if models.name != START.parent.name:
+        return None
+    if folder.name == FINDER and _is_run(folder.parent):
+        return folder.parent
+    if _is_run(folder):
+        return folder
+    say(f"unverified: nobody knows on which cases {file} was trained", unless=not is_bundle(folder))
+    return None
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether it is a run by its config, or has lost that; another program's folder may have files of single names."""
+    described = is_config(folder / RUN_CONFIG) and (folder / "data.json").is_file()
+    return described or ((folder / FILES).is_file() and (folder / SPLIT_FILE).is_file())
+
+
+def _traced(origin: Trained, file: Path, config: Config, dataset: Dataset, split: Split) -> Start:
+    """On whom the run of these weights, and those before it, were trained; raises where those are held out now."""
+    trained_on = _trained_on(origin, dataset)
+    images = Seen.by([origin])
+    seen = _check_unseen(origin, config, dataset, split, trained_on, images)
     record = {
         "run": str(origin.folder.resolve()),
         "name": origin.name,
-        "weights": {"file": origin.weights.name, "sha256": sha256(origin.weights.read_bytes()).hexdigest()},
-        "adapted": list(weights.adapted),
-        "initial": list(weights.fresh),
+        "weights": {"file": file.name, "sha256": file_digest(file)},
         "trained_on": trained_on,
     }
-    return Start(weights, record, seen, images.identities)
+    return Start(None, record, seen, images.identities)
 
 
 def _ends(config: Config, facts: DataFacts) -> Ends:

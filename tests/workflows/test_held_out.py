@@ -3,8 +3,8 @@
 The histories are drawn: cases are added, removed, renamed, exchanged, overwritten by others or by what was there once
 (as large, and said to be as old) and moved to another root between trainings that go on and evaluations, of one run and
 of two whose splits differ; some cases are the same image from the beginning. A run may have stopped before its digests
-were noted, and a third one begins with the weights of another (`--from`). What was trained on is kept beside them, by
-content; nothing is decoded, so that many histories take seconds.
+were noted, and a third one begins with the weights of another (`--from`, `network.pretrained`). What was trained on is
+kept beside them, by content; nothing is decoded, so that many histories take seconds.
 """
 
 from __future__ import annotations
@@ -64,13 +64,15 @@ class World:
             self.overwrite()
         for name in ("a", "b"):
             self.begin(name)
+        if draws.random() < 0.5:
+            self.cross()
 
     # --- the data set
 
     def token(self) -> str:
-        """Another content of an image, of one of two sizes."""
+        """Another content of an image, of one of four sizes: a size that nobody was trained on tells something too."""
         self.made += 1
-        return f"image{self.made:03d}" + "-" * int(self.draws.integers(2))
+        return f"image{self.made:03d}" + "-" * int(self.draws.integers(4))
 
     def files(self, case: str) -> list[Path]:
         return [self.root / "imagesTr" / f"{case}_{channel:04d}.nii.gz" for channel in range(2)]
@@ -132,6 +134,16 @@ class World:
         self.write(one, second)
         self.write(other, first)
 
+    def cross(self) -> None:
+        """Images of both sides of a run change places."""
+        split, there = run_split(self.run(str(self.draws.choice(sorted(self.seen))))), set(self.cases)
+        trained, kept = ([name for name in side if name in there] for side in (split.training, split.validation))
+        if trained and kept:
+            one, other = str(self.draws.choice(trained)), str(self.draws.choice(kept))
+            first, second = self.read(one), self.read(other)
+            self.write(one, second)
+            self.write(other, first)
+
     def overwrite(self) -> None:
         once = sorted({*map(self.read, self.cases), *(one for seen in self.seen.values() for one in seen)})
         self.write(self.some(), str(self.draws.choice(once)))
@@ -165,7 +177,7 @@ class World:
             dataset, [case for part in ("training", "validation", "test") for case in split.present(dataset, part)]
         )
         noted = split.training + split.validation
-        self.keep(run, split, files.each(hashed, noted if self.draws.random() < 0.7 else noted[::2]))
+        self.keep(run, split, files.each(hashed, noted if self.draws.random() < 0.6 else noted[::2]))
         self.seen[name] = {self.read(case) for case in split.training}
 
     def keep(self, run: Trained, split: Split, files: RunFiles) -> None:
@@ -187,11 +199,15 @@ class World:
         self.seen[name] |= {self.read(case) for case in split.cases(dataset, "training")}
 
     def begin_from(self) -> None:
-        """As `train --from` on data that have changed since, in the place of the run that has begun so before."""
+        """As `train --from` or `network.pretrained`, on data that have changed, in the place of the one before."""
         self.replace()
         self.replace()
         origin, dataset, run = str(self.draws.choice(["a", "b"])), self.dataset(), self.folder / "c"
-        config = tiny_config(self.root, training__start=str(self.folder / origin), data__validation=0.5)
+        weights = self.folder / origin / "models" / "model.pt"
+        named = {"training__start": str(self.folder / origin)}
+        if self.draws.random() < 0.5:
+            named = {"network__pretrained": str(weights)}
+        config = tiny_config(self.root, **named, data__validation=0.5)
         shutil.rmtree(run, ignore_errors=True)
         self.seen.pop("c", None)
         with pytest.MonkeyPatch.context() as patch:
@@ -203,7 +219,8 @@ class World:
                     break
             else:
                 return
-        shutil.copyfile(self.folder / origin / "models" / "model.pt", run / "models" / "model.pt")
+        (run / "models").mkdir(exist_ok=True)
+        shutil.copyfile(weights, run / "models" / "model.pt")
         complete_files(opened.run)
         self.seen["c"] = self.seen[origin] | {self.read(case) for case in opened.split.cases(dataset, "training")}
 
@@ -238,7 +255,7 @@ def weights(targets: int) -> bytes:
 
 
 HAPPENS = ("add", "remove", "rename", "exchange", "overwrite", "replace", "relabel", "touch", "move", "train", "train")
-HAPPENS += ("begin_from", "begin_from", "overwrite", "overwrite")
+HAPPENS += ("begin_from", "begin_from", "overwrite", "overwrite", "cross", "cross")
 
 
 @pytest.mark.parametrize("seed", range(10))
