@@ -58,6 +58,7 @@ class World:
         names = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "organ": 1}}
         (self.root / "dataset.json").write_text(json.dumps({**names, "file_ending": ".nii.gz", "numTraining": CASES}))
         self.seen: dict[str, set[str]] = {}
+        self.kept: dict[str, set[str]] = {}  # what was held out once
         for number in range(CASES):
             self.write(f"case{number}", self.token())
         if draws.random() < 0.3:
@@ -179,6 +180,7 @@ class World:
         noted = split.training + split.validation
         self.keep(run, split, files.each(hashed, noted if self.draws.random() < 0.6 else noted[::2]))
         self.seen[name] = {self.read(case) for case in split.training}
+        self.kept[name] = {self.read(case) for case in split.validation}
 
     def keep(self, run: Trained, split: Split, files: RunFiles) -> None:
         config = tiny_config(self.root)
@@ -196,7 +198,11 @@ class World:
         split, files = resumed(run, dataset, run_split(run), ACCEPT)
         self.keep(run, split, files)
         complete_files(run)
-        self.seen[name] |= {self.read(case) for case in split.cases(dataset, "training")}
+        images = {self.read(case) for case in split.cases(dataset, "training")}
+        new = images - self.seen[name]
+        assert not new & self.kept.setdefault(name, set()), f"{name} trains on {new}, of which some were held out"
+        self.seen[name] |= images
+        self.kept[name] |= {self.read(case) for case in split.cases(dataset, "validation")}
 
     def begin_from(self) -> None:
         """As `train --from` or `network.pretrained`, on data that have changed, in the place of the one before."""
@@ -210,6 +216,7 @@ class World:
         config = tiny_config(self.root, **named, data__validation=0.5)
         shutil.rmtree(run, ignore_errors=True)
         self.seen.pop("c", None)
+        self.kept.pop("c", None)
         with pytest.MonkeyPatch.context() as patch:
             for decoding in ("_try_network", "_open_cache", "write_bundle", "write_environment"):
                 patch.setattr(run_folder, decoding, lambda *_, **__: None)
