@@ -65,10 +65,20 @@ class Outcome:
         return None
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 def use(tree: Path | None) -> None:
-    """Take medseg from the tree, not from where this module lies."""
+    """Take medseg from the tree, not from where this module lies; before it is imported."""
     if tree is not None:
         sys.path.insert(0, str(tree.resolve()))
+
+
+def tree() -> Path:
+    """The checkout whose medseg is tried."""
+    import medseg
+
+    return Path(medseg.__path__[0]).resolve().parent
 
 
 def warm() -> None:

@@ -22,11 +22,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.campaign.entry import ROOT, tree, use
 from tests.campaign.operations import Operations
 from tests.campaign.rows import Row
 from tests.campaign.same import differences
 
-ROOT = Path(__file__).resolve().parents[2]
 SECTION = "kills"
 SAMPLE = 60
 LIMIT = 120  # seconds of a command
@@ -305,7 +305,7 @@ def campaign(seed: int, minutes: float, full: bool, folder: Path) -> Iterable[Ro
         folder: for all that is written; emptied first.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "tests.campaign.kills", str(seed), str(minutes), str(int(full)), str(folder)]
+    words = [sys.executable, "-m", "tests.campaign.kills", *map(str, (seed, minutes, int(full), folder, tree()))]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"the process of the trials ended with {done.returncode}:\n{done.stderr}")
@@ -313,5 +313,6 @@ def campaign(seed: int, minutes: float, full: bool, folder: Path) -> Iterable[Ro
 
 
 if __name__ == "__main__":
+    use(Path(sys.argv[5]))
     rows = _trials(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "1", Path(sys.argv[4]).resolve())
     print(json.dumps([asdict(row) for row in rows]))
