@@ -71,7 +71,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def use(tree: Path | None) -> None:
     """Take medseg from the tree, not from where this module lies; before it is imported."""
     if tree is not None:
+        import tests
+
         sys.path.insert(0, str(tree.resolve()))
+        tests.__path__ = [str(ROOT / "tests")]  # its own tests stay away
 
 
 def tree() -> Path:

@@ -40,8 +40,8 @@ TINY: dict[str, Any] = {
     "data.folds": 2,
 }
 ROLES = {  # what of a path is not its role
-    r"(^|/)fold_\d+/": r"\1",
-    r"(^|/)\.writing-[^/]+": r"\1UNFINISHED",
+    r"fold_\d+": "FOLD",
+    r"\.writing-[^/]+": "UNFINISHED",
     r"configs/\w+\.(yaml|json|conf)": "configs/FILE",
     r"docs/\w+\.\w+": "docs/FILE",
     r"[0-9a-f]{32}\.(image|label|voxels)\.npy": "ARRAY",
@@ -244,11 +244,11 @@ def copy(source: Path, place: Path) -> None:
 
 
 def kind_of(operation: str) -> str:
-    """What happens, and to which file: the same for every fold, case, array and process."""
+    """What happens, and to which file: the same for every folder that it may lie in, fold, case, array and process."""
     what, path = operation.split(" ", 1)
     for pattern, role in ROLES.items():
         path = re.sub(pattern, role, path)
-    return f"{STEPS.get(what, what)} {path}"
+    return f"{STEPS.get(what, what)} {path.rsplit('/', 1)[-1]}"
 
 
 def _tail(text: str) -> str:

@@ -87,6 +87,6 @@ def test_what_differs_is_found(tmp_path: Path) -> None:
 
 
 def test_a_kind_is_what_happens_to_which_file() -> None:
-    assert kind_of("half run/fold_1/cache/.writing-5bce98-1-2-3-x.json") == "write run/cache/UNFINISHED"
-    assert kind_of(f"rename run/fold_0/cache/{'a' * 32}.label.npy") == "rename run/cache/ARRAY"
-    assert kind_of("rename run/eval/masks/medseg/tiny_03.json") == "rename run/eval/masks/medseg/CASE.json"
+    assert kind_of("half run/fold_1/cache/.writing-5bce98-1-2-3-x.json") == "write UNFINISHED"
+    assert kind_of(f"rename run/fold_0/cache/{'a' * 32}.label.npy") == "rename ARRAY"
+    assert kind_of("rename run/eval/masks/medseg/tiny_03.json") == "rename CASE.json"

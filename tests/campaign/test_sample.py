@@ -10,7 +10,7 @@ from tests.campaign.entry import Outcome
 from tests.campaign.rows import Row, markdown, printed
 from tests.processes import Module
 
-PARTS = ["mutants", "injections", "flips", "disks"]
+PARTS = ["mutants", "injections", "flips", "disks", "faults"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Faults that medseg had at commit 150974b, each as somebody met it: none is there any more.
 
-The other parts draw; here every fault of issue 15 that has a name has a trial, so that each is known to be found where it
-is. `docs/reliability.md` lists which are found there.
+The other parts draw; here every fault that was told has a trial, so that each is known to be found where it is.
+`docs/reliability.md` lists which are found there.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from tests.campaign.faults import names, outputs, splits
+from tests.campaign.faults import failures, names, outputs, splits
 from tests.campaign.faults.case import Fault
 from tests.campaign.inputs import MAKERS, Home
 from tests.campaign.rows import Row
 
 SECTION = "faults"
-FAULTS: tuple[Fault, ...] = (*names.FAULTS, *splits.FAULTS, *outputs.FAULTS)
+FAULTS: tuple[Fault, ...] = (*names.FAULTS, *splits.FAULTS, *outputs.FAULTS, *failures.FAULTS)
 USUAL = 1.5  # minutes that all of them take
 SAMPLE = 8  # of the quick ones, where there is no time for all
 

@@ -68,11 +68,12 @@ def _case_name(case: Case) -> str | None:
 
 def _called(case: Case) -> None:
     """The cases are called by code, in every folder and file."""
+    code = f"{CALL}or 1"  # 10 is the first
     for file in [file for file in case.place.rglob("*") if file.is_file()]:
         if file.suffix in (".json", ".csv"):
-            file.write_text(file.read_text().replace("tiny_0", json.dumps(f"{CALL}_0")[1:-1]))
+            file.write_text(file.read_text().replace("tiny_0", json.dumps(code)[1:-1]))
         if "tiny_0" in file.name:
-            file.rename(file.with_name(file.name.replace("tiny", CALL)))
+            file.rename(file.with_name(file.name.replace("tiny_0", code)))
 
 
 def _case_name_in_crf(case: Case) -> str | None:
