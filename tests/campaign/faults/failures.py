@@ -116,12 +116,6 @@ def _mistake_of_two(case: Case) -> str | None:
     return None if times == 1 else f"{times} messages"
 
 
-def _report_of_two(case: Case) -> str | None:
-    said = _ranks(case, *TRAIN)
-    times = (said.out + said.err).count("report.html")
-    return None if said.code == 0 and times == 1 else f"exit {said.code}, {times} reports"
-
-
 def _sync_batch(case: Case) -> None:
     _ranks(case, *TRAIN, "--set", "network.norm=syncbatch")
 
@@ -143,5 +137,4 @@ FAULTS = (
           lambda case: case.ask(*TRAIN, "--dry-run", "--set", "training.batch_size=1000000", seconds=30) and None),
     Fault("E", "a name that is no UTF-8", _bytes_name, ("run",)),
     Fault("G", "a mistake is a message of each rank", _mistake_of_two),
-    Fault("G", "both ranks write the report", _report_of_two, slow=True),
 )  # fmt: skip
