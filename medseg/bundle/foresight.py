@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -39,6 +40,7 @@ def check_step(config: Config, facts: DataFacts) -> int:
     Raises:
         ConfigError: the network's options do not fit together.
         ConfigError: in it a norm layer sees a single value of a channel, or needs a GPU that is not there.
+        ConfigError: the encoder ends in one voxel, of which an instance norm leaves nothing.
         OutOfMemory: on a CPU, what it keeps for the backward pass alone is more than the memory that is free.
     """
     training, device = config.training, choose_device(config.training.device)
@@ -70,7 +72,10 @@ def _kept(pretended: Pretended, config: Config, facts: DataFacts, patch_size: Se
     shape = (config.training.batch_size, network_channels(config, facts), *patch_size)
     try:
         with pretended.mode:
+            _check_encoder(pretended.module, config, torch.empty(shape))
             return count_activation_bytes(pretended.module, torch.empty(shape))
+    except ConfigError:
+        raise
     except Exception as error:  # a layer of a package may need real tensors, and raise anything
         if SINGLE.search(str(error)):
             size = " x ".join(map(str, shape[2:]))
@@ -78,3 +83,19 @@ def _kept(pretended: Pretended, config: Config, facts: DataFacts, patch_size: Se
             remedy = "make it, or training.patch_size, larger; or take network.norm=group"
             raise ConfigError(Problem("training.batch_size", what, remedy)) from error
         return None
+
+
+def _check_encoder(module: torch.nn.Module, config: Config, images: torch.Tensor) -> None:
+    """One voxel less its own mean is 0, so nothing comes from the encoder's last level, and no gradient goes there.
+
+    A branch that pools the image to one voxel (DeepLab's) is lost for itself alone: that is none of this.
+    """
+    encoder = getattr(module, "encoder", None)
+    if encoder is None or config.network.options().get("norm") != "instance":
+        return
+    with torch.no_grad():
+        coarsest = encoder(images)[-1]
+    if math.prod(coarsest.shape[2:]) == 1:
+        size = " x ".join(map(str, images.shape[2:]))
+        what = f"of {size} the encoder's last map is one voxel, which instance norm makes 0: most weights learn nothing"
+        raise ConfigError(Problem("training.patch_size", what, "make it larger, or take network.norm=group"))

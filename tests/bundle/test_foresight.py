@@ -52,10 +52,15 @@ def said_by(work: Callable[[], object]) -> str:
 
 
 def real_step(config: Config) -> None:
-    """Its forward pass on real tensors."""
+    """On real tensors; raises ValueError where that fails, or where half of an encoder's weights have no gradient."""
     channels = {"in_channels": 1, "out_channels": 2}
     network = build_network(config.network.name, **channels, **config.network.options()).train()
-    network(torch.zeros(config.training.batch_size, 1, *config.training.patch_size))
+    made = network(torch.randn(config.training.batch_size, 1, *config.training.patch_size))
+    (made if torch.is_tensor(made) else made[0]).square().sum().backward()
+    encoder: Any = getattr(network, "encoder", None)
+    last = [weight for weight in encoder.parameters() if weight.ndim > 1][-1:] if encoder is not None else []
+    if any(weight.grad is None or float(weight.grad.abs().max()) < 1e-12 for weight in last):
+        raise ValueError("no gradient")
 
 
 def each_network() -> list[Any]:
@@ -74,8 +79,11 @@ def test_a_step_that_a_norm_layer_would_refuse(name: str) -> None:
             continue
         said, truth = said_by(partial(check_step, config, FACTS)), said_by(partial(real_step, config))
         assert (SINGLE in said and "larger" in said) == ("Expected more than 1" in truth), (more, said, truth)
+        assert ("the encoder's last map is one voxel" in said) == (truth == "no gradient"), (more, said, truth)
         assert bool(said) == bool(truth)
-        check_step(config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 2})}), FACTS)
+        if truth != "no gradient":
+            two = config.training.model_copy(update={"batch_size": 2})
+            check_step(config.model_copy(update={"training": two}), FACTS)
 
 
 def test_a_unet_is_refused_by_validate_already() -> None:
