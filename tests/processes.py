@@ -41,7 +41,7 @@ from pathlib import Path
 from medseg.core.files import writing_name
 from medseg.core.lock import writing_to
 folder = Path(sys.argv[1])
-with writing_to(folder, ""):
+with writing_to(folder, "", only=sys.argv[2]):
     (folder / writing_name("model.pt")).write_bytes(b"half")
     print("held", flush=True)
     sys.stdin.read()
@@ -133,9 +133,9 @@ def _run(words: list[str], cwd: str, variables: Mapping[str, str], files: Sequen
 
 
 @contextmanager
-def writer_of(folder: Path) -> Iterator[subprocess.Popen]:
-    """Another process that writes to the folder and holds its lock."""
-    command = [sys.executable, "-c", HOLD, str(folder)]
+def writer_of(folder: Path, only: str = "") -> Iterator[subprocess.Popen]:
+    """Another process that writes to the folder, or to one file in it, and holds its lock."""
+    command = [sys.executable, "-c", HOLD, str(folder), only]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -19,6 +19,7 @@ from medseg.config.finder import FINDER
 from medseg.config.schema import Config
 from medseg.config.stages import first_stage
 from medseg.core.files import replace_file
+from medseg.core.written import is_changed
 
 TITLES: Mapping[Kind, str] = {
     "train": "Train the network; the weights that are kept are in models/model.pt.",
@@ -67,12 +68,21 @@ The files of this bundle are licensed under the Apache License, Version 2.0
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+DESCRIPTION = ("LICENSE", "docs/README.md", "docs/data_license.txt")
+"""For people, who may write more into them."""
 
 
 def write_bundle(
-    config: Config, *, output: Path, facts: DataFacts | None = None, parameters: int | None = None
+    config: Config,
+    *,
+    output: Path,
+    facts: DataFacts | None = None,
+    parameters: int | None = None,
+    account: Path | None = None,
 ) -> dict[Kind, Component]:
     """Compile `config` into a bundle in the folder `output` (weights and results already there stay).
+
+    So does a model card or licence that somebody has changed since it was written, which is said.
 
     That of a config with two stages holds that of the first one, which is trained before it.
 
@@ -81,6 +91,7 @@ def write_bundle(
         output: folder of the bundle; also its `bundle_root`, so a relative one works from the current folder.
         facts: channels and labels; default: from the config's card, or from the data set at `data.root`.
         parameters: of the network, for the model card; default: they are counted.
+        account: folder that knows what medseg wrote (see `core.written`); default: the bundle's.
 
     Returns:
         The content of each of its YAML files.
@@ -98,11 +109,14 @@ def write_bundle(
         replace_file(configs / f"{name}.yaml", header + to_yaml(content))
     replace_file(configs / "metadata.json", json.dumps(for_metadata(compile_metadata(config, facts)), indent=2) + "\n")
     replace_file(configs / "logging.conf", LOGGING)
-    replace_file(output / "LICENSE", LICENSE)
-    replace_file(output / "docs" / "README.md", model_card(config, facts, root, parameters))
-    replace_file(output / "docs" / "data_license.txt", data_license(facts))
+    texts = (LICENSE, model_card(config, facts, root, parameters), data_license(facts))
+    for described, text in zip(DESCRIPTION, texts, strict=True):
+        if is_changed(account or output, output / described):
+            print(f"{output / described}: was changed since medseg wrote it, and is left as it is")
+        else:
+            replace_file(output / described, text)
     if config.finder is not None:
-        write_bundle(first_stage(config), output=output / FINDER, facts=of_region(facts))
+        write_bundle(first_stage(config), output=output / FINDER, facts=of_region(facts), account=account or output)
     return contents
 
 

@@ -166,13 +166,22 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(Problem(str(path), f"cannot be read: {reason}")) from None
-    document = Document(source=str(path))
-    data = document._read(text, str(path), ())
+    return document_of(text, str(path), overrides)
+
+
+def document_of(text: str, source: str, overrides: Sequence[str] = ()) -> Document:
+    """As `read_document`, of a text.
+
+    Args:
+        source: what messages call it.
+    """
+    document = Document(source=source)
+    data = document._read(text, source, ())
     if isinstance(data, dict):
         document.data = data
     elif not document.problems:
         found = "nothing" if data is None else f"a {type(data).__name__}"
-        document.problems.append(Problem(str(path), f"must hold `key: value` lines, but holds {found}"))
+        document.problems.append(Problem(source, f"must hold `key: value` lines, but holds {found}"))
     for assignment in overrides:
         document.override(assignment)
     return document

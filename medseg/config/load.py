@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.config.cards import load_card
-from medseg.config.document import Document, read_document, write_document
+from medseg.config.document import Document, document_of, read_document, write_document
 from medseg.config.network import NetworkConfig, encoder_in_use
 from medseg.config.older import forget_what_said_nothing
 from medseg.config.schema import Config
@@ -35,6 +35,15 @@ def find_config(name: str | Path) -> Path:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file, apply `--set` overrides ("training.seed=1"), and validate; raises ConfigError with it all."""
     return _validated(read_document(find_config(path), overrides))
+
+
+def load_text(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
+    """As `load_config`, of a config that is in no file yet.
+
+    Args:
+        source: what messages call it.
+    """
+    return _validated(document_of(text, source, overrides))
 
 
 def start_with(config: Config, run: str | Path) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ WRITING = ".writing-"  # how the name of a file begins that is not whole yet
 LOG = "medseg-error-"  # and that of the traceback of a command that failed
 ENDING = 32  # characters of a name that the name of a file that is not whole yet ends with, among them its ending
 
+announced: list[Callable[[Path, Path], None]] = []  # told of a file, and of what is about to take its place
 _numbers = count()
 _swept: set[tuple[int, Path]] = set()
 
@@ -84,6 +85,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             with writing.open("rb+") as file:
                 os.fsync(file.fileno())
+        for tell in announced:
+            tell(path, writing)
         os.replace(writing, path)
     except BaseException:
         writing.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One writer a folder: a file in it says which process writes there. Readers take no lock.
+"""One writer a folder, or of a file alone: a file there says which process writes. Readers take no lock.
 
 The system's own lock on that file (fcntl) says beside it whether the process lives, where its number does not: several
 containers may have one name of a machine, and each its own numbers of processes.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,12 +25,14 @@ from medseg.core.owner import Owner
 
 LOCK = ".medseg-lock"
 TRIES = 5
+POLL = 0.05  # seconds
+LONGEST = 200  # characters of a file's name in the name of its lock
 
 _held: dict[Path, IO[str] | None] = {}  # the files, open as long as the system's lock is needed
 
 
 @contextmanager
-def writing_to(folder: Path, remedy: str) -> Iterator[None]:
+def writing_to(folder: Path, remedy: str, *, only: str = "", wait: float = 0.0) -> Iterator[None]:
     """Be the only writer of a folder, which is made; what a process that died was writing into it goes.
 
     Within one process the same folder may be locked again. The lock of a process of this machine that is no more is
@@ -37,16 +40,18 @@ def writing_to(folder: Path, remedy: str) -> Iterator[None]:
 
     Args:
         remedy: what to do where the folder cannot be written to.
+        only: the file in it that is written, where others may write others beside it; default: the whole folder.
+        wait: seconds to wait for another process that writes there.
 
     Raises:
         RunError: another process writes there, or seems to: that of another machine is not asked.
     """
-    made = not folder.exists()
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     make_folder(folder, remedy)
-    file = folder.resolve() / LOCK
+    file = folder.resolve() / (f"{LOCK}-{only[-LONGEST:]}" if only else LOCK)
     process, again = os.getpid(), file in _held
     if not again:
-        _held[file] = _take(file)
+        _held[file] = _take(file, time.monotonic() + wait)
         sweep(folder)
     try:
         yield
@@ -54,19 +59,24 @@ def writing_to(folder: Path, remedy: str) -> Iterator[None]:
         if not again and process == os.getpid():  # not in a child that was forked meanwhile
             _close(_held.pop(file))
             file.unlink(missing_ok=True)
-            if made:
-                with suppress(OSError):  # it is not empty
-                    folder.rmdir()
+            with suppress(OSError):  # it is not empty
+                for one in made:
+                    one.rmdir()
 
 
-def _take(file: Path) -> IO[str] | None:
+def _take(file: Path, until: float) -> IO[str] | None:
     """Make the lock this process's; the file, open while the system's lock is to be kept."""
-    for _ in range(TRIES):
+    tries = 0
+    while tries < TRIES:
         with suppress(FileExistsError):
             return _create(file)
         owner, locked = _owner(file), _is_locked(file)
         if owner is not None and (locked or not owner.dead):
+            if time.monotonic() < until:
+                time.sleep(POLL)
+                continue
             raise RunError(_busy(file, owner))
+        tries += 1
         if not locked:  # else it is about to be written
             _remove_dead(file, owner)
     raise RunError(Problem(str(file.parent), "other processes begin to write there too", "try again in a moment"))

@@ -1,23 +1,59 @@
-"""Where results may be written: every verb asks here first, before anything expensive begins.
+"""Where results may be written: every verb goes through the one door here first, before anything expensive begins.
 
-Nothing is replaced that medseg did not write, nor what the same command reads; no two results share a name; none leaves
-its folder, by its name or through a link.
+Nothing is replaced that medseg did not write, or that somebody has changed since, nor what the same command reads; no
+two results share a name; none leaves its folder, by its name or through a link. Who is inside is the only one to write
+there.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.errors import DataError, MedsegError, Problem
 from medseg.core.files import WRITING
+from medseg.core.lock import LOCK, writing_to
+from medseg.core.written import digest_of, is_changed, written_down
 
 ELSEWHERE = "give another --output DIR, or move it away"
 RENAME = "rename one, or predict it alone"
 LONGEST = 255  # bytes of a file's name, on nearly every file system
 SHOWN = 5
+ONE_NAME = "this disk takes large and small letters for the same"
+
+
+@contextmanager
+def door(
+    folder: Path,
+    check: Callable[[], object] = lambda: None,
+    *,
+    account: Iterable[str] = (),
+    only: str = "",
+    wait: float = 0.0,
+    remedy: str = ELSEWHERE,
+) -> Iterator[None]:
+    """Be the only writer of a folder, once nothing speaks against writing there.
+
+    Args:
+        folder: it is made; where nothing is written to it, it goes again.
+        check: raises whatever speaks against it, as `check_places` does; nothing is written before.
+        account: files, by their paths from the folder, that people may change: the folder keeps their digests, so that
+            `check_places` knows a changed one (see `core.written`).
+        only: the one file in it that is written, where others may write others beside it.
+        wait: seconds to wait for another process that writes there.
+        remedy: where to write else.
+
+    Raises:
+        RunError: another process writes there, or the folder cannot be written to.
+        MedsegError: as `check` raises it.
+    """
+    with writing_to(folder, remedy, only=only, wait=wait), written_down(folder, account):
+        check()
+        yield
 
 
 @dataclass(frozen=True)
@@ -29,7 +65,8 @@ class Place:
         folder: that it has to be in, itself and not below.
         of: the case, picture or mask that it is made of.
         root: the folder that the user names, which may be a link; those below it may not.
-        ours: medseg wrote what is there now.
+        ours: medseg wrote a file of this name, by all signs.
+        written: digests of what medseg wrote there; None: as the account of the folder says, if it has one.
     """
 
     path: Path
@@ -37,6 +74,14 @@ class Place:
     of: str
     root: Path | None = None
     ours: bool = False
+    written: Collection[str] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether medseg wrote what is there and somebody changed it since, so that it is theirs."""
+        if self.written is None:
+            return is_changed(self.root or self.folder, self.path)
+        return self.path.is_file() and not is_empty(self.path) and digest_of(self.path) not in self.written
 
 
 def check_places(
@@ -58,10 +103,15 @@ def check_places(
     read = {_real(path) for path in inputs}
     taken: dict[str, Place] = {}
     problems = []
+    folds: dict[Path, bool] = {}
     for place in places:
-        other = taken.setdefault(os.path.normcase(place.path), place)
+        root = place.root or place.folder
+        folded = folds[root] if root in folds else folds.setdefault(root, folds_case(root))
+        name = os.path.normcase(place.path)
+        other = taken.setdefault(_folded(name) if folded else name, place)
         if other is not place:
             what = f"would be the name of two: of {other.of} and of {place.of}"
+            what += f" ({ONE_NAME})" * (other.path != place.path)
             problems.append(Problem(str(place.path), what, RENAME))
         elif problem := _against(place, read, remedy):
             problems.append(problem)
@@ -90,7 +140,19 @@ def _against(place: Place, read: set[str], remedy: str) -> Problem | None:
         return Problem(str(path), "is a folder", remedy)
     if path.exists() and not place.ours and not is_empty(path):
         return Problem(str(path), "is there already, and medseg did not write it", remedy)
+    if place.changed:
+        return Problem(str(path), "was changed since medseg wrote it", remedy)
     return None
+
+
+def folds_case(folder: Path) -> bool:
+    """Whether the disk takes `a` for `A`, as those of macOS and Windows do; False while nobody has its lock."""
+    return (folder / LOCK).exists() and (folder / LOCK.upper()).exists()
+
+
+def _folded(name: str) -> str:
+    """The same text of all names that such a disk takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def is_empty(path: Path) -> bool:

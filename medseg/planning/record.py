@@ -45,6 +45,7 @@ class Record:
         trials: kind of network -> how it did; empty where none were tried.
         chosen, why: the kind in the config.
         fingerprint: digest of the measured data set.
+        written: digests of the config beside it: of the one before, which this one replaces, and of this one.
     """
 
     data: str
@@ -57,6 +58,7 @@ class Record:
     chosen: str = ""
     why: str = ""
     fingerprint: str = ""
+    written: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         replace_file(path, json.dumps({"schema": SCHEMA} | asdict(self), indent=1) + "\n")

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from medseg.config.document import write_document
+from medseg.core.files import readable
 from medseg.planning.fingerprint import Fingerprint
 from medseg.planning.rules import Choice, Machine
 
 WIDTH = 118
+PLANNED = "Planned by medseg"
 
 
 def config_text(
@@ -33,7 +35,7 @@ def config_text(
     limit = f", for {minutes:g} minutes of training" if minutes is not None else ""
     spacing = f"; spacing {_range(spacings)} mm" if found.has_spacing else ""
     head = [
-        f"Planned by medseg from {found.of_what}, for {_machine(machine)}.",
+        f"{PLANNED} from {found.of_what}, for {_machine(machine)}.",
         "",
         f"Command:   medseg train --config {output}        (--fold all for a cross-validation)",
         f"Shapes:    {_range(shapes)} {found.point}s{spacing}",
@@ -53,6 +55,15 @@ def config_text(
         sections = sections[: len(parents)]
         lines += _commented(_yaml(key, choice.value), choice.reason, "  " * len(parents))
     return "\n".join(lines) + "\n"
+
+
+def is_planned(file: Path) -> bool:
+    """Whether a plan wrote the file."""
+    try:
+        with readable(file).open(encoding="utf-8") as stream:
+            return stream.readline().startswith(f"# {PLANNED}")
+    except (OSError, ValueError):
+        return False
 
 
 def _commented(line: str, reason: str, indent: str) -> list[str]:

@@ -21,7 +21,7 @@ from medseg.data.training.entries import stored_entries
 from medseg.runs.disk import CACHE, cache_folder
 from medseg.runs.folder import CONFIG, read_run
 from medseg.runs.folds import fold_folders
-from medseg.runs.report import REPORT
+from medseg.runs.foreign import REPORT
 
 CRF_TRIAL = "eval-crf"  # of a fold: masks that `medseg postprocess --crf` predicted and scored
 TEMPORARY = (f"{WRITING}*", "*.pt.tmp")  # the second, of checkpoints of older versions

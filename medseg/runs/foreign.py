@@ -9,25 +9,28 @@ from typing import Any
 
 import yaml
 
-from medseg.bundle.write import KINDS
+from medseg.bundle.write import DESCRIPTION, KINDS
 from medseg.config.finder import FINDER
 from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import WRITING, readable
 from medseg.core.lock import LOCK
+from medseg.core.written import WRITTEN, is_changed
 from medseg.data.splits.folds import FOLDS_FILE
 from medseg.data.splits.split import SPLIT_FILE
 from medseg.engine.cohort import FAILURES, is_failures
 from medseg.engine.places import Place, check_places
 from medseg.engine.sidecar import foreign_files, has_sidecars
 
-TABLES = ("metrics.json", "metrics.csv", "lesions.json", "lesions.csv", FAILURES, "report.html")
+REPORT = "report.html"
+TABLES = ("metrics.json", "metrics.csv", "lesions.json", "lesions.csv", FAILURES, REPORT)
 MASKS = ("masks", "masks_raw")
 BUNDLE = (*(f"configs/{kind}.yaml" for kind in KINDS), "configs/metadata.json", "configs/logging.conf")
-DESCRIPTION = ("LICENSE", "docs/README.md", "docs/data_license.txt")
+OF_BUNDLE = tuple(f"{stage}{name}" for stage in ("", f"{FINDER}/") for name in (*BUNDLE, *DESCRIPTION))
+"""Files of a bundle that people may change: those of its first stage too."""
 COMPILED = "# Compiled by medseg"
 NOT_OURS = "holds files that are not medseg's"
-PASSING = (WRITING, LOCK)  # how names begin of files that say nothing of a folder
+PASSING = (WRITING, LOCK, WRITTEN)  # how names begin of files that say nothing of a folder
 
 
 def check_evaluation(output: Path, *, masks: bool = True) -> None:
@@ -59,10 +62,14 @@ def is_evaluation(folder: Path) -> bool:
 
 
 def check_bundle(output: Path) -> None:
-    """Raise a RunError where a bundle would replace files of a folder that is no bundle of medseg."""
+    """Raise a RunError where a bundle would replace files of a folder that is no bundle of medseg, or changed ones.
+
+    A description that somebody has changed is no obstacle: it stays as it is (`write_bundle`).
+    """
     for folder in (output, output / FINDER):
         ours = is_bundle(folder)
-        files = [folder / name for name in (*BUNDLE, *DESCRIPTION, SPLIT_FILE)]
+        described = [name for name in DESCRIPTION if not is_changed(output, folder / name)]
+        files = [folder / name for name in (*BUNDLE, *described, SPLIT_FILE)]
         check_places([Place(file, file.parent, "the bundle", output, ours) for file in files], error=RunError)
 
 
@@ -93,6 +100,20 @@ def check_run(run: Path, config: str) -> None:
         raise RunError(f"{run}: this folder exists and is no run of medseg", remedy)
     if names and not is_config(run / config):
         raise RunError(Problem(str(run / config), "is no config of medseg, so this folder is no run of it", remedy))
+
+
+def check_results(run: Path, *, bundled: bool = False) -> None:
+    """Raise a RunError where what a training ends with would replace what medseg did not write, or changed files.
+
+    Args:
+        run: the folder of a run, or of folds, which may not be there yet.
+        bundled: it becomes a bundle too.
+    """
+    if bundled and is_bundle(run):
+        check_bundle(run)
+    check_places([Place(run / REPORT, run, "the report", run, ours=True)], error=RunError, remedy="move it away")
+    if (run / "eval").is_dir():
+        check_evaluation(run / "eval", masks=False)
 
 
 def check_folds(run: Path) -> None:

@@ -31,8 +31,6 @@ from medseg.review.picture import picture_figure
 from medseg.review.tensorboard import Board
 from medseg.runs.folder import read_environment
 
-REPORT = "report.html"
-
 
 @dataclass(frozen=True)
 class Results:

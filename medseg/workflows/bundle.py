@@ -10,10 +10,10 @@ from medseg.bundle.write import write_bundle
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, Problem, RunError
 from medseg.core.files import replace_file
-from medseg.core.lock import writing_to
 from medseg.data.splits.split import SPLIT_FILE
+from medseg.engine.places import door
 from medseg.engine.resume import CHECKPOINT, MODEL, START
-from medseg.runs.foreign import check_bundle
+from medseg.runs.foreign import OF_BUNDLE, check_bundle
 from medseg.runs.official import read_data
 from medseg.runs.split import run_split
 
@@ -41,8 +41,7 @@ def bundle(config: Config, *, output: Path) -> None:
     if split is not None and split.parts != run_split(bundled, dataset, anew=True).parts:
         what = f"holds weights that were trained on another split ({split.why})"
         raise RunError(Problem(str(output), what, "give another --output DIR"))
-    with writing_to(output, "give another --output DIR"):
-        check_bundle(output)
+    with door(output, lambda: check_bundle(output), account=OF_BUNDLE):
         write_bundle(config, output=output, facts=facts)
         if split is not None:
             for stage in bundled.stages:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg.core.machine import size_text
+from medseg.engine.places import door
 from medseg.runs.disposable import AGAIN, Disposable, disposable, shared_caches
+from medseg.runs.folds import fold_folders
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,13 @@ def clean(run: Path, *, free: bool = False) -> Cleaning:
         free: remove it too.
 
     Raises:
-        RunError: the folder is neither, or something cannot be removed.
+        RunError: the folder is neither, something cannot be removed, or another process writes there.
     """
     found = tuple(disposable(run))
     if free:
-        for one in found:
-            one.remove()
+        with ExitStack() as writing:
+            for folder in (run, *fold_folders(run)):
+                writing.enter_context(door(folder, remedy="whose files are they?"))
+            for one in found:
+                one.remove()
     return Cleaning(run, found, tuple(shared_caches(run)), free)

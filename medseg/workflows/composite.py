@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from medseg.data.files.cause import cause
 from medseg.data.files.frames import cover, list_frames, read_background, read_frame, write_frame
 from medseg.data.files.signed import is_signed
 from medseg.engine.device import autocast, choose_precision, memory_format, prepare
-from medseg.engine.places import Place, check_places
+from medseg.engine.places import Place, check_places, door
 from medseg.engine.resume import load_weights
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.inference.matte import guided_matte, ramp
@@ -106,9 +107,9 @@ def composite(
     channels = choose_targets(facts.labels, target)
     behind = read_background(background)
     frames = list_frames(input)
-    places = _places(frames, input, output, [Path(background)])
-    compositor = Compositor(run, config, facts, channels, behind, size or SIZE)
-    return _through(compositor, places)
+    with _places(frames, input, output, [Path(background)]) as places:
+        compositor = Compositor(run, config, facts, channels, behind, size or SIZE)
+        return _through(compositor, places)
 
 
 class Compositor:
@@ -192,25 +193,31 @@ def choose_targets(labels: Labels, names: Sequence[str] = ()) -> list[int]:
     return [known.index(name) for name in dict.fromkeys(names)]
 
 
-def _places(frames: Sequence[Path], input: Path, output: Path, behind: Sequence[Path] = ()) -> dict[Path, Path]:
-    """Every frame with the file that it is saved as; the folder is made.
+@contextmanager
+def _places(
+    frames: Sequence[Path], input: Path, output: Path, behind: Sequence[Path] = ()
+) -> Iterator[dict[Path, Path]]:
+    """Every frame with the file that it is saved as; inside, nobody else writes there.
 
     Args:
         behind: the picture that is put behind them, if it is one.
     """
-    if not input.is_dir() and output.suffix and not output.is_dir():
+    alone = not input.is_dir() and bool(output.suffix) and not output.is_dir()
+    if alone:
         if output.suffix.lower() != ".png":
             raise ConfigError(Problem("--output", f"{output} is no PNG", "name it *.png, or give a folder"))
         places = {frames[0]: output}
     else:
         places = {frame: output / f"{frame.stem}.png" for frame in frames}
-    if output.is_file() and output not in places.values():
+    if output.is_file() and not alone:
         raise ConfigError(Problem("--output", f"{output} is a file", "give a folder"))
-    planned = [Place(place, place.parent, str(frame), None, is_signed(place)) for frame, place in places.items()]
-    check_places(planned, [*frames, *behind], error=ConfigError)
-    for place in places.values():
-        place.parent.mkdir(parents=True, exist_ok=True)
-    return places
+
+    def check() -> None:
+        planned = [Place(place, place.parent, str(frame), None, is_signed(place)) for frame, place in places.items()]
+        check_places(planned, [*frames, *behind], error=ConfigError)
+
+    with door(output.parent if alone else output, check, only=output.name if alone else ""):
+        yield places
 
 
 def _through(compositor: Compositor, places: dict[Path, Path]) -> Composited:

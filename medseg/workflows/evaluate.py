@@ -18,21 +18,21 @@ from medseg.bundle.run import run_compiled
 from medseg.bundle.trained import Trained
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError, listed
 from medseg.core.files import WRITING, move, writing_name
-from medseg.core.lock import writing_to
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, read_dataset
-from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, speaks
+from medseg.engine.device import of_first, of_first_process, process_group, speaks
+from medseg.engine.places import door
 from medseg.metrics.lesions import read_lesions
 from medseg.metrics.table import MetricsTable
 from medseg.runs.changes import Asked, check_listed, scored_cases, trained_on
 from medseg.runs.decision import read_decided, say_cleaning
 from medseg.runs.folder import Opened, read_run
 from medseg.runs.folds import all_fold_runs, fold_runs
-from medseg.runs.foreign import check_evaluation
+from medseg.runs.foreign import REPORT, TABLES, check_evaluation
 from medseg.runs.kept import kept_masks, made_by
 from medseg.runs.members import as_folders, channels_by_name, held_out_by_all, read_members, score_members
 from medseg.runs.other_data import read_other
-from medseg.runs.report import REPORT, Results, Review
+from medseg.runs.report import Results, Review
 from medseg.runs.split import run_split
 
 
@@ -119,8 +119,7 @@ def evaluate_run(
         cases = of_first_process(lambda: scored_cases(trained, dataset, asked, opened=opened is not None))
     as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
     content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
-    with process_group(), of_first(writing_to(output, "give --output DIR")):
-        in_first_process(lambda: check_evaluation(output, masks=False))
+    with process_group(), of_first(door(output, lambda: check_evaluation(output, masks=False), account=TABLES)):
         say_cleaning(trained.config)
         maker = of_first_process(lambda: made_by(trained, content))  # who has just written the last of the weights
         kept = () if anew else of_first_process(lambda: kept_masks((output, own), cases, maker))
@@ -169,8 +168,7 @@ def evaluate_folds(
     held_out = of_first_process(lambda: [scored_cases(read_run(folder), dataset, asked) for folder in runs])
     failures: list[Problem] = []
     together = output or run / "eval"
-    with process_group(), of_first(writing_to(together, "give --output DIR")):
-        in_first_process(lambda: check_evaluation(together))
+    with process_group(), of_first(door(together, lambda: check_evaluation(together), account=TABLES)):
         scored = of_first_process(lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)])
         for folder, place, done, some in zip(runs, folders, scored, held_out, strict=True):
             if again or not done:
@@ -240,8 +238,7 @@ def evaluate_together(
     else:
         parts = [(members, of_first_process(lambda: held_out_by_all(members, dataset, asked)))]
     seen = [] if data is None else of_first_process(lambda: _not_unseen(members, dataset.cases))
-    with process_group(), of_first(writing_to(output, "give --output DIR")):
-        in_first_process(lambda: check_evaluation(output, masks=False))
+    with process_group(), of_first(door(output, lambda: check_evaluation(output, masks=False), account=TABLES)):
         say_cleaning(members[0].config)
         results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
         said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")

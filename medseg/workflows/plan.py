@@ -21,20 +21,22 @@ import torch
 
 from medseg.bundle.facts import config_dataset, describe_data
 from medseg.config.document import Document
-from medseg.config.load import load_config
+from medseg.config.load import load_config, load_text
 from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
-from medseg.core.files import replace_file, writing_name
+from medseg.core.files import replace_file
 from medseg.core.machine import count_cores, machine_memory
 from medseg.core.sealed import data_digest
+from medseg.core.written import digest_of, digest_of_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.unnamed import found_classes
 from medseg.data.splits.apart import check_apart
 from medseg.data.splits.folds import Folds, make_folds
 from medseg.data.splits.patients import find_patients, found_table
 from medseg.engine.device import choose_device, choose_precision
+from medseg.engine.places import Place, check_places, door
 from medseg.networks.weights import how_to_install, is_installed
 from medseg.planning.candidates import Kind, decide, shortlist
 from medseg.planning.config import patient_pattern
@@ -46,12 +48,12 @@ from medseg.planning.planes import ENCODER
 from medseg.planning.record import RECORD, Record, Trial, is_record, read_record
 from medseg.planning.rules import Choice, Machine
 from medseg.planning.step import Step, measure_step
-from medseg.planning.write import config_text
+from medseg.planning.write import config_text, is_planned
 from medseg.runs.disk import Disk
 from medseg.runs.folder import RUNS
-from medseg.runs.foreign import is_config
 from medseg.workflows.try_out import no_trial, official_folds, try_all, without_test
 
+ELSEWHERE = "choose another name or folder, or move it away"
 MEMORY_SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the machine's; on a CPU the rest keeps the cached cases in memory
 
 
@@ -106,9 +108,24 @@ def plan(
         DataError: the data set, or some of its cases, cannot be read; its official lists share images.
     """
     output = Path(output)
-    beside = _places(output, overwrite)
     if again is not None and (minutes, memory_gib, *overrides) != (None, None):
         raise ConfigError("--from: says what the minutes, the memory and the overrides are", "leave those out")
+    with door(output.parent, lambda: _check(output, overwrite), only=output.name, remedy=ELSEWHERE):
+        return _plan(data, output, minutes, memory_gib, overrides, again, progress=progress)
+
+
+def _plan(
+    data: str | Path | None,
+    output: Path,
+    minutes: float | None,
+    memory_gib: float | None,
+    overrides: Sequence[str],
+    again: str | Path | None,
+    *,
+    progress: bool,
+) -> Plan:
+    """As `plan`, where nothing speaks against writing there."""
+    beside = output.with_suffix(RECORD)
     record = _asked(data, minutes, memory_gib, overrides) if again is None else read_record(Path(again))
     root = Path(record.data if data is None else data).expanduser().resolve()
     given = _given(root, record.overrides)
@@ -152,7 +169,7 @@ def plan(
         root=root,
         named=named,
         overrides=record.overrides,
-        config_of=lambda choices: _validated(text_of(choices), output, record.overrides),
+        config_of=lambda choices: load_text(text_of(choices), str(output), record.overrides),
         measure=measure,
     )
     listed = shortlist(
@@ -173,26 +190,27 @@ def plan(
     best = next(proposal for proposal in proposals if proposal.kind == chosen)
     disk = planned_disk(measured, best.config, RUNS / best.config.name)
     disk.check()
-    replace(record, steps=steps, trials=trials, chosen=chosen.name, why=why).write(beside)
-    replace_file(output, text_of(best.choices, _notes(chosen, why, listed.missing, proposals, trials)))
+    text = text_of(best.choices, _notes(chosen, why, listed.missing, proposals, trials))
+    written = (*([digest_of(output)] if output.is_file() else ()), digest_of_text(text))
+    replace(record, steps=steps, trials=trials, chosen=chosen.name, why=why, written=written).write(beside)
+    replace_file(output, text)
     return Plan(output, beside, load_config(output), measured, best, folds, disk, why, listed.missing)
 
 
-def _places(output: Path, overwrite: bool) -> Path:
-    """The file beside the config for what was measured; raises ConfigError where a file is in the way."""
+def _check(output: Path, overwrite: bool) -> None:
+    """Raise a ConfigError where a file is in the way: of others, changed since, or not to be replaced."""
     beside = output.with_suffix(RECORD)
     if beside == output:
         raise ConfigError(f"{output}: what is measured goes into {beside.name}", "name the config NAME.yaml")
-    if beside.exists() and not is_record(beside):
-        raise ConfigError(f"{beside}: exists already, and is no record of a plan", "choose another name or folder")
-    if output.exists() and overwrite and not is_config(output):
-        raise ConfigError(f"{output}: exists already, and is no config of medseg", "choose another name or folder")
+    written = read_record(beside).written if is_record(beside) and output.exists() else ()
+    places = [
+        Place(output, output.parent, "the config", ours=is_planned(output), written=written or None),
+        Place(beside, output.parent, "what was measured", ours=is_record(beside)),
+    ]
+    check_places(places, error=ConfigError, remedy=ELSEWHERE)
     for file in (output, beside):
-        if file.is_symlink():
-            raise ConfigError(f"{file}: is a link", "choose another name or folder")
         if file.exists() and not overwrite:
             raise ConfigError(f"{file}: exists already", "choose another name, or add --overwrite")
-    return beside
 
 
 def _of_data(record: Record, measured: Fingerprint) -> Record:
@@ -323,13 +341,3 @@ def _named(given: Config, dataset: Dataset) -> tuple[Config, list[Choice]]:
 def _name(name: str) -> str:
     """A data set's name as a config may have it."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-").lower() or "plan"
-
-
-def _validated(text: str, output: Path, overrides: Sequence[str]) -> Config:
-    """The config that the text will be, where what was given is wrong by itself or with what was planned."""
-    draft = output.with_name(writing_name(output.name))
-    replace_file(draft, text)
-    try:
-        return load_config(draft, overrides)
-    finally:
-        draft.unlink()

@@ -25,11 +25,11 @@ from medseg.config.postprocess import PostprocessConfig, Step, with_step
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError, did_you_mean
 from medseg.core.labels import Labels
-from medseg.core.lock import writing_to
 from medseg.core.parallel import in_processes
 from medseg.data.cases.case import Case
 from medseg.engine.origin import ORIGIN, is_of_image
 from medseg.engine.outputs import mask_paths
+from medseg.engine.places import door
 from medseg.engine.sidecar import read_sidecar
 from medseg.runs.changes import Asked, held_out
 from medseg.runs.decision import SCHEMA, Decision
@@ -88,10 +88,10 @@ def postprocess(
     first = read_run(runs[0])
     if first.facts.convention != "medical":
         raise RunError("post-processing is chosen by scores per case, of the convention medical", "predict without it")
-    check_decision((run, *runs), DECISION_FILE, SCHEMA)
     with ExitStack() as writing:
         for folder in (run, *runs):
-            writing.enter_context(writing_to(folder, ELSEWHERE))
+            writing.enter_context(door(folder, account=[DECISION_FILE], remedy=ELSEWHERE))
+        check_decision((run, *runs), DECISION_FILE, SCHEMA)
         return _decide(run, runs, first, crf, workers, Asked(accept=accept_changes, verify=verify))
 
 

@@ -16,7 +16,6 @@ from medseg.bundle.ensemble import compile_members
 from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
-from medseg.core.lock import writing_to
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.writers import AUTO, WRITERS
@@ -24,7 +23,7 @@ from medseg.engine.cohort import FAILURES, CohortReport, is_failures
 from medseg.engine.device import of_first, of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, LookedUp, look_up, mask_paths, say_unfinished
-from medseg.engine.places import ELSEWHERE, Place, check_places
+from medseg.engine.places import Place, check_places, door
 from medseg.inference.maps import map_names
 from medseg.runs.decision import say_cleaning
 from medseg.runs.kept import predicted_by
@@ -82,7 +81,7 @@ def predict(
     content = {**compile_members("inference", members), **wishes}
     cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members), facts.channels))
     maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
-    with process_group(), of_first(writing_to(output, ELSEWHERE)):
+    with process_group(), of_first(door(output)):
         maker = of_first_process(lambda: predicted_by(members, content))
         asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
         found = of_first_process(lambda: _begin(cases, output, overwrite, asked))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from medseg.config.cards import load_card
+from medseg.config.cards import Card, load_card
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem
-from medseg.core.files import make_folder, replacing
+from medseg.core.files import replacing
 from medseg.data.cases.masks import find_masks
 from medseg.data.files.images import label_values, read_image
 from medseg.data.files.pictures import palette
 from medseg.data.files.signed import is_signed, signature
-from medseg.engine.places import Place, check_places
+from medseg.engine.places import Place, check_places, door
 from medseg.metrics.benchmarks import Benchmark, from_train_ids, unknown_values
 from medseg.metrics.confusion import value_counts
 
@@ -46,16 +47,32 @@ def write_submission(
         raise ConfigError(
             f"{dataset} has no server to submit to", f"known: {', '.join(FORMATS)} (as the card's layout)"
         )
+    found = find_masks(prediction, card.layout)
+    places = {case: output / FORMATS[card.layout].format(case=case) for case in found}
+
+    def check() -> None:
+        check_places(
+            (Place(place, output, case, output, is_signed(place)) for case, place in places.items()),
+            (file for files in found.values() for file in files),
+        )
+
+    with door(output, check):
+        return _write_all(found, places, card, output, train_ids=train_ids, progress=progress)
+
+
+def _write_all(
+    found: Mapping[str, Sequence[Path]],
+    places: Mapping[str, Path],
+    card: Card,
+    output: Path,
+    *,
+    train_ids: bool,
+    progress: bool,
+) -> list[Path]:
+    """Every mask into its place; the files that are written."""
     benchmark = Benchmark.of_card(card)
     written: list[Path] = []
     problems: list[Problem] = []
-    found = find_masks(prediction, card.layout)
-    make_folder(output, "give another --output DIR")
-    places = {case: output / FORMATS[card.layout].format(case=case) for case in found}
-    check_places(
-        (Place(place, output, case, output, is_signed(place)) for case, place in places.items()),
-        (file for files in found.values() for file in files),
-    )
     for case, files in tqdm(
         sorted(found.items()), "writing", unit="mask", disable=None if progress else True, leave=False
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,10 @@ from medseg.bundle.run import run_compiled
 from medseg.config.load import load_config, start_override, start_with
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
-from medseg.core.files import make_folder
-from medseg.core.lock import writing_to
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
 from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, rank, speaks
+from medseg.engine.places import door
 from medseg.networks.weights import absolute_weights
 from medseg.planning.rehearse import rehearse
 from medseg.runs.changes import Asked
@@ -35,12 +34,14 @@ from medseg.runs.folder import (
     write_environment,
 )
 from medseg.runs.folds import config_folds, fold_folders, keep_folds
-from medseg.runs.foreign import check_folds, check_run
+from medseg.runs.foreign import OF_BUNDLE, REPORT, check_folds, check_results, check_run
 from medseg.runs.official import read_data
-from medseg.runs.report import REPORT
 from medseg.runs.spent import Spent, read_spent
 from medseg.workflows.evaluate import evaluate_folds, evaluate_run
 from medseg.workflows.postprocess import postprocess
+
+ANOTHER = "choose another with --run DIR"
+PATIENCE = 30.0  # seconds to wait for who trains another fold of the folder, and writes beside them
 
 
 def train(
@@ -109,7 +110,7 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
             count = len(config_folds(config, dataset).folds)
             rehearse(_of_fold(config, run, number, count), dataset, run / f"fold_{number}")
         return run
-    with process_group():
+    with process_group(), of_first(_of_folds(run, fold)):
         anew = restart and fold == "all"
         folds = in_first_process(lambda: _open(config, run, dataset, None if restart else fold, asked, anew=anew))
         folds = folds or keep_folds(config, run, None)
@@ -131,12 +132,13 @@ def _train_folds(config: Config, run: Path, fold: str, *, restart: bool, dry_run
             except PartialFailure as error:  # the other folds are worth their training all the same
                 failures += error.problems
         if fold == "all":
-            first = partial(of_first_process, partial(postprocess, run))
-            for last in (partial(evaluate_folds, run, postprocess=False, report=run / REPORT), first):
-                try:
-                    last()
-                except PartialFailure as error:
-                    failures += error.problems
+            with of_first(door(run, account=[REPORT], wait=PATIENCE, remedy=ANOTHER)):
+                first = partial(of_first_process, partial(postprocess, run))
+                for last in (partial(evaluate_folds, run, postprocess=False, report=run / REPORT), first):
+                    try:
+                        last()
+                    except PartialFailure as error:
+                        failures += error.problems
     if failures:
         raise PartialFailure(failures)
     return run
@@ -154,12 +156,12 @@ def _open(config: Config, run: Path, dataset: Dataset, fold: str | None, asked: 
         check_beginning(config, dataset, run)
     begun = [folder for folder in fold_folders(run) if fold == "all" or folder.name == f"fold_{fold}"]
     checked = [check_resumed(folder, config, dataset, asked) for folder in begun] if fold is not None else []
-    make_folder(run, "choose another with --run DIR")
-    folds = keep_folds(config, run, None if any(checked) else dataset, anew=anew)
-    if anew:  # nothing is removed before the new folds are there
-        for file in (folder / DECISION_FILE for folder in (run, *fold_folders(run))):
-            file.unlink(missing_ok=True)
-    write_environment(run, config)
+    with door(run, partial(check_results, run), wait=PATIENCE, remedy=ANOTHER):
+        folds = keep_folds(config, run, None if any(checked) else dataset, anew=anew)
+        if anew:  # nothing is removed before the new folds are there
+            for file in (folder / DECISION_FILE for folder in (run, *fold_folders(run))):
+                file.unlink(missing_ok=True)
+        write_environment(run, config)
     for note in folds.notes:
         print(f"folds: {note}")
     return folds
@@ -221,7 +223,18 @@ def train_on(
 def _of_run(run: Path) -> Iterator[None]:
     """Be the only one who trains in the folder, if it is a run or becomes one."""
     check_run(run, CONFIG)
-    with writing_to(run, "choose another with --run DIR"):
+    with door(run, lambda: check_results(run, bundled=True), account=(*OF_BUNDLE, REPORT), remedy=ANOTHER):
+        yield
+
+
+@contextmanager
+def _of_folds(run: Path, fold: str) -> Iterator[None]:
+    """Be the only one who trains these folds, before anything beside them is written; of all, those that are there."""
+    check_folds(run)
+    with ExitStack() as writing:
+        for folder in fold_folders(run) if fold == "all" else [run / f"fold_{int(fold)}"]:
+            check_run(folder, CONFIG)
+            writing.enter_context(door(folder, remedy=ANOTHER))
         yield
 
 

@@ -4,6 +4,7 @@ By nature differ, and are compared without that:
 
 - `time.json`: all its seconds; `history.csv` and the history in `checkpoint.pt`: the columns of minutes;
 - `checkpoint.pt`: the seconds of the budget. (So its digest differs; tensors are compared one by one.)
+- `.medseg-written`: the digests, of files such as `report.html`; which files it names is the same;
 - `environment.json`: free memory and free disk;
 - `report.html`: the same where it shows them;
 - `tensorboard/`: how many files there are, their names (time, host, process), and the time of each event. A resumed
@@ -127,7 +128,12 @@ def _events(file: Path) -> Iterator[tuple[str, int, bytes]]:
             yield value.tag, event.step, value.SerializeToString(deterministic=True)
 
 
+def _written(path: Path) -> list[str]:
+    return sorted(json.loads(path.read_text(encoding="utf-8")))
+
+
 READERS = {
+    ".medseg-written": _written,
     "history.csv": _history,
     "checkpoint.pt": _checkpoint,
     "environment.json": _environment,

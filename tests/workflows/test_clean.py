@@ -127,8 +127,12 @@ def test_what_cannot_be_removed_is_named(
 ) -> None:
     run = copied(trained[0], tmp_path / "run")
 
+    unlink = Path.unlink
+
     def refuse(self: Path, missing_ok: bool = False) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+        if self.parent.name == "cache":
+            raise PermissionError(13, "Permission denied", str(self))
+        unlink(self, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(RunError, match="cannot be removed: Permission denied") as caught:

@@ -63,8 +63,9 @@ def calls(trained: tuple[Path, Path], tmp_path: Path) -> dict[str, Call]:
 
     def composed(out: Path, _: Path) -> None:
         frames = sorted(masks.iterdir())
-        for place in _places(frames, masks, out).values():
-            write_frame(place, np.zeros((4, 4, 3), np.uint8))
+        with _places(frames, masks, out) as places:
+            for place in places.values():
+                write_frame(place, np.zeros((4, 4, 3), np.uint8))
 
     def decided(out: Path, _: Path) -> None:
         from medseg.runs.decision import SCHEMA
@@ -304,5 +305,8 @@ def test_a_config_of_a_run_that_is_none_is_said(tmp_path: Path, trained: tuple[P
     assert load_config(trained[0] / "config.yaml").name
     with pytest.raises(MedsegError):
         postprocess(tmp_path)
-    with pytest.raises(ConfigError, match="would be overwritten"):
-        _places([tmp_path / "a.png"], tmp_path, tmp_path)
+    with (
+        pytest.raises(ConfigError, match="would be overwritten"),
+        _places([tmp_path / "a.png"], tmp_path, tmp_path),
+    ):
+        pass
