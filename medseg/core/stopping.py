@@ -37,6 +37,11 @@ class Interrupted(BaseException):
         return f"stopped by {self.by.name}"
 
 
+def is_one_of_several() -> bool:
+    """Whether `torchrun` started this process: then SIGTERM may come twice, of the cluster and of it."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
 class _Listener:
     """Which signals wait, in this process, and the one that came."""
 
@@ -48,6 +53,8 @@ class _Listener:
         by = signal.Signals(number)
         if os.getpid() != self.process:  # forked from it, as loaders of data are
             return self._leave(by)
+        if by in self.waiting and by is self.asked is signal.SIGTERM and is_one_of_several():
+            return
         if by not in self.waiting or self.asked is not None:  # who asks twice waits no longer
             raise Interrupted(by)
         self.asked = by

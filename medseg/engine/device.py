@@ -169,12 +169,41 @@ def _waiting() -> Iterator[distributed.ProcessGroup | None]:
     try:
         yield _patient[0] if _patient else None
     except RuntimeError as error:
-        minutes = PATIENCE.total_seconds() / 60
-        what = f"another process has ended, or did not answer for {minutes:g} minutes"
-        remedy = "what it printed says why; the same command goes on from what is saved and preprocessed"
-        raise RunError(Problem(f"process {rank()} of {world_size()}", what, remedy)) from error
+        raise _left_alone() from error
     finally:
         over.set()
+
+
+def _left_alone() -> RunError:
+    minutes = PATIENCE.total_seconds() / 60
+    what = f"another process has ended, or did not answer for {minutes:g} minutes"
+    remedy = "what it printed says why; the same command goes on from what is saved and preprocessed"
+    return RunError(Problem(f"process {rank()} of {world_size()}", what, remedy))
+
+
+class Largest:
+    """The largest of a number of every process, found out while they compute."""
+
+    def __init__(self) -> None:
+        self._number = torch.zeros(1, dtype=torch.int32)
+        self._work: distributed.Work | None = None
+
+    def ask(self, number: int) -> None:
+        """Begin; every process does, at the same place."""
+        self._number = torch.tensor([number], dtype=torch.int32)
+        if world_size() > 1:
+            group = _patient[0] if _patient else None
+            self._work = distributed.all_reduce(self._number, distributed.ReduceOp.MAX, group=group, async_op=True)
+
+    def answer(self) -> int:
+        """That of the last `ask`; raises RunError where another process has ended."""
+        if self._work is not None:
+            try:
+                self._work.wait()
+            except RuntimeError as error:
+                raise _left_alone() from error
+        self._work = None
+        return int(self._number)
 
 
 def _say_waiting(over: threading.Event) -> None:

@@ -7,6 +7,7 @@ their place, flushed and renamed, and hold only tensors and plain types (they lo
 
 from __future__ import annotations
 
+import signal
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from medseg.core.files import readable, replacing
 from medseg.core.foreign import lacks_memory
 from medseg.core.stopping import Interrupted, asked
 from medseg.engine.checkpoint import check_optimizer, check_progress
-from medseg.engine.device import rank
+from medseg.engine.device import Largest, in_first_process, rank
 from medseg.engine.seal import is_sound, save_sealed
 from medseg.engine.trainer import Continued
 from medseg.networks.tensors import Unreadable, read_tensors
@@ -169,9 +170,11 @@ class Checkpoints:
     def __init__(self, folder: str, validator: Any = None, early_stop_epochs: int | None = None) -> None:
         self.folder, self.validator, self.early_stop_epochs = Path(folder), validator, early_stop_epochs
         self._best_scores: list[float] = []  # of each case, by the weights in `model.pt`
+        self._asked = Largest()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.ITERATION_STARTED, self.ask_all)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_if_asked)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
@@ -234,20 +237,30 @@ class Checkpoints:
         self._save(engine, engine.state.epoch)
         if self._is_stale(engine):
             engine.terminate()
-        elif (by := asked()) is not None:
-            raise Interrupted(by)
+        else:
+            self.ask_all(engine)
+            if by := self._asked.answer():
+                raise Interrupted(signal.Signals(by))
+
+    def ask_all(self, engine: Any) -> None:
+        """Let all processes know whether a signal asks this one to stop; they hear of it when they ask for the answer.
+
+        A step is computed meanwhile, so it costs no time; and all of them leave after the same one.
+        """
+        self._asked.ask(asked() or 0)
 
     def stop_if_asked(self, engine: Any) -> None:
-        """Where a signal asks to stop, save this step, and stop; an epoch that has no further one is ended first.
+        """Where a signal asked any process to stop, save this step, and stop; an epoch at its last one is ended first.
 
         Raises:
             Interrupted: by the signal.
         """
-        by, steps = asked(), engine.state.iteration % engine.state.epoch_length
-        if by is None or not steps or engine.should_terminate_single_epoch:
+        by, steps = self._asked.answer(), engine.state.iteration % engine.state.epoch_length
+        if not by or not steps or engine.should_terminate_single_epoch:
             return
         self._save(engine, engine.state.epoch - 1, {"begun": asdict(engine.progress_made())})
-        raise Interrupted(by)
+        in_first_process(lambda: None)  # who leaves earlier would have the first one ended while it saves
+        raise Interrupted(signal.Signals(by))
 
     def _save(self, engine: Any, epoch: int, begun: Mapping[str, Any] | None = None) -> None:
         """Write the checkpoint, in the first process.

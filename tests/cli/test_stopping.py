@@ -134,3 +134,37 @@ def test_torchrun_is_asked_to_stop(whole: tuple[Path, Path], tmp_path: Path) -> 
     assert out.count("finished in") == 1
     history = (run / "history.csv").read_text().splitlines()
     assert len(history) == 3, "a row of each epoch"
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(whole: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a training of two processes that nobody stopped."""
+    folder = tmp_path_factory.mktemp("two")
+    for process in together(2, *train_arguments(whole[0], folder / "run", **LONG), cwd=folder):
+        finish(process)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("who", [(0,), (1,), (0, 1), (1, 1, 0, 0)])
+def test_processes_stop_after_the_same_step_whoever_is_asked(
+    whole: tuple[Path, Path], whole_of_two: Path, tmp_path: Path, who: tuple[int, ...]
+) -> None:
+    run, checkpoint = tmp_path / "run", tmp_path / "run" / "models" / "checkpoint.pt"
+    arguments = train_arguments(whole[0], run, **LONG)
+    processes = together(2, *arguments, cwd=tmp_path)
+    until = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    for number in who:
+        processes[number].signal(signal.SIGTERM)
+    ends = [process.finish(60) for process in processes]
+    assert [code for code, *_ in ends] == [143, 143], ends
+    begun = torch.load(checkpoint, weights_only=True)["begun"]["steps"]
+    assert 0 < begun < STEPS
+    for _, _, error in ends:
+        assert f"stopped by SIGTERM: 1 epochs and {begun} of {STEPS} steps of training is saved" in error
+        assert "Traceback" not in error
+    assert not [*run.rglob(".writing-*"), *run.rglob(".medseg-lock")]
+    for process in together(2, *arguments, cwd=tmp_path):
+        finish(process)
+    assert same_weights(whole_of_two / "models" / "model.pt", run / "models" / "model.pt")

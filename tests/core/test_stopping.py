@@ -57,6 +57,23 @@ def test_a_signal_waits_and_the_second_does_not(by: signal.Signals) -> None:
     assert asked() is None
 
 
+def test_one_of_several_processes_is_asked_by_the_cluster_and_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def work() -> None:
+        with patiently(*SIGNALS):
+            _send(signal.SIGTERM)
+            _send(signal.SIGTERM)
+            reached.append(asked())
+            with pytest.raises(Interrupted):
+                _send(signal.SIGINT)
+            reached.append(asked())
+
+    assert _interrupted(work).by is signal.SIGTERM
+    assert reached == [signal.SIGTERM, signal.SIGTERM]
+
+
 def test_sigterm_waits_where_ctrl_c_does_not() -> None:
     reached = []
 

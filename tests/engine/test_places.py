@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from medseg.core.errors import DataError
 from medseg.core.files import WRITING
+from medseg.core.lock import LOCK
 from medseg.data.cases.case import Case
 from medseg.engine.outputs import pending_cases
 from medseg.engine.places import Place, check_places
@@ -68,3 +70,25 @@ def test_many_problems_are_one_screen(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="and 95 more") as caught:
         pending_cases([Case(str(n), (str(tmp_path / "in.nii.gz"),)) for n in range(100)], tmp_path)
     assert len(str(caught.value).splitlines()) < 20
+
+
+@given(
+    st.lists(st.sampled_from(["a", "A", "b", "\u00e9", "e\u0301", "\u00c9", "\u00df", "SS"]), max_size=5, unique=True)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_names_that_a_disk_takes_for_one_are_refused_there_alone(tmp_path: Path, names: list[str]) -> None:
+    places = [Place(tmp_path / name, tmp_path, name) for name in names]
+    check_places(places)
+    lock, folded = tmp_path / LOCK, tmp_path / LOCK.upper()
+    lock.touch()
+    folded.touch()  # as such a disk answers
+    try:
+        alike = {unicodedata.normalize("NFC", name).casefold() for name in names}
+        if len(alike) == len(names):
+            check_places(places)
+        else:
+            with pytest.raises(DataError, match="takes large and small letters for the same"):
+                check_places(places)
+    finally:
+        lock.unlink()
+        folded.unlink()

@@ -6,11 +6,12 @@ A picture has no place in a patient: its affine is the identity, with rows on th
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,30 @@ def spacing_file(path: Path) -> Path | None:
     return next((file for name in names if (file := path.with_name(f"{name}.json")).is_file()), None)
 
 
+@contextmanager
+def _opened_tiff(path: Path) -> Iterator[Any]:
+    """The file, open. tifffile would log what it finds in a damaged header, which may be a patient's name."""
+    import tifffile
+
+    log, me = logging.getLogger("tifffile"), get_ident()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != me
+
+    log.addFilter(of_others)
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    finally:
+        log.removeFilter(of_others)
+
+
 def read_tiff_volume(path: Path) -> Image:
     """A TIFF of slices, `(z, y, x)` on disk, with the spacing of the file beside it; ITK's axes, as of a stack.
 
     Raises:
         DataError: not three axes, or no three spacings.
     """
-    import tifffile
-
     beside = spacing_file(path)
     if beside is None:
         raise ValueError(f"{path} is no volume")
@@ -63,7 +80,7 @@ def read_tiff_volume(path: Path) -> Image:
         usable = False
     if not usable:
         raise DataError(Problem(str(beside), "does not hold three spacings", 'expected {"spacing": [z, y, x]} in mm'))
-    with tifffile.TiffFile(path) as file:
+    with _opened_tiff(path) as file:
         check_bytes(path, file.series[0].nbytes)
         array = file.series[0].asarray()
     if array.ndim != 3:
@@ -204,9 +221,7 @@ def _read_itk_png(path: Path) -> np.ndarray:
 
 
 def _read_tiff(path: Path) -> np.ndarray:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with _opened_tiff(path) as file:
         series = file.series[0]
         sizes = dict(zip(series.axes, series.shape, strict=True))
         check_pixels(path, sizes.get("Y", 1), sizes.get("X", 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -124,3 +125,20 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
         with pytest.raises(DataError, match="is no file but a pipe"):
             read_image(tmp_path / name)
+
+
+def test_nothing_of_a_damaged_header_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """tifffile quotes what it cannot read: with any byte of a header damaged that names a person."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.arange(24, dtype=np.uint16).reshape(4, 6), description="DOE^JANE", software="DOE^JANE")
+    whole = path.read_bytes()
+    for place in range(0, min(len(whole), 300), 2):
+        path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        with contextlib.suppress(Exception):
+            read_image(path)
+    assert caplog.records == []
+    for place in range(0, min(len(whole), 300), 2):
+        path.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        with contextlib.suppress(Exception), tifffile.TiffFile(path) as file:
+            file.series[0].asarray()
+    assert caplog.records, "it does log, for whoever asks it"
