@@ -15,6 +15,7 @@ from tests.campaign.entry import Outcome
 from tests.campaign.faults.case import TRAIN, Case, Fault, changed
 
 DEEP = "network.widths=[4,4,4,4,4]"  # patches of 16 voxels become one
+ENCODED = ("network={name: fpn, spatial_dims: 3, encoder: resnet18, encoder_options: {width: 0.125}, norm: instance}",)
 GIB = 1 << 30
 MASK = "tiny_04.nii.gz"
 
@@ -125,6 +126,7 @@ FAULTS = (
     Fault("E", "SyncBatchNorm on a CPU: a traceback", _sync_batch, slow=True),
     Fault("E", "batch norm over one value: a traceback",
           partial(_refused, (DEEP, "network.norm=batch", "training.batch_size=1"))),
+    Fault("E", "instance norm over the one voxel of an encoder", partial(_refused, ENCODED)),
     Fault("E", "imagenet normalisation without crops: a traceback", _pictures, ("flat.yaml", "flat"), slow=True),
     Fault("E", "a checkpoint of another network: a traceback", _checkpoint, ("half", "flat_run")),
     Fault("E", "weights that are no numbers: an empty mask", _weights, ("run",)),
