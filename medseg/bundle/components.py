@@ -14,6 +14,7 @@ from medseg.config.cards import load_card
 from medseg.config.schema import Config
 from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
+from medseg.data.files.dicom_choice import choose_series
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
 from medseg.data.training.augment import TRANSFORMS
 from medseg.data.training.augment.pipeline import Augment
@@ -62,10 +63,19 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     }
 
 
-def larger(config: Config) -> list[Code]:
-    """Of how a bundle begins: the limits of the size of an image, where the config changes them."""
-    given = (config.data.largest_file_gib, config.data.largest_picture_mp)
-    return [] if given == (None, None) else [Code(f"$image_limits.allow{given}")]
+def larger(config: Config) -> bool:
+    """Whether the config changes the limits of the size of an image."""
+    return (config.data.largest_file_gib, config.data.largest_picture_mp) != (None, None)
+
+
+def reading(config: Config) -> list[Code | Component]:
+    """Of how a bundle begins: how images are read, as far as the config says it."""
+    data = config.data
+    limits = Code(f"$image_limits.allow{(data.largest_file_gib, data.largest_picture_mp)}")
+    begins: list[Code | Component] = [limits] * larger(config)
+    if data.dicom is not None:
+        begins.append(target(choose_series, modality=data.dicom.modality, description=data.dicom.description))
+    return begins
 
 
 def network(config: Config, facts: DataFacts) -> Component:

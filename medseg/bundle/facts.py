@@ -10,11 +10,13 @@ from typing import Any
 from medseg.bundle.data_file import parse_data_file
 from medseg.config.cards import load_card
 from medseg.config.coding import recode
+from medseg.config.dicom import DicomConfig
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, Problem, below
 from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import channel_names
+from medseg.data.files.dicom_choice import choose_series
 from medseg.data.files.limits import allow
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.losses import LOSSES
@@ -88,6 +90,13 @@ def network_channels(config: Config, facts: DataFacts) -> int:
     return len(facts.channels) * (config.data.context or 1)
 
 
+def read_as(config: Config) -> None:
+    """From now on images may be as large, and series are chosen, as the config says."""
+    data, dicom = config.data, config.data.dicom or DicomConfig()
+    allow(data.largest_file_gib, data.largest_picture_mp)
+    choose_series(dicom.modality, dicom.description)
+
+
 def config_dataset(config: Config) -> Dataset:
     """The data set at the config's `data.root`; its cases may lack channels where a network is trained for it.
 
@@ -95,7 +104,7 @@ def config_dataset(config: Config) -> Dataset:
         DataError: the folder is no data set, or something is wrong with it.
     """
     data = config.data
-    allow(data.largest_file_gib, data.largest_picture_mp)
+    read_as(config)
     return read_dataset(Path(str(data.root)), data.layout, missing=config.training.lacks_channels)
 
 

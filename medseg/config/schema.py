@@ -14,6 +14,7 @@ from pydantic import Field, SerializeAsAny
 
 from medseg.config.augmentation import AugmentationConfig
 from medseg.config.crf import CRFConfig
+from medseg.config.dicom import DicomConfig
 from medseg.config.finder import FinderConfig
 from medseg.config.loss import LossConfig
 from medseg.config.names import NameIn
@@ -71,6 +72,8 @@ class DataConfig(Section):
     are pictures."""
     cache: str | None = None
     """Folder for preprocessed cases. Default: `cache` inside the run folder."""
+    dicom: DicomConfig | None = None
+    """Which series is the image where a DICOM study holds several; null: a study has to hold one scan."""
     largest_file_gib: Positive | None = None
     """GiB that an image may hold, unpacked. Null: 16, or what MEDSEG_LARGEST_FILE_GIB says."""
     largest_picture_mp: Positive | None = None

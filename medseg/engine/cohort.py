@@ -126,7 +126,8 @@ class SaveMaskd(MapTransform):
             missing = [self.channels[number] for number in data.get("missing", ())]
             lacking = {"missing_channels": missing} if self.channels else {}
             region = {REGION: data[REGION]} if REGION in data else {}
-            sidecar = {"case": name, "model": self.model, **lacking, **region, **steps, **amounts}
+            notes = {"notes": list(data["notes"])} if data.get("notes") else {}
+            sidecar = {"case": name, "model": self.model, **lacking, **notes, **region, **steps, **amounts}
             if self.origin is not None:
                 sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], masks[0])
                 origin = {key: value for key, value in sidecar[ORIGIN].items() if key != "mask"}

@@ -21,6 +21,7 @@ from medseg.core.errors import DataError, Problem, RunError
 from medseg.core.machine import free_disk, size_text
 from medseg.core.parallel import in_threads
 from medseg.data.cases.case import Case
+from medseg.data.files.images import files_beside
 from medseg.data.training.apply import apply
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.size import entry_bytes
@@ -93,5 +94,5 @@ def _preprocessed_bytes(cache: CachedDataset, case: Case) -> int | None:
 def _files_bytes(case: Case) -> int:
     """Bytes of the image's files (of a DICOM series, of all its slices)."""
     paths = [Path(path) for path in case.there]
-    files = [file for path in paths for file in (path.iterdir() if path.is_dir() else (path,))]
+    files = [file for path in paths for file in (files_beside(path) if path.is_dir() else (path,))]
     return sum(file.stat().st_size for file in files)

@@ -21,7 +21,7 @@ from medseg.data.cases.case import Case, case_of
 from medseg.data.cases.dataset import Dataset, find_dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
-from medseg.data.files.dicom import called_as_patient
+from medseg.data.files.dicom import called_as_patient, is_study
 from medseg.data.splits.apart import REMEDY as APART
 from medseg.data.splits.apart import in_both
 from medseg.data.splits.split import OFFICIAL, TEST
@@ -86,7 +86,7 @@ def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
 
 def _named_as_patient(case: Case, root: Path) -> Iterator[Finding]:
     """A file or folder of a DICOM series is called as the patient: names are in every output."""
-    for folder in (Path(path) for path in case.there if Path(path).is_dir()):
+    for folder in (Path(path) for path in case.there if is_study(Path(path))):
         with contextlib.suppress(DataError):  # what cannot be read is a finding already
             for name, what in called_as_patient(folder.absolute(), root.absolute()).items():
                 remedy = "masks, tables and reports show the names of files and folders: rename it"

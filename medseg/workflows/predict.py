@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.ensemble import compile_members
+from medseg.bundle.facts import read_as
 from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
 from medseg.core.errors import PartialFailure, Problem
@@ -79,6 +80,7 @@ def predict(
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
     content = {**compile_members("inference", members), **wishes}
+    read_as(members[0].config)
     cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members), facts.channels))
     maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
     with process_group(), of_first(door(output)):

@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from medseg.bundle.ensemble import compile_members
+from medseg.bundle.facts import read_as
 from medseg.bundle.language import Code, target
 from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
@@ -19,7 +20,6 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.foreign import unwrapped
 from medseg.core.labels import Labels
 from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
-from medseg.data.files.limits import allow
 from medseg.data.training.apply import apply
 from medseg.engine.device import set_up
 from medseg.engine.places import Place, check_places
@@ -102,8 +102,7 @@ class Predictor:
             MedsegError: a folder is no trained run, or the runs do not predict the same.
         """
         members = read_members(as_folders(run), postprocess)
-        data = members[0].config.data
-        allow(data.largest_file_gib, data.largest_picture_mp)
+        read_as(members[0].config)
         content = compile_members("inference", members)
         steps = [Code(f"@steps#{name}") for name in content["steps"] if name not in ONLY_FOR_FILES]
         content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, listed
 from medseg.core.labels import Labels
-from medseg.data.cases.case import CHANNEL, LACKING, Case, by_name, case_of
+from medseg.data.cases.case import CHANNEL, LACKING, Case, by_name, case_of, stem
 from medseg.data.cases.layouts import AUTO, LAYOUTS
 from medseg.data.cases.layouts.files import grouped, image_files
-from medseg.data.files.dicom import find_series
+from medseg.data.files.dicom import find_series, is_zip
 from medseg.data.files.images import ENDINGS, case_name
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ def list_inputs(
     """The cases to predict: one file; a folder of them; or a data set (its unlabelled cases, else all).
 
     In a folder, a case is one file (with the channels last), the files `{case}_0000`, `{case}_0001`, ..., or, where
-    there are no such files, a DICOM series: the folder itself, or every folder below it that holds one.
+    there are no such files, a DICOM series: the folder itself, or every folder below it that holds one, and every zip
+    with a study. Folders that hold no scan (localisers, reports), and none as `data.dicom` asks, are left out.
 
     Args:
         named: the names of the channels, where cases may lack some of them; a data set's are found by them.
@@ -198,13 +202,16 @@ def list_inputs(
         raise DataError(Problem(str(path), "no such file or folder"))
     if files := image_files(path):
         return _grouped(files, channels, missing)
-    series = find_series(path)
+    series, other = find_series(path)
+    series = sorted([*series, *(file for file in path.iterdir() if is_zip(file))])
+    if other:
+        logger.warning("left out, since there is no scan in it: %s", listed([str(folder) for folder in other]))
     if not series:
-        expected = f"expected files ending in {', '.join(ENDINGS)}, or DICOM series"
+        expected = f"expected files ending in {', '.join(ENDINGS)}, DICOM series, or zips of them"
         raise DataError(Problem(str(path), "holds no image", expected))
     if len(series) > 1 and {folder.parent for folder in series} == {path}:
         return _grouped(series, channels, missing)
-    names = ["_".join(folder.relative_to(path).parts) or path.name for folder in series]
+    names = ["_".join((*one.relative_to(path).parts[:-1], stem(one))) if one != path else path.name for one in series]
     return [Case(name, (str(folder),)) for name, folder in zip(names, series, strict=True)]
 
 

@@ -24,6 +24,8 @@ from medseg.data.training.size import entry_bytes
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
 RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
 
+NOTED = "look at it: is this the scan that is meant?"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -105,6 +107,8 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
         images.append(one)
         digest.update(np.ascontiguousarray(one.array).data)
         _inspect_voxels(facts, one, path)
+        for note in one.notes:
+            _add(facts, "warning", "image that is not all that is there", path, note, NOTED)
     if not images:
         return None
     first = images[0]

@@ -10,7 +10,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
-from medseg.data.files.dicom import modality
+from medseg.data.files.dicom import is_study, modality
 from medseg.data.files.images import label_values
 
 MOST_CLASSES = 64  # more values than this are no classes: a grey picture, instance numbers
@@ -27,7 +27,7 @@ def channel_names(dataset: Dataset) -> tuple[str, ...]:
     if not cases or (dataset.channels and not dataset.natural):
         return dataset.channels
     case = cases[0]
-    if len(case.images) == 1 and Path(case.first).is_dir() and (code := modality(Path(case.first))):
+    if len(case.images) == 1 and is_study(Path(case.first)) and (code := modality(Path(case.first))):
         return (code,)
     count = len(case.read_image().array)
     return ("red", "green", "blue") if count == 3 and case.is_picture else tuple(map(str, range(count)))

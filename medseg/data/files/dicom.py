@@ -1,56 +1,33 @@
-"""A DICOM series, a folder of slices, as one image: through SimpleITK's GDCM, which decodes JPEG and RLE too.
+"""A DICOM series as one image: of a folder, of the folders in it, or of a zip.
 
-Nothing of a header is kept but where the slices lie and what kind of scan it is (CT, MR, PT).
+Which files of a study are the image, `dicom_series` decides; where their slices lie, `dicom_frames`; whether they form
+a volume, `dicom_volume`. Nothing of a header is kept but where the slices lie and what kind of scan it is (CT, MR, PT).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
-from medseg.data.files.formats import Image, from_itk
+from medseg.data.files import dicom_header as of
+from medseg.data.files.archives import ARCHIVE, holds, unpacked_files
+from medseg.data.files.dicom_choice import choice
+from medseg.data.files.dicom_frames import check_mosaic_alone, frames_of
+from medseg.data.files.dicom_header import SNIFFED, Header, begins_as_dicom, is_dicom, read_header
+from medseg.data.files.dicom_series import KNOWN, Series, chosen_series, fitting, frame_count, is_image, series_of
+from medseg.data.files.dicom_volume import affine_of, in_order, slides, upright, voxels_of
+from medseg.data.files.formats import Image
 from medseg.data.files.limits import check_bytes
 
-POSITION, ORIENTATION, SERIES, MODALITY = "0020|0032", "0020|0037", "0020|000e", "0008|0060"
-FRAMES = "0028|0008"
-PATIENT = {"PatientName": "0010|0010", "PatientID": "0010|0020"}
-KNOWN = ("CT", "MR", "PT")  # what a header may say of a channel
-NO_SCAN = ("SEG", "RTSTRUCT", "SR", "PR")
-UNEVEN = 0.02  # share of the distance of slices by which one may be off: coordinates are written with few digits
-TILT = 0.02  # how far slices may slide sideways, as a share of their distance
-CONVERT = "convert it to NIfTI (dcm2niix) and look at the result"
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One file of a series: position and in-plane axes in millimetres, LPS."""
-
-    path: Path
-    series: str
-    modality: str
-    position: np.ndarray
-    axes: np.ndarray
-    rows_columns: tuple[int, ...]
-
-    @property
-    def kind(self) -> str:
-        """The modality where it is one that medseg knows: an unknown one may be any text."""
-        return self.modality if self.modality in (*KNOWN, *NO_SCAN) else "another kind"
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by the four letters after its preamble; an index of a disc (DICOMDIR) is no image."""
-    if path.name.upper() == "DICOMDIR" or path.name.startswith(".") or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+PATIENT = {"PatientName": of.NAME, "PatientID": of.IDENTIFIER}
+BYTES = 12  # a voxel takes while a series is read
 
 
 def is_series(folder: Path) -> bool:
@@ -58,161 +35,144 @@ def is_series(folder: Path) -> bool:
     return folder.is_dir() and any(is_dicom(file) for file in folder.iterdir())
 
 
-def find_series(folder: Path) -> list[Path]:
-    """The folder and those below it that hold DICOM files, sorted."""
-    inside = sorted(entry for entry in folder.rglob("*") if entry.is_dir())
-    return [entry for entry in (folder, *inside) if is_series(entry)]
+def is_study(path: Path) -> bool:
+    """Whether a folder, or a folder below it, has a DICOM file inside, or a zip has one."""
+    return is_zip(path) or (path.is_dir() and any(is_series(folder) for folder in folders_in(path)))
 
 
-def modality(folder: Path) -> str | None:
-    """CT, MR or PT, or None where the header says something else."""
-    code = read_slices(folder)[0].modality
-    return code if code in KNOWN else None
+def is_zip(path: Path) -> bool:
+    """Whether it is a zip with a DICOM file in it."""
+    return path.name.lower().endswith(ARCHIVE) and path.is_file() and holds(path, begins_as_dicom, SNIFFED)
 
 
-def read_series(folder: Path) -> Image:
-    """The series in a folder, its slices in the order of their positions.
+def folders_in(folder: Path) -> Iterator[Path]:
+    """The folder and all below it, each once, also behind links, in the order of their paths."""
+    seen = set()
+    for place, names, _ in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield Path(place)
 
-    Raises:
-        DataError: no DICOM file, several series, or slices that do not form a regular volume (one missing or there
-            twice, unequal distances, a tilted gantry).
+
+def find_series(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(the folder and those below it that hold a DICOM image, those that hold other DICOM files only), sorted.
+
+    The others are localisers, reports, captures of a screen, and what is not as `data.dicom` asks. Where there is no
+    image, none is left out, so that whoever reads them says why.
     """
-    import SimpleITK
-
-    slices = read_slices(folder)
-    _check_volume(slices, folder)
-    check_bytes(folder, 4 * len(slices) * math.prod(slices[0].rows_columns))
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(one.path) for one in slices])
-    reader.SetOutputPixelType(SimpleITK.sitkFloat32)  # the slope may differ from slice to slice
-    return from_itk(reader.Execute(), folder)
+    there = sorted(one for one in folders_in(folder) if is_series(one))
+    images = [one for one in there if _has_image(one)]
+    return (images, [one for one in there if one not in images]) if images else (there, [])
 
 
-def read_slices(folder: Path) -> list[Slice]:
-    """The slices of the one series in a folder, along the normal of their plane; no voxel is read.
+def _has_image(folder: Path) -> bool:
+    try:
+        every = series_of(map(read_header, _files_in(folder)))
+    except DataError:
+        return True  # a damaged file is said where the image is read
+    return any(fits and is_image(one) for one, fits in zip(every, fitting(every, choice()), strict=True))
+
+
+def modality(path: Path) -> str | None:
+    """CT, MR or PT, or None where the header says something else.
 
     Raises:
         DataError: see `read_series`.
     """
-    slices = [_read_slice(file) for file in sorted(folder.iterdir()) if is_dicom(file)]
-    if not slices:
-        raise DataError(Problem(str(folder), "holds no DICOM file", "give the folder of one series"))
-    kinds: dict[str, list[Slice]] = {}
-    for one in slices:
-        kinds.setdefault(one.series, []).append(one)
-    if len(kinds) > 1:
-        counts = ", ".join(f"{files[0].kind} of {len(files)} ({files[0].path.name}, ...)" for files in kinds.values())
-        raise DataError(Problem(str(folder), f"holds {len(kinds)} series: {counts}", "give each a folder of its own"))
-    normal = np.cross(*slices[0].axes)
-    return sorted(slices, key=lambda one: float(one.position @ normal))
+    with _headers(path) as (folder, headers):
+        code = chosen_series(series_of(headers), folder)[0].modality
+    return code if code in KNOWN else None
 
 
-def called_as_patient(folder: Path, root: Path) -> dict[str, str]:
-    """Names of a series' files, of its folder and of those up to `root` that are its patient's name or identifier.
+def read_series(path: Path) -> Image:
+    """The series in a folder, in the folders below it, or in a zip; its slices in the order of their positions.
+
+    What was decided on the way stands in `Image.notes`.
+
+    Raises:
+        DataError: no DICOM file, several series of which none is chosen, or slices that do not form a regular volume
+            (one missing or there twice, unequal distances).
+    """
+    with _headers(path) as (folder, headers):
+        series, notes = chosen_series(series_of(headers), folder)
+        return _volume(series, path, notes)
+
+
+def _volume(series: Series, path: Path, notes: Sequence[str]) -> Image:
+    pixels = [header.number(of.ROWS) * header.number(of.COLUMNS) * frame_count(header) for header in series.headers]
+    check_bytes(path, BYTES * sum(pixels))
+    frames = [frame for header in series.headers for frame in frames_of(header)]
+    check_mosaic_alone(frames)
+    frames = in_order(frames, path)
+    aside = slides(frames, path)
+    affine, volume = affine_of(frames), voxels_of(frames)
+    if aside is not None:
+        check_bytes(path, BYTES * volume.size)
+        volume, begins = upright(volume, aside[:, ::-1] / np.array(frames[0].spacing))
+        affine[:3, 3] += affine[:3, :2] @ begins[::-1]
+        farthest = float(np.linalg.norm(aside, axis=1).max())
+        tilt = math.degrees(math.atan2(farthest, float(np.linalg.norm(affine[:3, 2])) * (len(frames) - 1)))
+        moved = f"slices are moved by up to {farthest:.1f} mm, their voxels interpolated"
+        notes = [*notes, f"a tilted gantry ({tilt:.1f} degrees): {moved}"]
+    data = volume.T[None]
+    data = data[..., 0] if data.shape[-1] == 1 else data  # a single slice is of two dimensions
+    return Image(np.ascontiguousarray(data), affine, path, notes=tuple(notes))
+
+
+@contextmanager
+def _headers(path: Path) -> Iterator[tuple[Path, list[Header]]]:
+    """The folder in which a study lies now, and the headers of its files.
+
+    An error in a file of a zip names the zip, and the file as it is called in there.
+    """
+    if path.is_dir():
+        folders = [path] if is_series(path) else sorted(folders_in(path))
+        files = [file for folder in folders for file in _files_in(folder)]
+        if not files:
+            raise DataError(Problem(str(path), "holds no DICOM file", "give the folder of a series, or of a study"))
+        yield path, [read_header(file) for file in files]
+        return
+    with unpacked_files(path, begins_as_dicom, SNIFFED) as (folder, files):
+        if not files:
+            raise DataError(Problem(str(path), "holds no DICOM file", "give the zip of a series, or of a study"))
+        try:
+            yield folder, [read_header(file) for file in files]
+        except DataError as error:
+            place = str(folder)
+            raise DataError(
+                [Problem(one.where.replace(place, str(path)), one.what, one.remedy) for one in error.problems]
+            ) from None
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if is_dicom(file)]
+
+
+def called_as_patient(path: Path, root: Path) -> dict[str, str]:
+    """Names of a study's files, of its folder and of those up to `root` that are its patient's name or identifier.
 
     They are compared without case, separators and order: `jane_doe` is `Doe^Jane`. Nothing of a header is returned.
 
     Returns:
         The file's or folder's name -> which of the two it is.
     """
-    files = [file for file in sorted(folder.iterdir()) if is_dicom(file)]
-    if not files:
-        return {}
-    reader = _header(files[0])
-    known = {
-        tuple(words): what
-        for what, tag in PATIENT.items()
-        for text in _value(reader, tag).split("=")  # of a name its groups: letters, ideographs, sounds
-        if (words := _words(text))
-    }
-    above = [one for one in (folder, *folder.parents) if one.is_relative_to(root)]
-    names = dict.fromkeys(name for one in (*above, *files) for name in (one.name, one.stem))
+    with _headers(path) as (folder, headers):
+        files = [header.path for header in headers]
+        first = read_header(files[0], frozenset(PATIENT.values()))
+        known = {
+            tuple(words): what
+            for what, tag in PATIENT.items()
+            for text in first.text(tag).split("=")  # of a name its groups: letters, ideographs, sounds
+            if (words := _words(text))
+        }
+    above = [one for one in (path, *path.parents) if one.is_relative_to(root)]
+    inside = [one for file in files for one in (file, *file.parents) if one.is_relative_to(folder) and one != folder]
+    names = dict.fromkeys(name for one in (*above, *inside) for name in (one.name, one.stem))
     return {name: known[tuple(words)] for name in names if tuple(words := _words(name)) in known}
 
 
 def _words(text: str) -> list[str]:
     return sorted(re.findall(r"[^\W_]+", text.casefold()))
-
-
-def _header(file: Path) -> Any:
-    """The reader of one file, which has read its header."""
-    import SimpleITK
-
-    reader: Any = SimpleITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        raise DataError(Problem(str(file), "unreadable DICOM file", "export the series again")) from None
-    return reader
-
-
-def _value(reader: Any, tag: str) -> str:
-    """The text of a tag; empty where there is none."""
-    if not reader.HasMetaDataKey(tag):
-        return ""
-    text = str(reader.GetMetaData(tag)).strip(" \0")
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8
-        return text.encode(errors="surrogateescape").decode("latin-1")
-    return text
-
-
-def _read_slice(file: Path) -> Slice:
-    reader = _header(file)
-    value = partial(_value, reader)
-    kind = value(MODALITY)
-    if kind in NO_SCAN:
-        where, axes = np.zeros(3), np.eye(3)[:2]  # no scan: all that counts is that it is another series
-    else:
-        try:
-            frames = int(value(FRAMES) or 1)
-        except ValueError:
-            raise DataError(Problem(str(file), "does not say how many frames it holds", CONVERT)) from None
-        if frames > 1:
-            raise DataError(Problem(str(file), f"one file of {frames} frames", CONVERT))
-        try:
-            where = np.array([float(number) for number in value(POSITION).split("\\")])
-            axes = np.array([float(number) for number in value(ORIENTATION).split("\\")]).reshape(2, 3)
-        except ValueError:
-            where = np.zeros(0)
-        if where.shape != (3,):
-            raise DataError(Problem(str(file), "does not say where its slice lies", CONVERT))
-    return Slice(file, value(SERIES), kind, where, axes, tuple(reader.GetSize()[:2]))
-
-
-def _check_volume(slices: list[Slice], folder: Path) -> None:
-    first = slices[0]
-    if first.modality == "SEG":
-        remedy = "labels are read as NIfTI, NRRD or MetaImage: convert it (dcmqi's segimage2itkimage)"
-        raise DataError(Problem(str(folder), "is a segmentation, no scan", remedy))
-    for one in slices[1:]:
-        if one.rows_columns != first.rows_columns:
-            what = f"{one.path.name} has {one.rows_columns}, {first.path.name} {first.rows_columns} pixels"
-            raise DataError(Problem(str(folder), f"slices of different sizes: {what}", "is a localiser among them?"))
-        if np.abs(one.axes - first.axes).max() > 1e-3:
-            what = f"slices that are not parallel ({one.path.name}, {first.path.name})"
-            raise DataError(Problem(str(folder), what, "is a localiser among them? give each series its own folder"))
-    if len(slices) < 2:
-        return
-    normal = np.cross(*first.axes)
-    steps = np.diff([one.position for one in slices], axis=0)
-    along = steps @ normal
-    middle = float(np.median(along))
-    if along.min() < UNEVEN * max(middle, 1e-6):
-        at = int(along.argmin())
-        what = f"two slices at one place ({slices[at].path.name}, {slices[at + 1].path.name})"
-        raise DataError(Problem(str(folder), what, "several echoes or times in one series: give each a folder"))
-    if np.abs(along - middle).max() > UNEVEN * middle + 1e-3:
-        at = int(np.abs(along - middle).argmax())
-        what = (
-            f"{along[at]:.4g} mm between {slices[at].path.name} and {slices[at + 1].path.name}, {middle:.4g} elsewhere"
-        )
-        raise DataError(Problem(str(folder), f"a slice is missing, or distances differ: {what}", "export it again"))
-    aside = np.linalg.norm(steps - np.outer(along, normal), axis=1)
-    if aside.max() > TILT * middle + 1e-3:
-        what = f"slices slide sideways by {aside.max():.3g} mm each (a tilted gantry)"
-        raise DataError(Problem(str(folder), what, CONVERT))

@@ -45,6 +45,7 @@ class Image:
         path: the (first) file.
         sform_code, qform_code: NIfTI codes of the header; 0 for other formats.
         missing: the numbers of channels that nobody measured; the array is 0 there.
+        notes: what was decided when it was read, for whoever looks at the result.
     """
 
     array: np.ndarray
@@ -53,6 +54,7 @@ class Image:
     sform_code: int = 0
     qform_code: int = 0
     missing: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,8 +11,9 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import replacing
 from medseg.core.labels import Labels
+from medseg.data.files.archives import ARCHIVE
 from medseg.data.files.cause import cause
-from medseg.data.files.dicom import read_series
+from medseg.data.files.dicom import folders_in, is_series, read_series
 from medseg.data.files.formats import ENDINGS as MEDICAL
 from medseg.data.files.formats import (
     ITK,
@@ -61,8 +62,8 @@ RESAMPLE = "resample one onto the other's grid, or correct the header that is wr
 def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: bool = True) -> Image:
     """Read one file (2D, 3D, or 4D with the channel last), or one file a channel, as `(C, *spatial)`.
 
-    The folder of a DICOM series counts as a file. In a list, None stands for a channel that is missing: it is 0
-    everywhere, and in `Image.missing`.
+    The folder, or the zip, of a DICOM series counts as a file. In a list, None stands for a channel that is missing: it
+    is 0 everywhere, and in `Image.missing`.
 
     Args:
         channel_axis: False (labels) refuses a file with more than one channel.
@@ -84,7 +85,8 @@ def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: 
                 )
         if len(path) == 1:
             return images[0]
-        return among_channels(replace(images[0], array=np.concatenate([i.array for i in images])), places, len(path))
+        whole, notes = np.concatenate([one.array for one in images]), (note for one in images for note in one.notes)
+        return among_channels(replace(images[0], array=whole, notes=tuple(notes)), places, len(path))
 
     image = _read_file(Path(path), label=not channel_axis)
     return image if channel_axis else _one_channel(image)
@@ -100,7 +102,8 @@ def files_beside(path: Path) -> list[Path]:
             name with another ending, as it is text of a header.
     """
     if path.is_dir():
-        return sorted(path.iterdir())
+        folders = [path] if is_series(path) else sorted(folders_in(path))
+        return [file for folder in folders for file in sorted(folder.iterdir()) if not file.is_dir()]
     if path.name.lower().endswith(ITK):
         named = data_files(path)
         lacking = next((file for file in named if not file.is_file()), None)
@@ -135,7 +138,7 @@ def _decoded(path: Path, *, label: bool) -> Image:
     try:
         if path.exists() and not path.is_dir() and not path.is_file():
             raise DataError(Problem(str(path), "is no file but a pipe or a device", "give the file itself"))
-        if path.is_dir():
+        if path.is_dir() or (path.name.lower().endswith(ARCHIVE) and path.exists()):
             return read_series(path)
         if is_picture(path):
             return read_picture(path, label=label)

@@ -63,10 +63,21 @@ def unpacked(path: Path) -> bytes:
         raise _beyond(path, f"unpacks to more than {size_text(most)}", FILE) from None
 
 
+def compressed_limit() -> int:
+    """Bytes that what is packed may unpack to, by the limit and by the memory that is free."""
+    most, free = limit(FILE) * GIB, machine_memory().free
+    return int(most if free is None else min(most, free))
+
+
+def check_size(path: Path, size: float, what: str) -> None:
+    """Raises DataError where so many bytes, said as `what`, are more than a file may hold."""
+    if size > limit(FILE) * GIB:
+        raise _beyond(path, what, FILE)
+
+
 def check_bytes(path: Path, size: float) -> None:
     """Raises DataError where an image of so many bytes is larger than one may be, or than memory."""
-    if size > limit(FILE) * GIB:
-        raise _beyond(path, f"an image of {size_text(size)}, by its header", FILE)
+    check_size(path, size, f"an image of {size_text(size)}, by its header")
     check_free(path, size, "an image of {}, by its header")
 
 

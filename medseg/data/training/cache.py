@@ -34,6 +34,7 @@ from medseg.core.files import readable, replace_file, replacing
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.files.dicom_choice import choice
 from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
 from medseg.data.files.images import files_beside
 from medseg.data.training.apply import apply
@@ -177,7 +178,8 @@ class CachedDataset(Dataset):
             files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
             files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
         missing = [case.missing] if case.missing else []
-        identity = json.dumps([self._parameters, case.name, files, *missing])
+        chosen = [choice().plain()] if choice() else []
+        identity = json.dumps([self._parameters, case.name, files, *missing, *chosen])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

@@ -179,6 +179,8 @@ class LoadCased(MapTransform):
         case["native_shape"] = tuple(array.shape[1:])
         if image.missing:
             case["missing"] = image.missing
+        if image.notes:
+            case["notes"] = image.notes
         case["image"] = _tensor(array, affine, image)
         if "label" in self.keys and "label" in case:
             label = read_image(case["label"], channel_axis=False)

@@ -1,8 +1,8 @@
 """A CSV or TSV file, one line a case: `case`, `patient`, `image` (or `image_T1w`, `image_FLAIR`, ...) and `label`.
 
-Paths are absolute or from the folder of the file; an image may be the folder of a DICOM series. Columns `image_NAME`
-are the channels, in their order; an empty one is a channel that the case lacks. Without `case`, a case has its first
-image's name; without a `label` in its line, it has none. Other columns (age, centre) are passed over.
+Paths are absolute or from the folder of the file; an image may be the folder, or the zip, of a DICOM study. Columns
+`image_NAME` are the channels, in their order; an empty one is a channel that the case lacks. Without `case`, a case has
+its first image's name; without a `label` in its line, it has none. Other columns (age, centre) are passed over.
 """
 
 from __future__ import annotations

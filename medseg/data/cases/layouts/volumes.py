@@ -1,7 +1,7 @@
 """Two folders, images and labels, of volumes: `images/a.nii.gz` and `labels/a.nii.gz`.
 
-An image is one file, one file a channel (`a_0000.nii.gz`, `a_0001.nii.gz`), or a folder with a DICOM series. A label
-has its image's name, perhaps with `_mask`, `_label` or `_seg`.
+An image is one file, one file a channel (`a_0000.nii.gz`, `a_0001.nii.gz`), or a folder, or a zip, with a DICOM study.
+A label has its image's name, perhaps with `_mask`, `_label` or `_seg`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from medseg.data.cases.case import CHANNEL, stem
 from medseg.data.cases.layouts.files import grouped, image_files
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.cases.layouts.pictures import IMAGES, LABELS, SUFFIXES
-from medseg.data.files.dicom import is_series
+from medseg.data.files.dicom import is_study
 from medseg.data.files.images import case_name
 from medseg.data.files.pictures import is_picture
 
@@ -41,9 +41,8 @@ def find_folders(root: Path) -> tuple[Path, Path] | None:
 
 
 def image_entries(folder: Path) -> list[Path]:
-    """Files of images and folders of DICOM series."""
-    series = [entry for entry in folder.iterdir() if entry.is_dir() and is_series(entry)]
-    return sorted([*image_files(folder), *series])
+    """Files of images, and folders and zips of DICOM studies."""
+    return sorted([*image_files(folder), *(entry for entry in folder.iterdir() if is_study(entry))])
 
 
 def find_volumes(root: Path) -> Found:
