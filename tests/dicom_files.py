@@ -213,7 +213,7 @@ def rle(pixels: np.ndarray) -> bytes:
     for part in (pixels >> 8, pixels & 255):
         rows = [row.tobytes() for row in part.astype(np.uint8)]
         segment = b"".join(bytes([len(row) - 1]) + row for row in rows)
-        segments.append(segment + b"\x80" * (len(segment) % 2))
+        segments.append(segment + b"\0" * (len(segment) % 2))
     offsets = [64, 64 + len(segments[0])]
     frame = struct.pack("<16I", 2, *offsets, *[0] * 13) + b"".join(segments)
     return encapsulated([frame])

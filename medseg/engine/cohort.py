@@ -6,6 +6,7 @@ case alone. `CohortReport` writes what the whole cohort gave.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
 
 FAILURES = "failed.csv"
+logger = logging.getLogger(__name__)
 HEADER = ("case", "reason")
 
 
@@ -126,6 +128,8 @@ class SaveMaskd(MapTransform):
             missing = [self.channels[number] for number in data.get("missing", ())]
             lacking = {"missing_channels": missing} if self.channels else {}
             region = {REGION: data[REGION]} if REGION in data else {}
+            for note in data.get("notes", ()):
+                logger.warning("%s: %s", name, note)
             notes = {"notes": list(data["notes"])} if data.get("notes") else {}
             sidecar = {"case": name, "model": self.model, **lacking, **notes, **region, **steps, **amounts}
             if self.origin is not None:

@@ -185,12 +185,13 @@ def jpeg_ls(folder: Path) -> Subjects:
 
 @read(__name__)
 def run_length_encoding(folder: Path) -> Subjects:
-    for number, slice_ in enumerate(VOXELS):
+    volume = np.random.default_rng(0).integers(0, 1000, (2, 17, 16)).astype(np.uint16)
+    for number, slice_ in enumerate(volume):
         more = {0x7FE00010: ("OB", rle(slice_))}
         tags = image_tags(slice_, position=(0, 0, 2 * number), number=number + 1, more=more)
         write(folder / "a" / f"{number}.dcm", tags, syntax="1.2.840.10008.1.2.5")
     yield by_itk(folder / "a")
-    yield Reading(folder / "a", VOXELS.T, affine())
+    yield Reading(folder / "a", volume.T, affine())
 
 
 @refused(__name__, "High-Throughput JPEG 2000", "dcm2niix")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,7 +168,9 @@ def _tiles(header: Header, rows: int, columns: int) -> list[Frame]:
 
 def _siemens(header: Header) -> tuple[int, np.ndarray]:
     """(slices, the direction in which they follow each other), by the header in the header (CSA)."""
-    from nibabel.nicom import csareader
+    with warnings.catch_warnings():  # nibabel warns of its DICOM readers, of which this is none
+        warnings.simplefilter("ignore")
+        from nibabel.nicom import csareader
 
     said = header.elements.get(of.CSA, b"")
     try:

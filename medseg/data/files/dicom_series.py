@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.patterns import search_all
 from medseg.data.files import dicom_header as of
-from medseg.data.files.dicom_choice import KEYS, REMEDY, Choice, choice
+from medseg.data.files.dicom_choice import DESCRIPTION, KEYS, REMEDY, Choice, choice
 from medseg.data.files.dicom_header import Header
 
 KNOWN = ("CT", "MR", "PT")  # what a header may say of a channel
@@ -110,8 +111,13 @@ def fitting(every: Sequence[Series], asked: Choice) -> list[bool]:
     if asked.description is None:
         return fits
     texts = [one.headers[0].text(of.DESCRIPTION) for one in every]
-    found = search_all(asked.description, texts, KEYS["MEDSEG_DICOM_DESCRIPTION"])
-    return [fit and one is not None for fit, one in zip(fits, found, strict=True)]
+    found = _found(asked.description, tuple(texts))
+    return [fit and one for fit, one in zip(fits, found, strict=True)]
+
+
+@lru_cache(maxsize=1000)  # the same study is asked for where it is listed, and each time it is read
+def _found(pattern: str, texts: tuple[str, ...]) -> tuple[bool, ...]:
+    return tuple(one is not None for one in search_all(pattern, texts, KEYS[DESCRIPTION]))
 
 
 def is_image(one: Series) -> bool:

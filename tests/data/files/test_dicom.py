@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from medseg.core.errors import DataError
+from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
+from medseg.bundle.facts import config_dataset, describe_data
+from medseg.bundle.language import parsed
+from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.files.dicom import find_series, is_series, modality
-from medseg.data.files.images import read_image, write_mask
+from medseg.data.files.dicom_choice import Choice, choice, choose_series
+from medseg.data.files.images import Image, read_image, write_mask
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.transforms import preprocessing
 from tests.dicom import SECRET, write_series
+from tests.dicom_files import (
+    BIG,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    image_tags,
+    mosaic_tags,
+    write,
+    write_enhanced,
+    write_slices,
+)
+from tests.tiny import tiny_config
 
 VOLUME = np.random.default_rng(0).integers(-1000, 1000, (6, 10, 12))
 
@@ -112,3 +135,141 @@ def test_a_changed_slice_makes_a_new_cache_entry(tmp_path: Path) -> None:
     write_series(folder, VOLUME + 500)
     again = CachedDataset(cases, preprocessing(keys=["image"], normalization="none"), tmp_path / "cache")
     assert again[0]["image"].max() == before + 500
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32 - 1))
+def test_any_series_lies_where_itk_says(tmp_path: Path, seed: int) -> None:
+    """Planes turned anyhow, spacings, slopes, signs, syntaxes, orders of files; as an enhanced file too."""
+    random = np.random.default_rng(seed)
+    plane, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    rows = np.round(plane[:, :2].T, 6).ravel()
+    spacing, gap = np.round(random.uniform(0.3, 4, 2), 3), round(float(random.uniform(0.5, 6)), 3)
+    signed = bool(random.integers(2))
+    shape = random.integers(2, 9, 3)
+    volume = random.integers(-900 if signed else 0, 900, shape).astype(np.int16 if signed else np.uint16)
+    step = np.cross(rows[:3], rows[3:]) * gap * random.choice([-1, 1])
+    positions = random.uniform(-200, 200, 3) + np.arange(len(volume))[:, None] * step
+    slopes = [(float(random.choice([1, 2, 0.25, 0.01])), float(random.choice([0, -1024, 0.5]))) for _ in volume]
+    syntax = str(random.choice([IMPLICIT, EXPLICIT, BIG, DEFLATED]))
+    begins = "preamble" if syntax in (BIG, DEFLATED) else str(random.choice(["preamble", "meta", "data"]))
+    folder, options = tmp_path / f"{seed}", {"plane": rows, "spacing": spacing}
+    for file, number in enumerate(random.permutation(len(volume))):
+        slope, intercept = slopes[number]
+        more = {0x00281052: ("DS", intercept), 0x00281053: ("DS", slope)}
+        chosen = {"position": positions[number], "number": file + 1, "syntax": syntax, "more": more, **options}
+        tags = image_tags(volume[number], **chosen)
+        write(folder / f"{file}.dcm", tags, syntax=syntax, begins=begins)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetOutputPixelType(SimpleITK.sitkFloat32)
+    image = read_image(folder)
+    order = np.argsort(positions @ np.cross(rows[:3], rows[3:]))
+    expected = np.stack([volume[k] * slopes[k][0] + slopes[k][1] for k in order]).astype(np.float32).T
+    assert np.array_equal(image.array[0], expected)
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    same_place(image, reader.Execute())
+    one = write_enhanced(tmp_path / f"{seed}e" / "0.dcm", volume, positions, slopes=slopes, **options)
+    enhanced = read_image(one.parent)
+    assert np.array_equal(enhanced.array, image.array)
+    assert np.allclose(enhanced.affine, image.affine, atol=1e-5)
+
+
+def same_place(image: Image, itk: SimpleITK.Image) -> None:
+    """The corners of both lie within a hundredth of a millimetre."""
+    for corner in np.ndindex(2, 2, 2):
+        index = [place * (size - 1) for place, size in zip(corner, image.shape, strict=True)]
+        place = np.array(itk.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
+        assert np.allclose(image.affine[:3] @ [*index, 1], place, atol=0.01)
+
+
+def test_damaged_bytes_are_a_message_that_repeats_nothing(tmp_path: Path) -> None:
+    """Each byte of a header that is another one, and each length to which a file may be cut: read, or a DataError."""
+    whole = write_enhanced(tmp_path / "a" / "0.dcm", VOLUME[:2].astype(np.int16), [(0, 0, 0), (0, 0, 2)])
+    mosaic = write(tmp_path / "b" / "0.dcm", mosaic_tags(VOLUME[:3].astype(np.uint16), description="Doe^Jane"))
+    random = np.random.default_rng(0)
+    for file in (whole, mosaic):
+        content = file.read_bytes()
+        for number in range(100):
+            damaged = bytearray(content)
+            if number % 4:
+                for place in random.integers(120, len(content) - VOLUME[:2].nbytes // 4, 1 + number % 3):
+                    damaged[place] = random.choice([0, 1, 0x20, 0x39, 0x5C, 0x7F, 0xFE, 0xFF, random.integers(256)])
+            else:
+                del damaged[random.integers(100, len(content)) :]
+            file.write_bytes(bytes(damaged))
+            problems = problems_of(file.parent)
+            assert "Doe" not in str(problems)
+            assert all(str(file.parent) in problem.where and problem.remedy for problem in problems)
+
+
+def problems_of(path: Path) -> tuple[Problem, ...]:
+    try:
+        read_image(path)
+    except DataError as error:
+        return error.problems
+    return ()
+
+
+def test_a_zip_writes_nothing_elsewhere(tmp_path: Path) -> None:
+    name = "../" * 12 + str(tmp_path / "escaped.dcm").lstrip("/")
+    folder = write_slices(tmp_path / "in" / "a", VOLUME[:2].astype(np.int16))
+    with zipfile.ZipFile(tmp_path / "in" / "a.zip", "w") as archive:
+        for where, file in zip((name, "b" * 300), sorted(folder.iterdir()), strict=True):
+            archive.writestr(zipfile.ZipInfo(where), file.read_bytes())
+        archive.writestr(zipfile.ZipInfo(name), sorted(folder.iterdir())[0].read_text("latin-1")[:50])
+    assert np.array_equal(read_image(tmp_path / "in" / "a.zip").array[0], VOLUME[:2].T)
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_rule_of_the_config_holds_for_its_data_in_its_bundles_and_in_the_cache(
+    tiny_msd: Callable[..., Path], tmp_path: Path
+) -> None:
+    plain = tiny_config(tiny_msd(cases=2))
+    ruled = tiny_config(Path(str(plain.data.root)), data__dicom={"modality": "MR", "description": "$T2@ #.*%"})
+    facts = describe_data(plain)
+    write_series(tmp_path / "study" / "ct", VOLUME)
+    write_series(tmp_path / "study" / "mr", VOLUME[:3], series=2, modality="MR")
+    cases = [{"case": "a", "image": str(tmp_path / "study")}]
+    try:
+        for compiler in (compile_training, compile_evaluation, compile_inference):
+            assert "choose_series" not in str(compiler(plain, facts=facts, bundle_root="."))
+            first = compiler(ruled, facts=facts, bundle_root=".")["initialize"][0]
+            parsed({"first": first}).get_parsed_content("first")
+            assert choice() == Choice("MR", "$T2@ #.*%")
+        config_dataset(ruled)
+        assert choice().modality == "MR"
+        config_dataset(plain)
+        assert not choice()
+        for kind, slices in (("MR", 3), ("CT", 6)):
+            choose_series(modality=kind)
+            cached = CachedDataset(cases, preprocessing(keys=["image"], normalization="none"), tmp_path / "cache")
+            assert cached[0]["image"].shape[-1] == slices
+    finally:
+        choose_series()
+
+
+def test_a_pattern_that_is_none_is_refused(tiny_msd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match=r"description: 'T2\(' is no regular expression"):
+        tiny_config(tiny_msd(cases=2), data__dicom={"description": "T2("})
+    monkeypatch.setenv("MEDSEG_DICOM_DESCRIPTION", "T2(")
+    with pytest.raises(ConfigError, match=r"MEDSEG_DICOM_DESCRIPTION.*no regular expression"):
+        choice()
+
+
+@pytest.mark.skipif(shutil.which("dcm2niix") is None, reason="dcm2niix is not installed")
+def test_dcm2niix_makes_the_same_volumes(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 1000, (7, 20, 24)).astype(np.uint16)
+    tags = {"position": (-10, -20, 5), "spacing": (2, 1.5)}
+    places = [(0, 0, 2 * number) for number in range(7)]
+    for name, folder in {
+        "series": write_slices(tmp_path / "series", volume, spacing=(0.5, 0.75)),
+        "enhanced": write_enhanced(tmp_path / "enhanced" / "0.dcm", volume, places).parent,
+        "mosaic": write(tmp_path / "mosaic" / "0.dcm", mosaic_tags(volume, **tags)).parent,
+        "downwards": write(tmp_path / "downwards" / "0.dcm", mosaic_tags(volume, normal=(0, 0, -1), **tags)).parent,
+    }.items():
+        subprocess.run(["dcm2niix", "-o", str(tmp_path), "-f", name, str(folder)], check=True, capture_output=True)
+        image, made = read_image(folder), nib.load(tmp_path / f"{name}.nii")
+        turn = nib.orientations.ornt_transform(nib.io_orientation(made.affine), nib.io_orientation(image.affine))
+        made = made.as_reoriented(turn)
+        assert np.array_equal(np.asarray(made.dataobj), image.array[0]), name
+        assert np.allclose(made.affine, image.affine, atol=1e-4), name
