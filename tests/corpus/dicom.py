@@ -535,7 +535,7 @@ def two_series(folder: Path) -> Path:
     return folder
 
 
-@refused(__name__, "2 series", "CT of 4, axial (one/000.dcm, ...)", "MR of 3", "data.dicom.description")
+@refused(__name__, "2 series", "CT of 4, axial (one/000.dcm, ...)", "MR of 3", "dicom.description")
 def a_study_of_two_scans(folder: Path) -> Subjects:
     yield Reading(two_series(folder / "a"), VOXELS.T)
 
@@ -550,7 +550,7 @@ def series_chosen_by_modality_and_description(folder: Path) -> Subjects:
             yield Reading(Path(case.first), VOXELS[:3].T, affine())
 
 
-@warned(__name__, "the series MR of 3, axial (two/000.dcm, ...) was chosen by data.dicom.modality", "left out: CT of 4")
+@warned(__name__, "the series MR of 3, axial (two/000.dcm, ...) was chosen by dicom.modality", "left out: CT of 4")
 def a_data_set_of_studies_with_a_rule(folder: Path) -> Subjects:
     root = study_of(folder / "set")
     shutil.rmtree(root / "images" / "c0")
@@ -563,7 +563,7 @@ def a_data_set_of_studies_with_a_rule(folder: Path) -> Subjects:
         yield root
 
 
-@refused(__name__, "holds no series that is as data.dicom.modality say", "CT of 4")
+@refused(__name__, "holds no series that is as dicom.modality say", "CT of 4")
 def a_rule_that_no_series_fits(folder: Path) -> Subjects:
     two_series(folder / "a")
     with choosing(modality="PT"):

@@ -13,11 +13,11 @@ from medseg.core.errors import ConfigError, Problem
 from medseg.core.patterns import fault_of
 
 MODALITY, DESCRIPTION = "MEDSEG_DICOM_MODALITY", "MEDSEG_DICOM_DESCRIPTION"
-KEYS = {MODALITY: "data.dicom.modality", DESCRIPTION: "data.dicom.description"}
+KEYS = {MODALITY: "dicom.modality", DESCRIPTION: "dicom.description"}
 GIVEN = {name: os.environ.get(name) for name in KEYS}  # by whoever started this process
 REMEDY = (
-    f"say which one by {' or '.join(KEYS.values())} (without a config: the variables {' and '.join(KEYS)}), or give "
-    "each a folder of its own"
+    f"say which one by {' or '.join(KEYS.values())} (a config's section data; without a config: the variables "
+    f"{' and '.join(KEYS)}), or give each a folder of its own"
 )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import readable
 from medseg.data.files.limits import check_bytes, compressed_limit
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
@@ -98,7 +99,7 @@ class Header:
 
     def open(self) -> BinaryIO:
         """The file, or what it unpacks to, at its beginning."""
-        return self.path.open("rb") if self.content is None else io.BytesIO(self.content)
+        return readable(self.path).open("rb") if self.content is None else io.BytesIO(self.content)
 
     def problem(self, what: str, remedy: str = "export the series again") -> DataError:
         return DataError(Problem(str(self.path), what, remedy))
@@ -133,7 +134,7 @@ def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM, with or without its preamble; an index of a disc (DICOMDIR) is no image."""
     if path.name.upper() == "DICOMDIR" or path.name.startswith(".") or not path.is_file():
         return False
-    with path.open("rb") as file:
+    with readable(path).open("rb") as file:
         return begins_as_dicom(file.read(SNIFFED))
 
 
@@ -166,7 +167,7 @@ def read_header(path: Path, more: frozenset[int] = frozenset()) -> Header:
         DataError: it cannot be read. Nothing of it is repeated.
     """
     try:
-        with path.open("rb") as file:
+        with readable(path).open("rb") as file:
             return _read(path, file, WANTED | more)
     except (DamagedError, struct.error, zlib.error, RecursionError, OverflowError):
         raise DataError(Problem(str(path), "unreadable DICOM file", "export the series again")) from None
