@@ -621,7 +621,11 @@ def a_zip_of_something_else(folder: Path) -> Subjects:
 
 @refused(__name__, "a.zip", "largest_file_gib")
 def a_zip_that_unpacks_to_too_much(folder: Path) -> Subjects:
-    zipped(write_slices(folder / "a", np.zeros((2, 300, 300), np.uint16)), folder / "a.zip")
+    """Also where what is too much is no part of the image."""
+    write_slices(folder / "a", VOXELS)
+    large = image_tags(np.zeros((300, 300), np.uint16), series="2", kinds="ORIGINAL\\PRIMARY\\LOCALIZER")
+    write(folder / "a" / "999.dcm", large)
+    zipped(folder / "a", folder / "a.zip")
     limits.allow(largest_file_gib=1e-4)
     try:
         yield Reading(folder / "a.zip", VOXELS.T)
