@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from medseg.bundle.facts import describe_data
 from medseg.config.load import load_config
 from medseg.core.errors import ConfigError
 from medseg.data.files.images import read_image
+from medseg.engine.sidecar import read_sidecar
 from medseg.workflows.check import check
 from medseg.workflows.plan import plan
 from medseg.workflows.predict import predict
 from medseg.workflows.train import train
 from tests.conftest import draw
 from tests.dicom import SECRET, write_series
+from tests.dicom_files import image_tags, write
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 QUICK = ["network.widths=[4, 8]", "training.max_iterations=2", "training.iterations_per_epoch=2"]
@@ -159,6 +162,17 @@ def test_plans_trains_and_predicts_without_an_edit(kind: str, tmp_path: Path) ->
         (mask,) = predict(run, input=root / "images" / "ct2", output=tmp_path / "one")
         assert np.allclose(nib.load(mask).affine, nib.load(root / "labels" / "ct2.nii.gz").affine, atol=1e-3)
         assert read_image(mask).shape == (20, 24, 16)
+        study, like = tmp_path / "study", read_image(mask).array
+        shutil.copytree(root / "images" / "ct2", study / "scan")
+        survey = image_tags(np.ones((4, 4), np.uint16), series="9", kinds="ORIGINAL\\PRIMARY\\LOCALIZER")
+        write(study / "survey" / "0.dcm", survey)
+        packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", study))
+        for place in (study, packed):
+            (other,) = predict(run, input=place, output=tmp_path / "one")
+            assert np.array_equal(read_image(other).array, like)
+        assert read_sidecar(tmp_path / "one", "packed")["notes"] == [
+            "left out: CT of 1, axial, localiser (survey/0.dcm)"
+        ]
         left = [f for folder in (run, tmp_path / "one") for f in folder.rglob("*") if f.is_file()]
         assert not [file for file in left if SECRET.encode() in file.read_bytes()]
 

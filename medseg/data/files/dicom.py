@@ -117,9 +117,11 @@ def _volume(series: Series, path: Path, notes: Sequence[str]) -> Image:
         tilt = math.degrees(math.atan2(farthest, float(np.linalg.norm(affine[:3, 2])) * (len(frames) - 1)))
         moved = f"slices are moved by up to {farthest:.1f} mm, their voxels interpolated"
         notes = [*notes, f"a tilted gantry ({tilt:.1f} degrees): {moved}"]
-    data = volume.T[None]
-    data = data[..., 0] if data.shape[-1] == 1 else data  # a single slice is of two dimensions
-    return Image(np.ascontiguousarray(data), affine, path, notes=tuple(notes))
+    data = np.empty(volume.shape[::-1], np.float32)
+    for row in range(volume.shape[1]):  # plane by plane: several times faster than all axes at once
+        data[:, row] = volume[:, row].T
+    data = data[..., 0] if len(volume) == 1 else data  # a single slice is of two dimensions
+    return Image(data[None], affine, path, notes=tuple(notes))
 
 
 @contextmanager
