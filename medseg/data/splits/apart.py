@@ -10,7 +10,7 @@ from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 
-REMEDY = "take those out of one of the lists, or choose two that share none (data.training_split, validation_split)"
+REMEDY = "take those out of one of the lists, or choose two lists that share none"
 
 
 def in_both(training: Collection[Case], held_out: Collection[Case]) -> list[str]:
