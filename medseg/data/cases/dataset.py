@@ -14,6 +14,7 @@ from medseg.data.cases.layouts import AUTO, LAYOUTS
 from medseg.data.cases.layouts.files import grouped, image_files
 from medseg.data.files.dicom import find_series, is_zip
 from medseg.data.files.images import ENDINGS, case_name
+from medseg.data.files.others import not_read
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ def list_inputs(
         logger.warning("left out, since there is no scan in it: %s", listed([str(folder) for folder in other]))
     if not series:
         expected = f"expected files ending in {', '.join(ENDINGS)}, DICOM series, or zips of them"
-        raise DataError(Problem(str(path), "holds no image", expected))
+        raise DataError(not_read(path.iterdir()) or Problem(str(path), "holds no image", expected))
     if len(series) > 1 and {folder.parent for folder in series} == {path}:
         return _grouped(series, channels, missing)
     names = ["_".join((*one.relative_to(path).parts[:-1], stem(one))) if one != path else path.name for one in series]

@@ -19,6 +19,7 @@ from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.files.cause import cause
 from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
+from medseg.data.files.nifti_geometry import BOTH_FORMS
 from medseg.data.training.size import entry_bytes
 
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
@@ -105,6 +106,7 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
             _report(facts, "unreadable image", error, path)
             continue
         images.append(one)
+        _doubt(facts, one)
         digest.update(np.ascontiguousarray(one.array).data)
         _inspect_voxels(facts, one, path)
         for note in one.notes:
@@ -152,6 +154,7 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
     except DataError as error:
         _report(facts, "unreadable label", error, path)
         return
+    _doubt(facts, label)
     if image is not None:
         _compare(facts, "label on another grid than its image", image, label)
     try:
@@ -172,6 +175,11 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
     if not sum(facts.voxels.values()):
         remedy = "right for a healthy subject; otherwise the annotation is lost or belongs to another file"
         _add(facts, "error", "empty label", path, "no voxel of any class", remedy)
+
+
+def _doubt(facts: CaseFacts, image: Image) -> None:
+    for doubt in image.doubts:
+        _add(facts, "warning", "header that contradicts itself", image.path, doubt, BOTH_FORMS)
 
 
 def _components(values: np.ndarray, members: Sequence[int]) -> int:

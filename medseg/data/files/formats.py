@@ -1,8 +1,4 @@
-"""The file formats under `images.py`: NIfTI through nibabel, NRRD and MetaImage through SimpleITK.
-
-nibabel keeps every header field as it is, and with gzip done in one go it was measured 4 times faster than SimpleITK on
-small files and about as fast on large ones.
-"""
+"""What an image is, for all file formats under `images.py`; and NRRD and MetaImage, through SimpleITK."""
 
 from __future__ import annotations
 
@@ -13,26 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.fast import compress
 from medseg.core.labels import Labels
 from medseg.data.files.headers import itk_reader
-from medseg.data.files.limits import check_bytes, unpacked
+from medseg.data.files.limits import check_bytes
 
 NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha", ".mhd")
 ENDINGS = (*NIFTI, *ITK)
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's axes point left and posterior, NIfTI's right and anterior
-FORMS = {
-    "qform_code": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    "sform_code": ("srow_x", "srow_y", "srow_z"),
-}  # NIfTI's two affines, each with the code that says what it means
-CARET = 30  # NIfTI extension code of Caret / Connectome Workbench XML
 
 
 @dataclass(frozen=True)
@@ -46,6 +35,8 @@ class Image:
         sform_code, qform_code: NIfTI codes of the header; 0 for other formats.
         missing: the numbers of channels that nobody measured; the array is 0 there.
         notes: what was decided when it was read, for whoever looks at the result.
+        doubts: a sentence for each thing in which the header contradicts itself, which says how it was decided.
+        slope: what the whole numbers of the file were multiplied by; None where they are as they were.
     """
 
     array: np.ndarray
@@ -55,6 +46,8 @@ class Image:
     qform_code: int = 0
     missing: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    slope: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,147 +79,10 @@ def is_nifti(path: str | Path) -> bool:
     return str(path).lower().endswith(NIFTI)
 
 
-# --- NIfTI ---------------------------------------------------------------------------------------------------------
-
-
-def open_nifti(path: Path) -> Any:
-    """The nibabel image; a compressed file is read whole."""
-    import nibabel
-
-    if path.name.lower().endswith(".gz"):
-        content = unpacked(path)
-        two = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")  # NIfTI-2 says its header has 540 bytes
-        return (nibabel.Nifti2Image if two else nibabel.Nifti1Image).from_bytes(content)
-    return nibabel.load(path)
-
-
 def spatial_part(shape: Sequence[int]) -> tuple[int, ...]:
     """The spatial part of a file's shape: the first three axes, without trailing ones in a 2D file."""
     spatial = tuple(shape[:3])
     return spatial[:2] if len(spatial) == 3 and spatial[2] == 1 else spatial
-
-
-def read_nifti(path: Path) -> Image:
-    """One NIfTI-1 or NIfTI-2 file."""
-    nifti = open_nifti(path)
-    header = nifti.header
-    affine = np.asarray(nifti.affine, dtype=np.float64)
-    check_bytes(path, math.prod(nifti.shape) * header.get_data_dtype().itemsize)
-    data = np.asanyarray(nifti.dataobj)
-    if data.dtype.fields is not None or data.dtype.kind not in "buif":
-        raise DataError(Problem(str(path), f"voxels of type {data.dtype}, expected numbers", "convert it to scalars"))
-    spatial = spatial_part(data.shape)
-    if len(data.shape) < 2 or min(data.shape) < 1:
-        raise DataError(Problem(str(path), f"image of shape {data.shape}, expected 2D, 3D, or 4D with channels last"))
-    rest = [size for size in data.shape[3:] if size != 1]
-    if len(rest) > 1:
-        raise DataError(Problem(str(path), f"image of shape {data.shape}: more than one axis besides space"))
-    channels = rest[0] if rest else 1
-    # (x, y, z, t...) in Fortran order -> (C, x, y, z): the view costs nothing, the copy below makes it contiguous
-    data = np.moveaxis(data.reshape((*spatial, channels), order="F"), -1, 0)
-    return Image(
-        _plain(data), _checked(affine, len(spatial), path), path, int(header["sform_code"]), int(header["qform_code"])
-    )
-
-
-def write_nifti(
-    path: Path,
-    mask: np.ndarray,
-    like: Path | Image,
-    labels: Labels | None,
-    read: Callable[[Path], Image],
-    levels: int | None = None,
-) -> None:
-    """A NIfTI mask on the grid of `like`, with a fresh header: that file's geometry, bit for bit, no more.
-
-    Args:
-        read: of a file that is not NIfTI, whose grid is all that is taken.
-        levels: the values are no labels but a map, from 0 to so many for what is read as 0 to 1.
-    """
-    import nibabel
-
-    if isinstance(like, Path) and is_nifti(like):
-        source: Any = nibabel.load(like)  # the header only: voxels are not touched
-        mask = _shaped(mask, tuple(source.shape[:3]))
-        two = int(source.header["sizeof_hdr"]) == nibabel.Nifti2Header.sizeof_hdr
-        kind: Any = nibabel.Nifti2Image if two else nibabel.Nifti1Image
-        header: Any = kind.header_class()
-        header.set_data_shape(mask.shape)
-        _copy_geometry(source.header, header)
-    else:
-        grid = read(like) if isinstance(like, Path) else like
-        mask = _shaped(mask, grid.shape)
-        header, kind = nibabel.Nifti1Header(), nibabel.Nifti1Image
-        header.set_data_shape(mask.shape)
-        header.set_sform(grid.affine, code=1)
-        header.set_qform(grid.affine, code=1)
-        header.set_xyzt_units("mm")
-    header["descrip"] = b"medseg mask" if levels is None else b"medseg map"
-    header["cal_max"] = 0 if levels is None else 1
-    header["pixdim"][4:] = 0
-    header.set_intent("label" if levels is None else "none", name="labels" if levels is None else "")
-    header.set_data_dtype(mask.dtype)
-    if labels is not None:
-        header.extensions.append(nibabel.nifti1.Nifti1Extension(CARET, _label_table(labels)))
-    # affine None: the header's own sform, qform and codes stay as they are, bit for bit
-    written = kind(mask, None, header)
-    written.header.set_slope_inter(1 if levels is None else 1 / levels, 0)  # one given before is forgotten
-    content = written.to_bytes()
-    path.write_bytes(compress(content) if path.name.lower().endswith(".gz") else content)
-
-
-def _copy_geometry(source: Any, header: Any) -> None:
-    """The fields that say where the voxels are.
-
-    The numbers of a form with the code 0 place nothing and may be anything, a text too: they are copied where they say
-    what the other form does.
-    """
-    header["pixdim"][:4] = source["pixdim"][:4]
-    header["xyzt_units"] = source["xyzt_units"]
-    alike = _forms_agree(source)
-    for form, fields in FORMS.items():
-        header[form] = source[form]
-        if alike or int(source[form]):
-            for field in fields:
-                header[field] = source[field]
-
-
-def _forms_agree(header: Any) -> bool:
-    try:
-        return np.allclose(header.get_sform(), header.get_qform(coded=False), rtol=1e-4, atol=1e-3)
-    except ValueError:  # three numbers that are no rotation
-        return False
-
-
-def _label_table(labels: Labels) -> bytes:
-    rows = []
-    for name, value in labels.classes.items():
-        red, green, blue = (channel / 255 for channel in labels.colours.get(name, _colour(value)))
-        alpha = 0 if value == 0 else 1
-        rows.append(
-            f'<Label Key="{value}" Red="{red:.4g}" Green="{green:.4g}" Blue="{blue:.4g}" Alpha="{alpha}">'
-            f"{escape(name)}</Label>"
-        )
-    table = "".join(rows)
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><Date></Date><VolumeInformation Index="0">'
-        f"<LabelTable>{table}</LabelTable><StudyMetaDataLinkSet></StudyMetaDataLinkSet>"
-        "<VolumeType>Label</VolumeType></VolumeInformation></CaretExtension>"
-    ).encode()
-
-
-def _colour(value: int) -> tuple[int, int, int]:
-    """A colour for a class that has none: Okabe and Ito's palette, distinct for the colour-blind."""
-    palette = (
-        (230, 159, 0),
-        (86, 180, 233),
-        (0, 158, 115),
-        (240, 228, 66),
-        (0, 114, 178),
-        (213, 94, 0),
-        (204, 121, 167),
-    )
-    return (0, 0, 0) if value == 0 else palette[(value - 1) % len(palette)]
 
 
 # --- NRRD, MetaImage -----------------------------------------------------------------------------------------------
@@ -295,7 +151,7 @@ def from_itk(image: Any, path: Path) -> Image:
     affine[:dims, 3] = image.GetOrigin()[:dims]
     if dims == 3 and data.shape[-1] == 1:
         data = data[..., 0]
-    return Image(_plain(data), _checked(LPS @ affine, data.ndim - 1, path), path)
+    return Image(plain(data), checked(LPS @ affine, data.ndim - 1, path), path)
 
 
 def write_itk(
@@ -304,8 +160,8 @@ def write_itk(
     """An NRRD or MetaImage mask on the grid of `like`, as `write_nifti`."""
     import SimpleITK
 
-    grid = like if isinstance(like, Image) else read_nifti(like) if is_nifti(like) else read(like)
-    mask = _shaped(mask, grid.shape)
+    grid = like if isinstance(like, Image) else read(like)
+    mask = shaped(mask, grid.shape)
     dims = mask.ndim
     affine = LPS @ grid.affine
     spacing = np.array(grid.spacing_mm)
@@ -324,7 +180,7 @@ def write_itk(
 # --- both ----------------------------------------------------------------------------------------------------------
 
 
-def _plain(data: np.ndarray) -> np.ndarray:
+def plain(data: np.ndarray) -> np.ndarray:
     """Contiguous; float32, or the file's own integers in this machine's byte order."""
     if data.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -332,7 +188,7 @@ def _plain(data: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(data, dtype=np.uint8 if data.dtype == bool else data.dtype.newbyteorder("="))
 
 
-def _checked(affine: np.ndarray, dims: int, path: Path) -> np.ndarray:
+def checked(affine: np.ndarray, dims: int, path: Path) -> np.ndarray:
     columns = affine[:3, :dims]
     if not np.isfinite(affine).all() or np.linalg.matrix_rank(columns) < dims:
         remedy = "write the header anew from the original scan"
@@ -343,7 +199,7 @@ def _checked(affine: np.ndarray, dims: int, path: Path) -> np.ndarray:
     return affine
 
 
-def _shaped(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def shaped(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The mask in the file's own shape (a 2D file may be stored with a third axis of one)."""
     if spatial_part(shape) != spatial_part(mask.shape):
         raise ValueError(f"mask of shape {mask.shape} for an image of shape {shape}")

@@ -22,11 +22,12 @@ from medseg.data.files.formats import (
     data_files,
     is_nifti,
     read_itk,
-    read_nifti,
     voxel_ml,
     write_itk,
-    write_nifti,
 )
+from medseg.data.files.nifti import read_nifti, write_nifti
+from medseg.data.files.nifti_geometry import APART_VOXELS, apart
+from medseg.data.files.others import not_read
 from medseg.data.files.pictures import (
     PICTURES,
     TIFF,
@@ -54,8 +55,9 @@ __all__ = [
 ]
 
 ENDINGS = (*MEDICAL, *PICTURES)
-GRID_TOLERANCE_VOXELS = 0.05  # headers of one patient differ by float noise; a twentieth of a voxel is no shift
-INTEGER_TOLERANCE = 1e-4  # scaled integers come back as 1.0000001
+GRID_TOLERANCE_VOXELS = APART_VOXELS
+INTEGER_TOLERANCE = 1e-4  # floats come back as 1.0000001
+SCALED_TOLERANCE = 0.01  # whole numbers that a header scales: 117 classes in 16 bits come back as 0.99977
 RESAMPLE = "resample one onto the other's grid, or correct the header that is wrong"
 
 
@@ -144,6 +146,8 @@ def _decoded(path: Path, *, label: bool) -> Image:
             return read_picture(path, label=label)
         if path.name.lower().endswith(TIFF):
             return read_tiff_volume(path)
+        if other := not_read([path]):
+            raise DataError(other)
         return read_nifti(path) if is_nifti(path) else read_itk(path)
     except DataError:
         raise
@@ -189,13 +193,16 @@ def label_values(image: Image, counts_as: Mapping[int, int] | None = None) -> np
     if array.dtype.kind == "f":
         rounded = np.round(array)
         with np.errstate(invalid="ignore"):
-            bad = ~(np.abs(array - rounded) <= INTEGER_TOLERANCE)  # NaN and infinity are bad as well
+            tolerance = INTEGER_TOLERANCE if image.slope is None else SCALED_TOLERANCE
+            bad = ~(np.abs(array - rounded) <= tolerance)  # NaN and infinity are bad as well
         if bad.any():
             some = ", ".join(f"{value:g}" for value in np.unique(array[bad])[:3])
+            what = f"label with {int(bad.sum())} non-integer voxels ({some})"
             remedy = "a label holds one whole number a voxel: was it resampled linearly, or is it a probability map?"
-            raise DataError(
-                Problem(str(image.path), f"label with {int(bad.sum())} non-integer voxels ({some})", remedy)
-            )
+            if image.slope is not None:
+                what += f": its header scales whole numbers by the slope {image.slope:.6g}"
+                remedy = "save the label as whole numbers, without a slope (scl_slope), from the original"
+            raise DataError(Problem(str(image.path), what, remedy))
         array = rounded
     low, high = array.min(initial=0), array.max(initial=0)
     if low < 0 or high > 255:
@@ -218,10 +225,8 @@ def grid_difference(one: Image, other: Image, tolerance_voxels: float = GRID_TOL
     """
     if one.shape != other.shape:
         return f"shape {other.shape} against {one.shape}"
-    ends = np.array([[0, size - 1] for size in (*one.shape, 1)[:3]])
-    corners = np.stack([*(mesh.ravel() for mesh in np.meshgrid(*ends)), np.ones(8)])
-    apart = np.linalg.norm(((other.affine - one.affine) @ corners)[:3], axis=0).max()
-    if apart <= tolerance_voxels * min(one.spacing_mm):
+    far = apart(one.affine, other.affine, one.shape)
+    if far <= tolerance_voxels * min(one.spacing_mm):
         return None
     spacing, other_spacing = np.array(one.spacing_mm), np.array(other.spacing_mm)
     found = []
@@ -233,7 +238,8 @@ def grid_difference(one: Image, other: Image, tolerance_voxels: float = GRID_TOL
         found.append(f"direction {_axes(other.affine)} against {_axes(one.affine)}")
     if not np.allclose(one.affine[:3, 3], other.affine[:3, 3], atol=tolerance_voxels * min(one.spacing_mm)):
         found.append(f"origin {_numbers(other.affine[:3, 3])} against {_numbers(one.affine[:3, 3])} mm")
-    return (", ".join(found) or "affine") + f" (corners up to {apart:.3g} mm apart)"
+    why = [f"; {image.path.name} contradicts itself: {doubt}" for image in (one, other) for doubt in image.doubts]
+    return (", ".join(found) or "affine") + f" (corners up to {far:.3g} mm apart)" + "".join(dict.fromkeys(why))
 
 
 def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path | Image, labels: Labels | None = None) -> None:
