@@ -21,7 +21,7 @@ from medseg.config.coding import recoded
 from medseg.core.errors import Problem
 from medseg.core.labels import Labels
 from medseg.core.tables import read_columns, write_table
-from medseg.data.files.images import label_values, read_image, voxel_ml
+from medseg.data.files.images import Image, label_values, read_label, voxel_ml
 from medseg.data.files.pictures import is_picture
 from medseg.data.training.region import REGION
 from medseg.data.writers import OWN
@@ -172,8 +172,10 @@ class ScoreMaskd(MapTransform):
         self.metrics = load_metrics(metrics)
 
     def __call__(self, data: Mapping) -> dict:
-        truth = read_image(data["label_path"])
-        prediction, values = np.asarray(data["pred"])[0], label_values(truth, self.labels.counts_as)[0]
+        prediction = np.asarray(data["pred"])[0]
+        grid = Image(prediction[None], np.asarray(data["native_affine"], dtype=np.float64), Path(data["image_path"]))
+        truth = read_label(data["label_path"], grid)
+        values = label_values(truth, self.labels.counts_as)[0]
         scores = score_case(
             prediction,
             values,

@@ -241,7 +241,8 @@ def fingerprint(
 
 def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray, np.ndarray]:
     """The case, intensities of its foreground (channels, at most `SAMPLES_A_CASE`), and its thumbnail."""
-    image, label = case.read_image(), case.read_label()
+    image = case.read_image()
+    label = case.read_label(image)
     if len(image.array) != channels:
         raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
     if difference := grid_difference(image, label):

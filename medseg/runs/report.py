@@ -171,7 +171,8 @@ class Review:
         case = self.cases[name]
         (file,) = mask_paths(self.output / "masks", name, case.first)
         mask = read_image(file, channel_axis=False)
-        return case.read_image(), case.read_label(), mask
+        image = case.read_image()
+        return image, case.read_label(image), mask
 
     def _log(self, overlays: Sequence[tuple[str, bytes]], means: Mapping[str, float | None]) -> None:
         """The pictures, and the figures at the last epoch, in the log of the run."""

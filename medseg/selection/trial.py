@@ -13,7 +13,7 @@ from medseg.core.boxes import bounding_box
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.formats import voxel_ml
-from medseg.data.files.images import label_values, read_image
+from medseg.data.files.images import label_values, read_label
 from medseg.inference.cleaning import CLEANING
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.inference.cleaning.step import HeldOut
@@ -83,7 +83,8 @@ def _counts(mask: np.ndarray, truth: np.ndarray, labels: Labels, case: str) -> n
 
 def _read(case: TrialCase, labels: Labels) -> tuple[np.ndarray, np.ndarray, float | None]:
     """Mask and label in the box around both, and the volume of a voxel."""
-    image, other = (read_image(path, channel_axis=False) for path in (case.mask, case.truth))
+    image = read_label(case.mask)
+    other = read_label(case.truth, image)
     mask, truth = label_values(image)[0], label_values(other, labels.counts_as)[0]
     if mask.shape != truth.shape:
         what = f"{mask.shape}, but its label is {truth.shape}"

@@ -18,7 +18,7 @@ from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.masks import MaskPair, match_masks
-from medseg.data.files.images import Image, case_name, grid_difference, label_values, read_image
+from medseg.data.files.images import Image, case_name, grid_difference, label_values, laid_on, read_image, read_label
 from medseg.data.files.pictures import is_picture
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
@@ -175,7 +175,8 @@ def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarr
     Raises:
         DataError: an unreadable file, values that are no classes, or, between volumes, another grid.
     """
-    truth, prediction = (read_image(path, channel_axis=False) for path in (pair.truth, pair.prediction))
+    truth, prediction = read_label(pair.truth), read_label(pair.prediction)
+    truth = laid_on(truth, prediction)
     volumes = not (is_picture(pair.truth) or is_picture(pair.prediction))
     if volumes and (difference := grid_difference(truth, prediction)):
         raise DataError(Problem(str(pair.prediction), f"lies on another grid than its label: {difference}", ON_GRID))

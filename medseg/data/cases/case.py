@@ -11,7 +11,7 @@ from typing import Any
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import check_name
 from medseg.data.files.digests import CaseState, ImageState
-from medseg.data.files.images import Image, case_name, read_image
+from medseg.data.files.images import Image, case_name, read_image, read_label
 from medseg.data.files.pictures import is_picture
 
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")  # nnU-Net: {case}_0000.nii.gz is channel 0
@@ -106,15 +106,15 @@ class Case:
         """The image `(C, *spatial)`, 0 in a channel that it lacks; raises DataError as `files.images.read_image`."""
         return read_image(self.first if len(self.images) == 1 else self.images)
 
-    def read_label(self) -> Image:
-        """The label map `(1, *spatial)`.
+    def read_label(self, on: Image | None = None) -> Image:
+        """The label map `(1, *spatial)`, on the grid of its image `on` where it was cropped from that.
 
         Raises:
             DataError: there is none; as `read_image`.
         """
         if self.label is None:
             raise DataError(Problem(self.name, "has no label", "give it one, or leave the case out"))
-        return read_image(self.label, channel_axis=False)
+        return read_label(self.label, on)
 
 
 def as_cases(entries: Iterable[Case | Mapping[str, Any]]) -> list[Case]:

@@ -18,7 +18,15 @@ from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.files.cause import cause
-from medseg.data.files.images import GRID_TOLERANCE_VOXELS, Image, grid_difference, is_nifti, label_values, read_image
+from medseg.data.files.images import (
+    GRID_TOLERANCE_VOXELS,
+    Image,
+    grid_difference,
+    is_nifti,
+    label_values,
+    read_image,
+    read_label,
+)
 from medseg.data.files.nifti_geometry import BOTH_FORMS
 from medseg.data.training.size import entry_bytes
 
@@ -150,7 +158,7 @@ def _inspect_voxels(facts: CaseFacts, image: Image, path: Path) -> None:
 
 def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: Labels) -> None:
     try:
-        label = read_image(path, channel_axis=False)
+        label = read_label(path, image)
     except DataError as error:
         _report(facts, "unreadable label", error, path)
         return
@@ -162,6 +170,10 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
     except DataError as error:
         _report(facts, "label values that are no classes", error, path)
         return
+    for name, value in label.segments:
+        if labels.classes.get(name, value) != value:
+            what = f"the segment {name!r} has the value {value}, but the class of this name {labels.classes[name]}"
+            _add(facts, "error", "segment of another value", path, what, "give all segmentations the same label values")
     counts = np.bincount(values.ravel(), minlength=256)
     known = {*labels.values, *(value for region in labels.regions.values() for value in region), *labels.ignored}
     unknown = [int(value) for value in np.flatnonzero(counts) if int(value) not in known]

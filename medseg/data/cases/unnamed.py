@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.dicom import is_study, modality
-from medseg.data.files.images import label_values
+from medseg.data.files.images import Image, label_values
 
 MOST_CLASSES = 64  # more values than this are no classes: a grey picture, instance numbers
+EMPTY = np.zeros(0)
 VOID = 255  # beside other values, what many tools write where nothing is known
 
 
@@ -36,22 +38,39 @@ def channel_names(dataset: Dataset) -> tuple[str, ...]:
 def found_classes(dataset: Dataset) -> tuple[dict[str, int], int | None]:
     """(name -> value, value that is ignored) of all values in the labels: background, class_1, class_2, ...
 
-    255 beside other classes is ignored; alone, it is the foreground of a mask of black and white.
+    A class is called as the segments of its value are, where the labels are segmentations of 3D Slicer. 255 beside
+    other classes is ignored; alone, it is the foreground of a mask of black and white.
 
     Raises:
-        DataError: of all labels that cannot be read, at once; there are too many values to be classes.
+        DataError: of all labels that cannot be read, at once; there are too many values to be classes; a segment has
+            another value in another label, or another name.
     """
 
-    def look(case: Case) -> np.ndarray:
-        return np.bincount(label_values(case.read_label()).ravel(), minlength=256) > 0
+    def look(case: Case) -> tuple[np.ndarray, Image]:
+        label = case.read_label()
+        return np.bincount(label_values(label).ravel(), minlength=256) > 0, replace(label, array=EMPTY)
 
     every = np.zeros(256, bool)
-    for found in every_result(look, dataset.cases):
+    segments: dict[int, tuple[str, Path]] = {}
+    for found, label in every_result(look, dataset.cases):
         every |= found
+        for name, value in label.segments:
+            _same_segment(segments, name, value, label.path)
     present = [int(value) for value in np.flatnonzero(every) if value]
     if not present or len(present) > MOST_CLASSES:
         what = f"has {len(present)} different values above 0 in its labels"
         raise DataError(Problem(str(dataset.root), what, "a label map holds one small whole number a class"))
     ignored = VOID if VOID in present and len(present) > 1 else None
     values = [value for value in present if value != ignored]
-    return {"background": 0} | {f"class_{value}": value for value in values}, ignored
+    names = {value: segments[value][0] if value in segments else f"class_{value}" for value in values}
+    return {"background": 0} | {name: value for value, name in names.items()}, ignored
+
+
+def _same_segment(known: dict[int, tuple[str, Path]], name: str, value: int, path: Path) -> None:
+    """Add a segment; raises DataError where its value has another name in another label, or its name another value."""
+    for other, (called, where) in {**known, value: known.get(value, (name, path))}.items():
+        if (other == value) != (called == name):
+            what = f"the segment {name!r} has the value {value}, but in {where.name} {called!r} has {other}"
+            remedy = "give all segmentations the same label values"
+            raise DataError(Problem(str(path), what, remedy))
+    known[value] = (name, path)

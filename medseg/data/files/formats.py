@@ -19,7 +19,7 @@ from medseg.data.files.limits import check_bytes
 
 NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha", ".mhd")
-ENDINGS = (*NIFTI, *ITK)
+ENDINGS = (*NIFTI, ".seg.nrrd", *ITK)  # the longest first: it is the one that a name ends in
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's axes point left and posterior, NIfTI's right and anterior
 
@@ -36,6 +36,7 @@ class Image:
         missing: the numbers of channels that nobody measured; the array is 0 there.
         notes: what was decided when it was read, for whoever looks at the result.
         doubts: a sentence for each thing in which the header contradicts itself, which says how it was decided.
+        segments: (name, value) of each segment of a segmentation (`seg_nrrd`) that has a name.
         slope: what the whole numbers of the file were multiplied by; None where they are as they were.
     """
 
@@ -47,6 +48,7 @@ class Image:
     missing: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    segments: tuple[tuple[str, int], ...] = ()
     slope: float | None = None
 
     @property
@@ -90,6 +92,15 @@ def spatial_part(shape: Sequence[int]) -> tuple[int, ...]:
 
 def read_itk(path: Path) -> Image:
     """One NRRD or MetaImage file."""
+    return from_itk(open_itk(path).Execute(), path)
+
+
+def open_itk(path: Path) -> Any:
+    """SimpleITK's reader of an NRRD or MetaImage file, whose header it has read.
+
+    Raises:
+        DataError: another ending, a header that ITK would not survive, or an image too large.
+    """
     if not path.exists():
         raise FileNotFoundError(path)
     if not path.name.lower().endswith(ENDINGS):
@@ -103,7 +114,7 @@ def read_itk(path: Path) -> Image:
     bits = re.search(r"(\d+)-bit", SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()))
     voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
     check_bytes(path, voxels * (int(bits[1]) / 8 if bits else 1))
-    return from_itk(reader.Execute(), path)
+    return reader
 
 
 DATA_FILE = re.compile(rb"(?:ElementDataFile\s*=|data ?file:)\s*(\S.*?)\s*$", re.IGNORECASE)

@@ -38,6 +38,7 @@ from medseg.data.files.pictures import (
     write_grey,
     write_picture,
 )
+from medseg.data.files.seg_nrrd import is_segmentation, laid_on, read_segmentation
 
 __all__ = [
     "ENDINGS",
@@ -48,7 +49,9 @@ __all__ = [
     "grid_difference",
     "is_nifti",
     "label_values",
+    "laid_on",
     "read_image",
+    "read_label",
     "voxel_ml",
     "write_map",
     "write_mask",
@@ -92,6 +95,19 @@ def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: 
 
     image = _read_file(Path(path), label=not channel_axis)
     return image if channel_axis else _one_channel(image)
+
+
+def read_label(path: str | Path, on: Image | None = None) -> Image:
+    """A label map `(1, *spatial)`: one file, or a series.
+
+    Args:
+        on: the image that it belongs to: a segmentation of 3D Slicer may be cropped, and is laid on its grid.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    label = read_image(path, channel_axis=False)
+    return label if on is None else laid_on(label, on)
 
 
 def files_beside(path: Path) -> list[Path]:
@@ -148,6 +164,8 @@ def _decoded(path: Path, *, label: bool) -> Image:
             return read_tiff_volume(path)
         if other := not_read([path]):
             raise DataError(other)
+        if is_segmentation(path):
+            return read_segmentation(path)
         return read_nifti(path) if is_nifti(path) else read_itk(path)
     except DataError:
         raise

@@ -16,7 +16,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, S
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.cases.case import LACKING
-from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image
+from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image, read_label
 from medseg.data.training.grids import LongestSided, SlicesFirstd, in_plane, plain
 from medseg.data.training.moments import moments
 from medseg.inference.colour import COLOUR_SCALES
@@ -183,7 +183,7 @@ class LoadCased(MapTransform):
             case["notes"] = image.notes
         case["image"] = _tensor(array, affine, image)
         if "label" in self.keys and "label" in case:
-            label = read_image(case["label"], channel_axis=False)
+            label = read_label(case["label"], image)
             if difference := grid_difference(image, label):
                 raise DataError(
                     Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE)
