@@ -15,6 +15,7 @@ from medseg.config.schema import Config
 from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.files.dicom_choice import choose_series
+from medseg.data.files.spacing import say_spacing
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
 from medseg.data.training.augment import TRANSFORMS
 from medseg.data.training.augment.pipeline import Augment
@@ -73,6 +74,8 @@ def reading(config: Config) -> list[Code | Component]:
     data = config.data
     limits = Code(f"$image_limits.allow{(data.largest_file_gib, data.largest_picture_mp)}")
     begins: list[Code | Component] = [limits] * larger(config)
+    if data.spacing_mm is not None:
+        begins.append(target(say_spacing, spacing_mm=[float(length) for length in data.spacing_mm]))
     if data.dicom is not None:
         begins.append(target(choose_series, modality=data.dicom.modality, description=data.dicom.description))
     return begins

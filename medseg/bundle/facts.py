@@ -18,6 +18,7 @@ from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.unnamed import channel_names
 from medseg.data.files.dicom_choice import choose_series
 from medseg.data.files.limits import allow
+from medseg.data.files.spacing import say_spacing
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.losses import LOSSES
 
@@ -91,9 +92,10 @@ def network_channels(config: Config, facts: DataFacts) -> int:
 
 
 def read_as(config: Config) -> None:
-    """From now on images may be as large, and series are chosen, as the config says."""
+    """From now on images may be as large, lie on such voxels, and series are chosen, as the config says."""
     data, dicom = config.data, config.data.dicom or DicomConfig()
     allow(data.largest_file_gib, data.largest_picture_mp)
+    say_spacing(data.spacing_mm)
     choose_series(dicom.modality, dicom.description)
 
 

@@ -70,6 +70,9 @@ class DataConfig(Section):
     """Volumes for a network of two dimensions, slice by slice: so many neighbouring slices are its channels, an odd
     number (1: the slice alone). Slices lie along the last axis of preprocessing.orientation. Null: of two dimensions
     are pictures."""
+    spacing_mm: Annotated[list[Positive], Field(min_length=2, max_length=3)] | None = None
+    """Voxel size along the axes of the files, of all images and labels, where their headers lie; also of what the run
+    predicts. Null: as the headers say. Without a config: the variable MEDSEG_SPACING_MM."""
     cache: str | None = None
     """Folder for preprocessed cases. Default: `cache` inside the run folder."""
     dicom: DicomConfig | None = None

@@ -1,110 +1,29 @@
-"""What the voxels themselves say, whatever the headers do: how thick slices are, and which mirror images are possible.
+"""Which mirror images are possible, as the voxels say.
 
-Measured case by case on arrays in the order of the file (`coarseness`, `thumbnail`), and read over all cases by pure
-rules (`thick_slices`, `spacing_doubt`, `mirror_likeness`, `unlike_its_mirror`).
+Measured case by case on arrays in the order of the file (`thumbnail`), and read over all cases by pure rules
+(`mirror_likeness`, `unlike_its_mirror`). How thick slices are: `data.cases.coarseness`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-LAGS = (1, 2, 4, 8, 16)  # voxels between two that are compared
-LINE_VOXELS = 2**15  # on evenly spaced lines along an axis, of each channel
+from medseg.data.cases.coarseness import SCALE, finite
+
 GRID = 16  # side of a thumbnail
-MARGIN = 0.97  # of a difference: where distance hardly matters (much noise), 3 % more would be many voxels
-SCALE = (1.0, 99.0)  # percentiles between which intensities are compared: what lies outside are a few bright voxels
-
-# Calibrated (medians over the cases, of the coarsest axis). True 1 mm: BraTS 0.99, hippocampus 1.06, both with 15 % of
-# white noise 1.0; slabs of BraTS 1.3; drawn heads 1.4. Every second slice: BraTS 1.9, hippocampus 2.0; every fourth
-# 3.7 and 3.8, with the noise too; the mean of four 3.8 and 3.5. LGG, of which 1 x 1 x 1 mm is said: 2.8.
-SEVERAL = 2.0  # so much coarser than all others is no axis of an isotropic grid
-DOUBTFUL = 1.5  # enough where the extents cannot be either
-VARIED = 3.0  # most over fewest slices of one organ that whole volumes can have
-
 # Calibrated: top-down in ultrasound (BUSI) -0.07, in driving scenes (CamVid) 0.07; left-right in both at least 0.96; of
 # brains left-right 0.99, front-back 0.92 (LGG) and 0.70 (BraTS), up-down 0.87; of left hippocampi 0.41 to 0.56.
 ALIKE_ENOUGH = 0.5
 
 
-@dataclass(frozen=True)
-class Slices:
-    """The coarsest axis of a data set, and by how much a voxel is longer along it than along the others.
-
-    Args:
-        axis: of the preprocessed image.
-        evidence: by the voxels, at most `LAGS[-1]`; below 1 where the slices are smooth (interpolated).
-        headers: by the median spacing.
-    """
-
-    axis: int
-    evidence: float
-    headers: float
-
-
-def coarseness(image: np.ndarray, foreground: np.ndarray) -> tuple[float, ...]:
-    """Of each axis: how many voxels along another axis lie between two that differ as neighbours along this one do.
-
-    The least over the other axes, so that only an axis that is coarser than all others has more than 1. Two voxels of a
-    kind are compared (mean absolute difference), so noise adds the same to both and does not make an axis look coarse.
-
-    Args:
-        image: (C, *spatial).
-        foreground: (*spatial) bool, only pairs inside which count.
-    """
-    axes = range(image.ndim - 1)
-    curves = np.zeros((len(axes), len(LAGS)))
-    for channel in image:
-        curves += _curves(channel, foreground)
-    return tuple(
-        round(min((_reach(curves[axis, 0], curves[other]) for other in axes if other != axis), default=1.0), 4)
-        for axis in axes
-    )
-
-
-def _curves(channel: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Mean absolute difference (axes, lags), as a share of the range; NaN where the axis is too short."""
-    axes = range(channel.ndim)
-    lines = []
-    for axis in axes:
-        step = math.ceil((channel.size / LINE_VOXELS) ** (1 / max(channel.ndim - 1, 1)))
-        chosen = tuple(slice(None, None, 1 if other == axis else step) for other in axes)
-        lines.append((_finite(np.moveaxis(channel[chosen], axis, 0)), np.moveaxis(foreground[chosen], axis, 0)))
-    known = np.concatenate([values[inside] for values, inside in lines])
-    low, high = np.percentile(known, SCALE) if known.size else (0.0, 0.0)
-    curves = np.zeros((channel.ndim, len(LAGS)))
-    if high <= low:  # one value says nothing
-        return curves
-    for axis, (values, inside) in enumerate(lines):
-        scaled = (np.clip(values, low, high) - low) / (high - low)
-        for place, lag in enumerate(LAGS):
-            differences = np.abs(scaled[lag:] - scaled[:-lag])[inside[lag:] & inside[:-lag]]
-            curves[axis, place] = differences.mean() if differences.size else np.nan
-    return curves
-
-
-def _reach(difference: float, curve: np.ndarray) -> float:
-    """The lag at which a curve (lags) nearly reaches a difference; 1 where either is not known."""
-    known = np.isfinite(curve)
-    difference *= MARGIN
-    rising = np.maximum.accumulate(curve[known])
-    if not np.isfinite(difference) or not len(rising) or rising[0] <= 0:
-        return 1.0
-    if difference <= rising[0]:
-        return float(difference / rising[0])
-    rising = np.log(rising) + 1e-9 * np.arange(len(rising))  # a curve that stays level counts from where it began to
-    return float(np.exp(np.interp(np.log(difference), rising, np.log(np.array(LAGS)[known]))))
-
-
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """An image (C, *spatial) as a small one, `GRID` a side, without colours: its median is 0, its range about 1."""
     steps = (slice(None, None, max(1, size // (4 * GRID))) for size in image.shape[1:])
-    values = torch.from_numpy(_finite(image[(slice(None), *steps)]))
+    values = torch.from_numpy(finite(image[(slice(None), *steps)]))
     pool = functional.adaptive_avg_pool3d if image.ndim == 4 else functional.adaptive_avg_pool2d
     small = pool(values[None], GRID)[0].numpy()
     scaled = []
@@ -140,48 +59,3 @@ def mirror_likeness(thumbnails: np.ndarray) -> tuple[float, ...]:
 def unlike_its_mirror(likeness: Sequence[float]) -> list[int]:
     """Axes along which a mirror image would be an impossible one, as ultrasound or a street upside down."""
     return [axis for axis, value in enumerate(likeness) if value < ALIKE_ENOUGH]
-
-
-def thick_slices(spacings_mm: np.ndarray, coarse: np.ndarray) -> Slices:
-    """The axis that is the coarsest by the headers or by the voxels, whichever says more.
-
-    Args:
-        spacings_mm, coarse: (cases, axes), of volumes.
-    """
-    spacing, evidence = np.median(spacings_mm, axis=0), np.median(coarse, axis=0)
-    headers = np.array([side / np.delete(spacing, axis).max() for axis, side in enumerate(spacing)])
-    axis = int(np.maximum(headers, evidence).argmax())
-    return Slices(axis, float(evidence[axis]), float(headers[axis]))
-
-
-def spacing_doubt(spacings_mm: np.ndarray, shapes: np.ndarray, coarse: np.ndarray) -> str:
-    """Why the spacing cannot be true, as a sentence; empty where it may be.
-
-    It is doubted only where all cases say the same isotropic spacing, as files do into which nobody wrote one, and
-    where the voxels say that one axis is several times as coarse as each other one; or somewhat coarser, if the number
-    of slices varies as that of whole organs at one spacing cannot while the other sides are always the same.
-
-    Args:
-        spacings_mm, shapes, coarse: (cases, axes). Pictures (two axes) are never doubted.
-    """
-    first = spacings_mm[0]
-    if len(first) != 3 or not np.allclose(spacings_mm, first.mean(), rtol=1e-3):
-        return ""
-    slices = thick_slices(spacings_mm, coarse)
-    counts = shapes[:, slices.axis]
-    others = np.delete(shapes, slices.axis, axis=1)
-    varies = counts.max() >= VARIED * counts.min() and bool((others == others[0]).all())
-    if slices.evidence < (DOUBTFUL if varies else SEVERAL):
-        return ""
-    said = " x ".join(f"{side:.4g}" for side in first)
-    who = f"all {len(shapes)} cases say" if len(shapes) > 1 else "the case says"
-    sizes = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
-    return (
-        f"{who} {said} mm, which cannot be true: neighbours along axis {slices.axis} (of {sizes} slices) differ as much"
-        f" as voxels {slices.evidence:.2g} apart along the other axes do"
-    )
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    """As float32 in one piece; what is NaN or infinite (outside of what is labelled, where it is allowed) is 0."""
-    return np.nan_to_num(np.ascontiguousarray(values, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)

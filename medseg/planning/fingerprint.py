@@ -22,11 +22,12 @@ from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
+from medseg.data.cases.coarseness import Slices, coarseness, spacing_doubt, thick_slices
 from medseg.data.cases.dataset import Dataset
 from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values
 from medseg.data.training.grids import in_plane
 from medseg.data.training.transforms import background_value
-from medseg.planning.evidence import Slices, coarseness, mirror_likeness, spacing_doubt, thick_slices, thumbnail
+from medseg.planning.evidence import mirror_likeness, thumbnail
 
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
 LEAST_CASES = 10  # with fewer, an order of classes along an axis may be chance
@@ -45,7 +46,7 @@ class CasePrint:
         voxels: class -> how many it has.
         components: target (class or region) -> connected parts (face neighbours).
         centres_mm: class -> its centre along the axes, from the image's left posterior inferior corner.
-        coarseness: of each axis, against the others, by the voxels (`evidence.coarseness`).
+        coarseness: of each axis, against the others, by the voxels (`data.cases.coarseness`).
         target_box: voxels of the box around all targets; empty where there are none.
     """
 

@@ -59,11 +59,13 @@ def _maker(members: Sequence[Trained], pipeline: Any) -> dict[str, str]:
         if not any(finders)
         else {"finder": _joined(["" if one is None else _digest(one.weights) for one in finders])}
     )
+    lengths = members[0].config.data.spacing_mm
+    said = [] if lengths is None else [{"spacing_mm": lengths}]
     plugins = [plugin for member in members for plugin in plugins_of(member.config)]
     return {
         "weights": _joined([_digest(member.weights) for member in members]),
         **finder,
-        "pipeline": data_digest([medseg.__version__, pipeline, *plugins]),
+        "pipeline": data_digest([medseg.__version__, pipeline, *plugins, *said]),
     }
 
 

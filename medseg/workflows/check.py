@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
@@ -18,10 +19,12 @@ from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
 from medseg.data.cases.case import Case, case_of
+from medseg.data.cases.coarseness import slab_doubt, spacing_doubt
 from medseg.data.cases.dataset import Dataset, find_dataset
-from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
+from medseg.data.cases.inspection import IMPOSSIBLE, CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
 from medseg.data.files.dicom import called_as_patient, is_study
+from medseg.data.files.spacing import SAY_IT
 from medseg.data.splits.apart import REMEDY as APART
 from medseg.data.splits.apart import in_both
 from medseg.data.splits.split import OFFICIAL, TEST
@@ -111,6 +114,8 @@ def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
             if len(case.shape) == fewest:
                 what = f"{fewest}D among {count_of(sum(dims.values()) - dims[fewest], 'case')} of another kind"
                 yield Finding("error", "2D and 3D images mixed", case.case, "", what, "train on one kind at a time")
+    if doubt := _spacing(facts):
+        yield Finding("warning", IMPOSSIBLE, "", "", doubt, SAY_IT)
     first: dict[str, str] = {}
     for case in facts:
         if case.digest and first.setdefault(case.digest, case.case) != case.case:
@@ -123,3 +128,14 @@ def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
         if count < min(FEW_CASES, len(labelled)):
             remedy = "it cannot be learnt or measured well: the held-out cases may have none of it"
             yield Finding("warning", "rare class", "", name, f"in {count} of {count_of(len(labelled), 'case')}", remedy)
+
+
+def _spacing(facts: Sequence[CaseFacts]) -> str:
+    """Why the spacing of all volumes cannot be true; empty where it may be, or where they have several."""
+    volumes = [case for case in facts if case.coarseness]
+    if not volumes:
+        return ""
+    spacings, shapes, coarse = (
+        np.array([getattr(case, name) for case in volumes]) for name in ("spacing_mm", "shape", "coarseness")
+    )
+    return spacing_doubt(spacings, shapes, coarse) or slab_doubt(spacings, shapes)

@@ -82,7 +82,7 @@ class Predictor:
 
     def __init__(self, parser: ConfigParser, first: Trained) -> None:
         self.labels, self.channels = first.facts.labels, first.facts.channels
-        self._dims = first.config.image_dims
+        self._dims, self._config = first.config.image_dims, first.config
         self._prepare: Any = parser.get_parsed_content("preprocessing")
         self._evaluator: Any = parser.get_parsed_content("evaluator")
         self._evaluator.network.eval()
@@ -135,6 +135,7 @@ class Predictor:
         """
         if affine is not None and not isinstance(image, np.ndarray):
             raise DataError(Problem("affine", "is given beside a file, which has its own", AFFINE_OF_FILE))
+        read_as(self._config)
         names = self.channels if channels is None else tuple(channels)
         if not set(names) <= set(self.channels) or len(set(names)) < len(names):
             what = f"are {', '.join(names)}, but the run knows {', '.join(self.channels)}"

@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from medseg.data.cases.coarseness import coarseness, spacing_doubt, thick_slices
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.phantom import draw_case
-from medseg.planning.evidence import (
-    GRID,
-    coarseness,
-    mirror_likeness,
-    spacing_doubt,
-    thick_slices,
-    thumbnail,
-    unlike_its_mirror,
-)
+from medseg.planning.evidence import GRID, mirror_likeness, thumbnail, unlike_its_mirror
 
 ONE_MM = np.ones((12, 3))
 

@@ -17,6 +17,8 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
+from medseg.data.cases.coarseness import coarseness
+from medseg.data.cases.kinds import CT, TO_HU, kind_of, no_hounsfield
 from medseg.data.files.cause import cause
 from medseg.data.files.images import (
     GRID_TOLERANCE_VOXELS,
@@ -28,9 +30,13 @@ from medseg.data.files.images import (
     read_label,
 )
 from medseg.data.files.nifti_geometry import BOTH_FORMS
+from medseg.data.files.pictures import is_picture
+from medseg.data.files.spacing import SAY_IT
 from medseg.data.training.size import entry_bytes
 
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
+LEAST_MM, MOST_MM = 0.001, 20.0  # of a voxel's side: less is no scan of a patient, nor is more
+IMPOSSIBLE = "spacing that cannot be true"
 RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
 
 NOTED = "look at it: is this the scan that is meant?"
@@ -57,8 +63,9 @@ class Finding:
 class CaseFacts:
     """What one case measures; what could not be read stays empty.
 
-    `voxels` and `components` go from the name of a class or region to the number of its voxels and of its connected
-    components (face neighbours); both are None without a readable label.
+    `coarseness` is that of `data.cases.coarseness`, along the axes of the file. `voxels` and `components` go from the
+    name of a class or region to the number of its voxels and of its connected components (face neighbours); both are
+    None without a readable label.
     """
 
     case: str
@@ -67,6 +74,7 @@ class CaseFacts:
     spacing_mm: tuple[float, ...] = ()
     orientation: str = ""
     channels: int = 0
+    coarseness: tuple[float, ...] = ()
     voxels: dict[str, int] | None = None
     components: dict[str, int] | None = None
     digest: str = ""
@@ -105,9 +113,10 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
     """The first readable file of the image, for the label to be compared with."""
     images, one_each = [], len(case.images) > 1
     digest = hashlib.blake2b(digest_size=16)
-    for path in map(Path, case.there):
-        if not path.exists():
+    for number, file in enumerate(case.images):
+        if file is None or not Path(file).exists():
             continue
+        path = Path(file)
         try:
             one = read_image(path, channel_axis=not one_each)
         except DataError as error:
@@ -116,7 +125,7 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
         images.append(one)
         _doubt(facts, one)
         digest.update(np.ascontiguousarray(one.array).data)
-        _inspect_voxels(facts, one, path)
+        _inspect_voxels(facts, one, path, channels[number:] if one_each else channels)
         for note in one.notes:
             _add(facts, "warning", "image that is not all that is there", path, note, NOTED)
     if not images:
@@ -125,6 +134,10 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
     for other in images[1:]:
         _compare(facts, "channels on different grids", first, other)
     facts.shape, facts.spacing_mm = first.shape, first.spacing_mm
+    if any(not LEAST_MM <= side < MOST_MM for side in first.spacing_mm) and not is_picture(first.path):
+        what = f"{' x '.join(f'{side:.4g}' for side in first.spacing_mm)} mm"
+        _add(facts, "warning", IMPOSSIBLE, first.path, what, SAY_IT)
+    facts.coarseness = _coarseness(first)
     facts.orientation = "".join(str(code) for code in nib.aff2axcodes(first.affine)[: len(first.shape)])
     facts.channels = len(case.images) if one_each else len(first.array)
     facts.digest = digest.hexdigest()
@@ -140,7 +153,7 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
     return first
 
 
-def _inspect_voxels(facts: CaseFacts, image: Image, path: Path) -> None:
+def _inspect_voxels(facts: CaseFacts, image: Image, path: Path, names: Sequence[str]) -> None:
     for index, channel in enumerate(image.array):
         name = f"channel {index}: " if len(image.array) > 1 else ""
         low, high = float(channel.min()), float(channel.max())  # not finite if any voxel is not
@@ -154,6 +167,8 @@ def _inspect_voxels(facts: CaseFacts, image: Image, path: Path) -> None:
         elif low == high:
             what = f"{name}every voxel is {low:g}"
             _add(facts, "warning", "image without contrast", path, what, "look at it: is the export damaged?")
+        elif index < len(names) and kind_of(names[index]) == CT and (why := no_hounsfield(low, high)):
+            _add(facts, "warning", "CT that is not in HU", path, f"{name}{why}", TO_HU)
 
 
 def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: Labels) -> None:
@@ -189,9 +204,17 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
         _add(facts, "error", "empty label", path, "no voxel of any class", remedy)
 
 
+def _coarseness(image: Image) -> tuple[float, ...]:
+    if len(image.shape) != 3:
+        return ()
+    corner = image.array[(slice(None), *[slice(1)] * 3)]
+    return coarseness(image.array, (image.array != corner).any(0))
+
+
 def _doubt(facts: CaseFacts, image: Image) -> None:
     for doubt in image.doubts:
-        _add(facts, "warning", "header that contradicts itself", image.path, doubt, BOTH_FORMS)
+        remedy = SAY_IT if "pixdim" in doubt else BOTH_FORMS
+        _add(facts, "warning", "header that contradicts itself", image.path, doubt, remedy)
 
 
 def _components(values: np.ndarray, members: Sequence[int]) -> int:

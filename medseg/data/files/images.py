@@ -39,6 +39,7 @@ from medseg.data.files.pictures import (
     write_picture,
 )
 from medseg.data.files.seg_nrrd import is_segmentation, laid_on, read_segmentation
+from medseg.data.files.spacing import respaced
 
 __all__ = [
     "ENDINGS",
@@ -145,6 +146,11 @@ def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:
 
 
 def _read_file(path: Path, *, label: bool = False) -> Image:
+    image = _as_its_file_says(path, label=label)
+    return image if is_picture(path) else respaced(image)
+
+
+def _as_its_file_says(path: Path, *, label: bool = False) -> Image:
     image = _decoded(path, label=label)
     if 0 in image.array.shape:  # a header may say so, and whatever comes behind would take it for an image
         what = f"image of {' x '.join(map(str, image.shape))} voxels, in which nothing is"
@@ -286,7 +292,7 @@ def write_mask(path: str | Path, mask: np.ndarray, *, like: str | Path | Image, 
         if ending in PICTURES:
             write_picture(writing, mask, like, labels)
         else:
-            (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels, _read_file)
+            (write_nifti if ending in NIFTI else write_itk)(writing, mask, like, labels, _as_its_file_says)
 
 
 def write_map(path: str | Path, values: np.ndarray, levels: int, *, like: str | Path) -> None:
@@ -298,7 +304,7 @@ def write_map(path: str | Path, values: np.ndarray, levels: int, *, like: str | 
     path, like = Path(path), Path(like)
     with replacing(path) as writing:
         if is_nifti(path):
-            write_nifti(writing, values, like, None, _read_file, levels)
+            write_nifti(writing, values, like, None, _as_its_file_says, levels)
         elif path.name.lower().endswith(".png"):
             write_grey(writing, np.rint(values * (255 / levels)).astype(np.uint8))
         else:

@@ -1,7 +1,7 @@
 """Segmentations of 3D Slicer, `.seg.nrrd`: named segments on one or several layers, often cropped to what they hold.
 
-Each layer is a label map; segments on different layers may overlap and have the same value. A file says of its n-th segment
-`SegmentN_Name`, `SegmentN_Layer` and `SegmentN_LabelValue`.
+Each layer is a label map; segments on different layers may overlap and have the same value. A file says of its n-th
+segment `SegmentN_Name`, `SegmentN_Layer` and `SegmentN_LabelValue`.
 """
 
 from __future__ import annotations
@@ -89,13 +89,11 @@ def laid_on(label: Image, image: Image) -> Image:
 
 
 def _segments(header: Mapping[str, str]) -> list[Segment]:
-    found = []
+    found: list[Segment] = []
     while any(f"Segment{len(found)}_{key}" in header for key in ("ID", "Name", "LabelValue")):
         start = f"Segment{len(found)}_"
-        number = {
-            key: _number(header.get(start + key, default)) for key, default in (("Layer", "0"), ("LabelValue", "1"))
-        }
-        found.append(Segment(header.get(f"{start}Name", "").strip(), number["Layer"], number["LabelValue"]))
+        layer, value = _number(header.get(f"{start}Layer", "0")), _number(header.get(f"{start}LabelValue", "1"))
+        found.append(Segment(header.get(f"{start}Name", "").strip(), layer, value))
     return found
 
 

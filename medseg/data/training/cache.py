@@ -37,6 +37,7 @@ from medseg.data.cases.case import Case, as_cases
 from medseg.data.files.dicom_choice import choice
 from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
 from medseg.data.files.images import files_beside
+from medseg.data.files.spacing import said_spacing
 from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
 from medseg.data.training.size import VOXELS_A_VALUE
@@ -179,7 +180,8 @@ class CachedDataset(Dataset):
             files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
         missing = [case.missing] if case.missing else []
         chosen = [choice().plain()] if choice() else []
-        identity = json.dumps([self._parameters, case.name, files, *missing, *chosen])
+        said = [] if case.is_picture or (lengths := said_spacing()) is None else [{"spacing_mm": lengths}]
+        identity = json.dumps([self._parameters, case.name, files, *missing, *chosen, *said])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 

@@ -1,0 +1,59 @@
+"""What kind of scan a channel is: by its name, by a DICOM header, and what its intensities let suspect."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+CT, MR, PET = "CT", "MR", "PT"  # as DICOM calls them
+WORDS = {
+    CT: ("ct", "cta", "cect", "ncct", "cbct", "hu"),
+    MR: (
+        "mr",
+        "mri",
+        "flair",
+        "t1",
+        "t1w",
+        "t1c",
+        "t1ce",
+        "t1gd",
+        "t1n",
+        "t2",
+        "t2w",
+        "t2f",
+        "dwi",
+        "adc",
+        "swi",
+        "pd",
+    ),
+    PET: ("pt", "pet", "suv"),
+}
+SOFT = 20.0  # of all voxels the largest: no CT, in which bone has 300 and more, but one that was scaled
+AIR = (-1100, -900)  # HU
+AIRY = 0.02  # share of the voxels that are air in a CT, and in nothing else
+TO_HU = "convert it from the original DICOM series, with slope and intercept (dcm2niix)"
+
+
+def kind_of(channel: str) -> str | None:
+    """CT, MR or PT as the name of a channel says; None where it says neither, or more than one."""
+    words = set(re.findall(r"[a-z0-9]+", channel.lower()))
+    found = [kind for kind, known in WORDS.items() if words & set(known)]
+    return found[0] if len(found) == 1 else None
+
+
+def no_hounsfield(low: float, high: float) -> str:
+    """Why intensities from `low` to `high` are not those of a CT, in HU; empty where they may be."""
+    if low >= 0:
+        return f"intensities from {low:g} to {high:g}, of which none is below 0, as air and fat are in HU"
+    if high <= SOFT:
+        return f"intensities from {low:g} to {high:g}, as if they were scaled: bone has hundreds of HU"
+    return ""
+
+
+def like_ct(values: np.ndarray) -> bool:
+    """Whether intensities look like those of a CT: there is air, and nothing much below it."""
+    step = max(1, values.size // 100_000)
+    some = np.asarray(values).reshape(-1)[::step]
+    air = np.mean((some >= AIR[0]) & (some <= AIR[1]))
+    return bool(air >= AIRY and some.max() > 0)
