@@ -238,7 +238,8 @@ def compile_inference(config: Config, *, facts: DataFacts, bundle_root: str) -> 
     maps = target(SaveMapsd, **place, names=Code("@maps"), **asked, memory_mib=config.inference.memory_mib)
     _, clean = _cleaning(config, facts)
     written: Component = {"recode": Code("@recode"), "formats": Code("@formats"), "origin": Code("@origin")}
-    saved = target(SaveMaskd, **place, **_made(config, facts), **written)
+    kinds = {"kinds": list(facts.kinds)} if any(facts.kinds) else {}
+    saved = target(SaveMaskd, **place, **_made(config, facts), **kinds, **written)
     own = Code(f"$@output_dir + '/{OWN}'")
     cohort = target(CohortReport, output_dir=own, scored=False, **_cleaned(config))
     steps = {"maps": maps, "clean": clean, "save": saved}

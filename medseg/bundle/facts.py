@@ -15,6 +15,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, Problem, below
 from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
+from medseg.data.cases.kinds import CT, MR, PET, kind_of
 from medseg.data.cases.unnamed import channel_names
 from medseg.data.files.dicom_choice import choose_series
 from medseg.data.files.limits import allow
@@ -43,6 +44,12 @@ class DataFacts:
     def pictures(self) -> bool:
         """Natural images: every value of a label means something, and a mask is a PNG in the labels' own colours."""
         return self.labels.background is None
+
+    @property
+    def kinds(self) -> tuple[str | None, ...]:
+        """What kind of scan each channel is (CT, MR, PT), as far as its name says it, or the card of the data."""
+        card = self.source != DataFacts.source and self.modality in (CT, MR, PET)
+        return tuple(kind_of(name) or (self.modality if card else None) for name in self.channels)
 
     def to_json(self) -> str:
         """As the run folder keeps it, so that a prediction needs no training data."""

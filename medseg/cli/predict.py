@@ -26,6 +26,9 @@ def predict(
     formats: Formats = "auto",
     probabilities: Probabilities = False,
     uncertainty: Uncertainty = False,
+    any_scan: Annotated[
+        bool, typer.Option("--any-scan", metavar="", help="Also DICOM of another kind (CT, MR) than was trained on.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Segment images: one mask each, on the grid of its image."""
@@ -34,6 +37,7 @@ def predict(
 
     options: dict[str, Any] = {"overwrite": overwrite, "postprocess": not no_postprocess, "coding": coding}
     options |= {"formats": formats.split(","), "probabilities": probabilities, "uncertainty": uncertainty}
+    options["any_scan"] = any_scan
     with json_result(as_json) as result:
         masks = predict(run, input=source, output=output, **options)
         result["masks"] = [str(mask) for mask in masks]

@@ -21,6 +21,7 @@ from medseg.config.coding import recoded
 from medseg.core.errors import Problem
 from medseg.core.labels import Labels
 from medseg.core.tables import read_columns, write_table
+from medseg.data.cases.kinds import other_scan, suspicions
 from medseg.data.files.images import Image, label_values, read_label, voxel_ml
 from medseg.data.files.pictures import is_picture
 from medseg.data.training.region import REGION
@@ -93,6 +94,8 @@ class SaveMaskd(MapTransform):
         recode: pairs (own value, value in the file), see `config.coding`; the case keeps its own values.
         formats: names of writers; "auto" is the image's own.
         origin: digests of what makes the masks, see `origin.py`; into the sidecar with those of the image and the mask.
+        kinds: of scan that the network was trained on, of each channel; what looks like another one is a warning in the
+            sidecar.
         channels: names of the image's channels, where a case may lack some (its numbers are in `missing`): the sidecar
             says which.
     """
@@ -106,8 +109,10 @@ class SaveMaskd(MapTransform):
         formats: Sequence[str] = FORMATS,
         origin: Mapping[str, str] | None = None,
         channels: Sequence[str] = (),
+        kinds: Sequence[str | None] = (),
     ) -> None:
         super().__init__("pred")
+        self.kinds = tuple(kinds)
         self.origin = None if origin is None else dict(origin)
         self.output_dir, self.labels, self.model = Path(output_dir), labels, dict(model or {})
         self.recode = {int(own): int(written) for own, written in recode}
@@ -128,15 +133,23 @@ class SaveMaskd(MapTransform):
             missing = [self.channels[number] for number in data.get("missing", ())]
             lacking = {"missing_channels": missing} if self.channels else {}
             region = {REGION: data[REGION]} if REGION in data else {}
-            for note in data.get("notes", ()):
-                logger.warning("%s: %s", name, note)
-            notes = {"notes": list(data["notes"])} if data.get("notes") else {}
-            sidecar = {"case": name, "model": self.model, **lacking, **notes, **region, **steps, **amounts}
+            warnings = self._warnings(data)
+            said = {"warnings": warnings} if warnings else {}
+            sidecar = {"case": name, "model": self.model, **said, **lacking, **region, **steps, **amounts}
             if self.origin is not None:
                 sidecar[ORIGIN] = origin_of(self.origin, data["image_files"], masks[0])
                 origin = {key: value for key, value in sidecar[ORIGIN].items() if key != "mask"}
             commit(self.output_dir, name, staged, sidecar, origin)
-        return {key: value for key, value in data.items() if key != "staged"}
+        return {**{key: value for key, value in data.items() if key != "staged"}, "warnings": warnings}
+
+    def _warnings(self, data: Mapping) -> list[str]:
+        """What was decided when the image was read, and where it seems to be of another kind of scan."""
+        found = [*data.get("doubts", ()), *data.get("notes", ())]
+        if self.kinds:
+            if why := other_scan(data.get("kind"), self.kinds[0]):
+                found.append(why)
+            found += suspicions(self.kinds, data.get("measured", ()), data.get("missing", ()))
+        return found
 
     def _amounts(self, mask: np.ndarray, affine: np.ndarray | None) -> dict[str, dict[str, float]]:
         """How much of each target there is: `volume_ml`, or `share` of the pixels where there is no volume."""
@@ -214,6 +227,7 @@ class CohortReport:
         self.table: MetricsTable | BenchmarkTable | None = None
         self.failures: list[Failure] = []
         self.finished: list[str] = []
+        self.warnings: list[tuple[str, str]] = []
         self.tallies: dict[str, Tally] = {}
         self.lesions: list[LesionScore] = []
 
@@ -228,11 +242,13 @@ class CohortReport:
         self._lesions: list[LesionScore] = []
         self._tallies: list[tuple[str, Tally]] = []
         self._finished: list[str] = []
+        self._warnings: list[tuple[str, str]] = []
 
     def collect(self, engine: Any) -> None:
         """Keep the scores of this case."""
         if succeeded(engine):
             self._finished.append(engine.state.output["case"])
+            self._warnings += [(self._finished[-1], text) for text in engine.state.output.get("warnings", ())]
             self._scores += engine.state.output.get("scores", [])
             self._lesions += engine.state.output.get("lesions", [])
             if "tally" in engine.state.output:
@@ -241,7 +257,7 @@ class CohortReport:
     def write(self, engine: Any) -> None:
         """Gather all processes' cases; the first one writes the files."""
         scores, self.finished = gather(self._scores), gather(self._finished)
-        self.failures = gather(engine.state.failures)
+        self.failures, self.warnings = gather(engine.state.failures), gather(self._warnings)
         self.lesions = gather(self._lesions)
         self.tallies = dict(gather(self._tallies))
         if self.scored and scores:

@@ -6,6 +6,7 @@ the run is written, and its bundle's YAML is not executed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,13 @@ from medseg.bundle.ensemble import compile_members
 from medseg.bundle.facts import read_as
 from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode
-from medseg.core.errors import PartialFailure, Problem
+from medseg.core.errors import DataError, PartialFailure, Problem
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
+from medseg.data.cases.kinds import other_scan
+from medseg.data.files.dicom import modality
 from medseg.data.writers import AUTO, WRITERS
-from medseg.engine.cohort import FAILURES, CohortReport, is_failures
+from medseg.engine.cohort import FAILURES, CohortReport, is_failures, write_failures
 from medseg.engine.device import of_first, of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, LookedUp, look_up, mask_paths, say_unfinished
@@ -30,6 +33,8 @@ from medseg.runs.decision import say_cleaning
 from medseg.runs.kept import predicted_by
 from medseg.runs.members import as_folders, channels_by_name, read_members
 from medseg.runs.volumes import VOLUMES, is_volumes, read_volumes, volume_text, write_volumes
+
+ANY_SCAN = "use a network for such scans; --any-scan predicts them all the same"
 
 
 def predict(
@@ -43,6 +48,7 @@ def predict(
     formats: Sequence[str] = FORMATS,
     probabilities: bool = False,
     uncertainty: bool = False,
+    any_scan: bool = False,
 ) -> list[Path]:
     """Predict the masks of a file, a folder of images, or a data set.
 
@@ -62,6 +68,7 @@ def predict(
             cleaned; NIfTI that is read as 0 to 1, of pictures 8-bit grey PNG.
         uncertainty: also `{case}_entropy`, from 0 to 1, and of an ensemble `{case}_disagreement`, from 0 to 0.5
             (formulas: `medseg.inference.maps`).
+        any_scan: also DICOM series whose headers say another kind of scan (CT, MR, PT) than the network was trained on.
 
     Returns:
         The masks of all cases that have one now, in the first format.
@@ -88,24 +95,31 @@ def predict(
         asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
         found = of_first_process(lambda: _begin(cases, output, overwrite, asked))
         pending = found.pending
+        refused = [] if any_scan else of_first_process(lambda: other_scans(pending, facts.kinds))
+        pending = [case for case in pending if case.name not in {problem.where for problem in refused}]
         say_cleaning(members[0].config)
         if len(members) > 1 and rank() == 0:
             print(f"ensemble of {len(members)} networks")
         objects = {"cases": tuple(pending), "origin": maker, "output_dir": str(output)}
         cohort: CohortReport = run_compiled(content, **objects).get_parsed_content("cohort")
-        left = {*found.changed, *(case.name for case in pending)} - set(cohort.finished)
+        left = {*found.changed, *(case.name for case in found.pending)} - set(cohort.finished)
         done = {
             case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases if case.name not in left
         }
         if rank() == 0:
             _tell(cohort, done, output, maps)
+            for name, warning in cohort.warnings:
+                print(f"warning: {name}: {warning}")
+            if refused:
+                failures = [Problem(failure.case, failure.reason) for failure in cohort.failures]
+                write_failures(output / OWN, [*failures, *refused])
             if lacking := [case for case in cases if case.missing and case.name in done]:
                 print(lacking_text(lacking, facts.channels))
             print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
     masks = list(done.values())
-    problems = [*found.problems(), *(Problem(f.case, f.reason) for f in cohort.failures)]
-    if cohort.failures:
-        problems.append(Problem(str(output / OWN / FAILURES), f"{len(cohort.failures)} of {len(cases)} cases failed"))
+    problems = [*found.problems(), *(Problem(f.case, f.reason) for f in cohort.failures), *refused]
+    if failed := len(cohort.failures) + len(refused):
+        problems.append(Problem(str(output / OWN / FAILURES), f"{failed} of {len(cases)} cases failed"))
     if problems:
         raise PartialFailure(problems, result={"masks": [str(mask) for mask in masks]})
     return masks
@@ -119,6 +133,20 @@ def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[
     found = look_up(cases, output, overwrite, **asked)
     for line in [] if overwrite else say_unfinished(found.pending, output, asked["maker"]):
         print(line)
+    return found
+
+
+def other_scans(cases: Sequence[Case], kinds: Sequence[str | None]) -> list[Problem]:
+    """The cases whose DICOM headers say another kind of scan than the network was trained on."""
+    found = []
+    for case in cases:
+        for path, kind in zip(case.images, kinds, strict=False):
+            if path is None or not Path(path).is_dir() or kind is None:
+                continue
+            with contextlib.suppress(DataError):  # the series is read again, and said then
+                if why := other_scan(modality(Path(path)), kind):
+                    found.append(Problem(case.name, why, ANY_SCAN))
+                    break
     return found
 
 

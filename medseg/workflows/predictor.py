@@ -19,6 +19,7 @@ from medseg.bundle.trained import Trained
 from medseg.core.errors import DataError, Problem
 from medseg.core.foreign import unwrapped
 from medseg.core.labels import Labels
+from medseg.data.cases.kinds import other_scan
 from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
 from medseg.data.training.apply import apply
 from medseg.engine.device import set_up
@@ -82,6 +83,7 @@ class Predictor:
 
     def __init__(self, parser: ConfigParser, first: Trained) -> None:
         self.labels, self.channels = first.facts.labels, first.facts.channels
+        self._kinds = first.facts.kinds
         self._dims, self._config = first.config.image_dims, first.config
         self._prepare: Any = parser.get_parsed_content("preprocessing")
         self._evaluator: Any = parser.get_parsed_content("evaluator")
@@ -119,6 +121,7 @@ class Predictor:
         image: str | Path | Sequence[str | Path | None] | np.ndarray,
         affine: np.ndarray | None = None,
         channels: Sequence[str] | None = None,
+        any_scan: bool = False,
     ) -> Mask:
         """The mask of one image.
 
@@ -128,6 +131,7 @@ class Predictor:
             affine: 4x4, voxel index of the array -> RAS+ millimetres; of a picture none, a file has its own.
             channels: the names of those that the image has, in its order, where the run was trained to do without some
                 (`training.channel_dropout`); default: all. In a list of files, None is one that is missing.
+            any_scan: also a DICOM series whose header says another kind of scan than the network was trained on.
 
         Raises:
             DataError: the image cannot be read, has other channels than the run, or no affine where it needs one, or
@@ -141,6 +145,8 @@ class Predictor:
             what = f"are {', '.join(names)}, but the run knows {', '.join(self.channels)}"
             raise DataError(Problem("the channels", what, "name those that the image has, each once"))
         read = self._of_array(image, affine, names) if isinstance(image, np.ndarray) else read_image(image)
+        if not any_scan and (why := other_scan(read.kind, self._kinds[0])):
+            raise DataError(Problem(str(read.path), why, "any_scan=True predicts it all the same"))
         if channels is not None:
             if len(read.array) != len(names) or read.missing:
                 what = f"has {len(read.array)} channels, but {len(names)} are named: {', '.join(names)}"

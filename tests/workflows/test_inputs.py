@@ -170,7 +170,7 @@ def test_plans_trains_and_predicts_without_an_edit(kind: str, tmp_path: Path) ->
         for place in (study, packed):
             (other,) = predict(run, input=place, output=tmp_path / "one")
             assert np.array_equal(read_image(other).array, like)
-        assert read_sidecar(tmp_path / "one", "packed")["notes"] == [
+        assert read_sidecar(tmp_path / "one", "packed")["warnings"] == [
             "left out: CT of 1, axial, localiser (survey/0.dcm)"
         ]
         left = [f for folder in (run, tmp_path / "one") for f in folder.rglob("*") if f.is_file()]

@@ -23,7 +23,7 @@ SEVERAL = 2.0  # so much coarser than all others is no axis of an isotropic grid
 DOUBTFUL = 1.5  # enough where the extents cannot be either
 VARIED = 3.0  # most over fewest slices of one organ that whole volumes can have
 
-SLAB = (128, 4)  # pixels of a side, of which there are so many times as many as slices, in what is no cube of 1 mm
+SLAB = (128, 6)  # pixels of a side, of which there are so many times as many as slices, in what is no cube of 1 mm
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,3 +59,38 @@ def like_ct(values: np.ndarray) -> bool:
     some = np.asarray(values).reshape(-1)[::step]
     air = np.mean((some >= AIR[0]) & (some <= AIR[1]))
     return bool(air >= AIRY and some.max() > 0)
+
+
+def measured(image: np.ndarray) -> list[dict[str, Any]]:
+    """What `suspicions` asks of each channel of an image (C, *spatial), as it is in the file."""
+    return [{"low": float(one.min()), "high": float(one.max()), "like_ct": like_ct(one)} for one in image]
+
+
+def other_scan(kind: str | None, trained_on: str | None) -> str:
+    """Why a scan whose header says its kind is none for a network; empty where one of them is not known."""
+    if kind is None or trained_on is None or kind == trained_on:
+        return ""
+    return f"its DICOM header says {kind}, but the network was trained on {trained_on}"
+
+
+def suspicions(
+    kinds: Sequence[str | None], channels: Sequence[dict[str, Any]], missing: Sequence[int] = ()
+) -> list[str]:
+    """What intensities let suspect, where the network was trained on channels of these kinds; one sentence each.
+
+    Args:
+        channels: as `measured`.
+        missing: numbers of channels that nobody measured.
+    """
+    found = []
+    for number, (kind, one) in enumerate(zip(kinds, channels, strict=False)):
+        name = f"channel {number}: " if len(channels) > 1 else ""
+        if number in missing:
+            continue
+        if one["low"] == one["high"]:
+            found.append(f"{name}every voxel is {one['low']:g}")
+        elif kind == CT and (why := no_hounsfield(one["low"], one["high"])):
+            found.append(f"{name}{why}; the network was trained on CT")
+        elif kind == MR and one["like_ct"]:
+            found.append(f"{name}intensities of a CT, with air at -1000; the network was trained on MR")
+    return found

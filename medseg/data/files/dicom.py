@@ -83,8 +83,11 @@ def modality(path: Path) -> str | None:
         DataError: see `read_series`.
     """
     with _headers(path) as (folder, headers):
-        code = chosen_series(series_of(headers), folder)[0].modality
-    return code if code in KNOWN else None
+        return _known(chosen_series(series_of(headers), folder)[0])
+
+
+def _known(series: Series) -> str | None:
+    return series.modality if series.modality in KNOWN else None
 
 
 def read_series(path: Path) -> Image:
@@ -121,7 +124,7 @@ def _volume(series: Series, path: Path, notes: Sequence[str]) -> Image:
     for row in range(volume.shape[1]):  # plane by plane: several times faster than all axes at once
         data[:, row] = volume[:, row].T
     data = data[..., 0] if len(volume) == 1 else data  # a single slice is of two dimensions
-    return Image(data[None], affine, path, notes=tuple(notes))
+    return Image(data[None], affine, path, notes=tuple(notes), kind=_known(series))
 
 
 @contextmanager

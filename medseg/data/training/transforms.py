@@ -16,6 +16,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, S
 
 from medseg.core.errors import DataError, Problem
 from medseg.data.cases.case import LACKING
+from medseg.data.cases.kinds import measured
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image, read_label
 from medseg.data.training.grids import LongestSided, SlicesFirstd, in_plane, plain
 from medseg.data.training.moments import moments
@@ -119,7 +120,8 @@ class LoadCased(MapTransform):
     """Read a case's files into `MetaTensor`s: image `(C, *spatial)` float32, label `(1, *spatial)` uint8.
 
     In the place of the image's path an `Image` may stand. Adds `case` (the file's name, unless given), `native_affine`
-    (4x4 float64) and `native_shape`: the grid of the file; and, where channels are missing, their numbers as `missing`.
+    (4x4 float64) and `native_shape`: the grid of the file; `measured`, `doubts` and `kind`, by which a prediction is
+    warned of (`data.cases.kinds`); and, where channels are missing, their numbers as `missing`.
     A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
 
     Args:
@@ -175,6 +177,12 @@ class LoadCased(MapTransform):
                 Problem(str(image.path), f"{count} voxels are NaN or infinite", "repair or remove the image")
             )
         case.setdefault("case", case_name(image.path))
+        if len(image.shape) == 3:
+            case["measured"] = measured(image.array)
+        if image.doubts:
+            case["doubts"] = image.doubts
+        if image.kind:
+            case["kind"] = image.kind
         case["native_affine"] = torch.from_numpy(affine.copy())
         case["native_shape"] = tuple(array.shape[1:])
         if image.missing:
