@@ -23,7 +23,7 @@ def test_json_leaves_only_json_on_stdout(medseg: Any, replace: Any) -> None:
     _, out, _ = medseg("predict", "--run", "x", "--input", "in", "--output", "out", "--uncertainty", "--json")
     assert json.loads(out) == {"masks": ["out/a.nii.gz"]}
     options: dict[str, Any] = {"input": Path("in"), "output": Path("out"), "overwrite": False, "postprocess": True}
-    options |= {"coding": None, "formats": ["auto"], "probabilities": False, "uncertainty": True}
+    options |= {"coding": None, "formats": ["auto"], "probabilities": False, "uncertainty": True, "any_scan": False}
     assert calls == [(([Path("x")],), options)]
 
 

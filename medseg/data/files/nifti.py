@@ -48,7 +48,7 @@ def nifti_header(path: Path) -> Any:
     """
     with readable(path).open("rb") as file:
         zipped = file.read(2) == GZIP
-    with gzip.open(path) if zipped else path.open("rb") as content:
+    with gzip.open(path) if zipped else readable(path).open("rb") as content:
         return _header(content.read(max(HEADER_BYTES)), path)
 
 
