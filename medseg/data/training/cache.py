@@ -42,7 +42,7 @@ from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
 from medseg.data.training.size import VOXELS_A_VALUE
 
-FORMAT = 2  # raise it when what is stored changes
+FORMAT = 3  # raise it when what is stored changes
 ARRAYS = ("image", "label", "voxels")
 logger = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "uint8": torch.uint8, "int32": torch.int32}
@@ -178,11 +178,10 @@ class CachedDataset(Dataset):
             key = "image" if position < len(case.there) else "label"
             files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
             files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
-        missing = [case.missing] if case.missing else []
-        chosen = [choice().plain()] if choice() else []
-        said = [] if case.is_picture or (lengths := said_spacing()) is None else [{"spacing_mm": lengths}]
-        identity = json.dumps([self._parameters, case.name, files, *missing, *chosen, *said])
-        return hashlib.sha256(identity.encode()).hexdigest()[:32]
+        more: list[Any] = [case.missing] if case.missing else []
+        more += [choice().plain()] if choice() else []
+        more += [] if case.is_picture or (lengths := said_spacing()) is None else [{"spacing_mm": lengths}]
+        return hashlib.sha256(json.dumps([self._parameters, case.name, files, *more]).encode()).hexdigest()[:32]
 
 
 def parameters(thing: Any) -> Any:
