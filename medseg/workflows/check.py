@@ -31,6 +31,7 @@ from medseg.data.splits.split import OFFICIAL, TEST
 from medseg.review.check_report import CheckReport, count_of
 from medseg.runs.official import wrong_sizes
 
+SAY_KEY = "say the right one, for all files: data.spacing_mm in a config (medseg plan --set data.spacing_mm=[x,y,z])"
 FEW_CASES = 5  # with a fifth held out, fewer than this and a class may be missing from either part
 
 
@@ -72,6 +73,7 @@ def check(root: str | Path, *, layout: str = "auto", card: str | None = None, pr
     findings += _across(facts, dataset)
     findings += _in_two_lists(dataset)
     findings += [finding for case in cases for finding in _named_as_patient(case, root)]
+    findings = [replace(finding, remedy=finding.remedy.replace(SAY_IT, SAY_KEY)) for finding in findings]
     return CheckReport(dataset, facts, tuple(findings), time.monotonic() - start)
 
 

@@ -14,7 +14,7 @@ from medseg.data.cases.dataset import Dataset
 from medseg.data.files.dicom import is_study, modality
 from medseg.data.files.images import Image, label_values
 
-MOST_CLASSES = 64  # more values than this are no classes: a grey picture, instance numbers
+MOST_CLASSES = 120  # TotalSegmentator has 117; more values are no classes: a grey picture, instance numbers
 EMPTY = np.zeros(0)
 VOID = 255  # beside other values, what many tools write where nothing is known
 

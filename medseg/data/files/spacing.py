@@ -16,9 +16,9 @@ import numpy as np
 from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.data.files.formats import Image
 
-SPACING, KEY = "MEDSEG_SPACING_MM", "data.spacing_mm"
+SPACING = "MEDSEG_SPACING_MM"
 GIVEN = os.environ.get(SPACING)  # by whoever started this process
-SAY_IT = f"say the right one: {KEY} in a config (also `medseg plan --set {KEY}=[x,y,z]`), which counts for all cases"
+SAY_IT = "say the right one, which counts for all files: spacing_mm"
 
 
 def say_spacing(spacing_mm: Sequence[float] | None = None) -> None:
@@ -54,7 +54,7 @@ def respaced(image: Image) -> Image:
     if lengths is None:
         return image
     if len(lengths) != len(image.shape):
-        what = f"has {len(image.shape)} axes, but {KEY} has {len(lengths)} lengths"
+        what = f"has {len(image.shape)} axes, but spacing_mm has {len(lengths)} lengths"
         raise DataError(Problem(str(image.path), what, "give a length for each axis of the files"))
     affine = image.affine.copy()
     affine[:3, : len(lengths)] *= np.divide(lengths, image.spacing_mm)
