@@ -178,10 +178,8 @@ class CachedDataset(Dataset):
             key = "image" if position < len(case.there) else "label"
             files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
             files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
-        more: list[Any] = [case.missing] if case.missing else []
-        more += [choice().plain()] if choice() else []
-        more += [] if case.is_picture or (lengths := said_spacing()) is None else [{"spacing_mm": lengths}]
-        return hashlib.sha256(json.dumps([self._parameters, case.name, files, *more]).encode()).hexdigest()[:32]
+        read_as = [case.missing, choice().plain(), None if case.is_picture else said_spacing()]
+        return hashlib.sha256(json.dumps([self._parameters, case.name, files, *read_as]).encode()).hexdigest()[:32]
 
 
 def parameters(thing: Any) -> Any:
