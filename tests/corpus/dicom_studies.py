@@ -30,7 +30,7 @@ def study_of(root: Path, scans: int = 2) -> Path:
     """A data set whose images are DICOM folders in folders, all different."""
     for number in range(scans):
         volume = VOXELS + number
-        write_slices(root / "images" / f"c{number}" / "scan", volume)
+        write_slices(root / "images" / f"c{number}" / "scan", volume, sop_class=MR, modality="MR")
         (root / "labels").mkdir(exist_ok=True)
         label = nibabel.Nifti1Image((volume.T > 500).astype(np.uint8), affine())
         nibabel.save(label, root / "labels" / f"c{number}.nii.gz")
