@@ -14,12 +14,21 @@ from tqdm import tqdm
 from medseg.config.cards import load_card
 from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
-from medseg.core.files import readable
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.masks import MaskPair, match_masks
-from medseg.data.files.images import Image, case_name, grid_difference, label_values, laid_on, read_image, read_label
+from medseg.data.files.images import (
+    ENDINGS,
+    Image,
+    case_name,
+    grid_difference,
+    label_values,
+    laid_on,
+    read_image,
+    read_label,
+)
 from medseg.data.files.pictures import is_picture
+from medseg.data.files.text import read_lines
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.metric import Metric, load_metrics
@@ -187,11 +196,12 @@ def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarr
 
 def read_list(file: Path) -> list[str]:
     """The names of cases in a text file, one a line (a longer line: its first word, without folder and ending)."""
-    try:
-        lines = readable(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(Problem(str(file), f"unreadable list of cases: {error}", "one name a line")) from None
-    return [case_name(line.split()[0]) for line in lines if line.strip()]
+    return [_listed(line.split("\t" if "\t" in line else None)[0].strip()) for _, line in read_lines(file)]
+
+
+def _listed(entry: str) -> str:
+    """The case of an entry, with or without an ending that a mask or an image can have."""
+    return case_name(entry) if entry.lower().endswith(ENDINGS) else Path(entry).name
 
 
 def attempt(work: Callable[[MaskPair], Result], pair: MaskPair) -> Result | Problem:

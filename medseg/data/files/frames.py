@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -12,9 +11,10 @@ from PIL import ImageColor, ImageOps
 from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.files import check_name, replacing
 from medseg.data.files.cause import cause
-from medseg.data.files.pictures import PICTURES, opened
+from medseg.data.files.pictures import PICTURES, read_pixels
 from medseg.data.files.signed import signature
 
+MOST = 4  # channels: red, green, blue and transparency
 FAST = 1  # zlib's fastest: frames are many, and their files a little larger
 
 
@@ -41,24 +41,23 @@ def list_frames(path: Path) -> list[Path]:
 
 
 def read_frame(path: Path) -> np.ndarray:
-    """`(rows, columns, 3)` uint8: turned as its EXIF says, grey, palette and CMYK as RGB, transparency left out.
+    """`(rows, columns, 3)` uint8 of what `read_pixels` reads: grey as red, green and blue, transparency left out.
 
-    Of 16 bits the upper 8 are kept. Nothing but the pixels is read.
+    Of 16 bits the upper 8 are kept.
 
     Raises:
-        DataError: pixels of 32 bits.
+        DataError: pixels of 32 bits, or a TIFF of other channels.
         OSError, SyntaxError: the file is damaged.
     """
-    with opened(path) as picture:
-        return np.array(_as_rgb(ImageOps.exif_transpose(picture), path))
-
-
-def _as_rgb(picture: Any, path: Path) -> Any:
-    if picture.mode in ("I", "F"):
+    pixels = read_pixels(path)
+    if pixels.dtype.itemsize > 2 or pixels.dtype.kind != "u":
         raise DataError(Problem(str(path), "pixels of 32 bits", "save it with 8 or 16 bits a channel"))
-    if picture.mode.startswith("I;16"):  # Pillow would cut off whatever is above 255
-        picture = Pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    return picture.convert("RGB")
+    if len(pixels) > MOST:
+        raise DataError(Problem(str(path), f"{len(pixels)} channels, which are no colours", "give a colour picture"))
+    if pixels.dtype.itemsize == 2:
+        pixels = (pixels >> 8).astype(np.uint8)
+    colours = pixels[:3] if len(pixels) > 2 else np.repeat(pixels[:1], 3, axis=0)
+    return np.array(colours.transpose(1, 2, 0), order="C")
 
 
 def write_frame(path: Path, frame: np.ndarray) -> None:

@@ -30,16 +30,14 @@ from medseg.data.files.nifti_geometry import APART_VOXELS, apart
 from medseg.data.files.others import not_read
 from medseg.data.files.pictures import (
     PICTURES,
-    TIFF,
     is_picture,
     read_picture,
-    read_tiff_volume,
-    spacing_file,
     write_grey,
     write_picture,
 )
 from medseg.data.files.seg_nrrd import is_segmentation, laid_on, read_segmentation
 from medseg.data.files.spacing import respaced
+from medseg.data.files.tiff import TIFF, read_tiff_volume, spacing_file
 
 __all__ = [
     "ENDINGS",

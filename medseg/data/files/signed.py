@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from medseg.data.files.pixels import opened
+
 SOFTWARE, NAME = "Software", "medseg"
 
 
@@ -19,10 +21,8 @@ def signature() -> Any:
 
 def is_signed(path: Path) -> bool:
     """Whether medseg made the picture; False of whatever is no picture."""
-    from PIL import Image as Pillow
-
     try:
-        with Pillow.open(path) as picture:
+        with opened(path) as picture:
             return bool(picture.info.get(SOFTWARE) == NAME)
     except Exception:  # anything that a file can make a reader raise
         return False

@@ -8,14 +8,15 @@ its first image's name; without a `label` in its line, it has none. Other column
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, did_you_mean
-from medseg.core.files import readable
 from medseg.data.cases.case import UNSAFE_NAME, Case, case_of, is_name
 from medseg.data.cases.layouts.files import existing
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import case_name
+from medseg.data.files.text import read_text
 
 LISTS = (".csv", ".tsv")
 EXPECTED = "expected image (or image_NAME, one a channel), label, and perhaps case and patient"
@@ -42,13 +43,12 @@ def read_list(path: Path) -> Found:
         DataError: the file cannot be read, or has no columns of images.
     """
     try:
-        with readable(path).open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = "\t" if "\t" in first else ";" if ";" in first else ","
-            reader = csv.reader(file, delimiter=delimiter)
-            rows = [(reader.line_num, [entry.strip() for entry in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text(path)
+        first = text.partition("\n")[0]
+        delimiter = "\t" if "\t" in first else ";" if ";" in first else ","
+        reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+        rows = [(reader.line_num, [entry.strip() for entry in row]) for row in reader]
+    except csv.Error as error:
         raise DataError(Problem(str(path), f"cannot be read: {error}", "save it as CSV in UTF-8")) from None
     header = rows[0][1] if rows else []
     images = [name for name in header if name == "image" or name.startswith("image_")]

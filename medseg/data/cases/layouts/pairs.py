@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medseg.core.errors import Problem
-from medseg.core.files import readable
+from medseg.data.cases.layouts.picture_lists import Places, entries_of, name_of
 from medseg.data.cases.layouts.pictures import IMAGES, LABELS, Pairs, PictureLayout, masks_in, pictures_in
+from medseg.data.files.text import read_lines
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 LISTED = {"train", "val", "test", "trainval"}
@@ -47,29 +48,30 @@ class PicturePairs(PictureLayout):
 def _list_files(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return sorted(file for file in root.glob("*.txt") if SPLITS.get(file.stem.partition("_")[0], file.stem) in LISTED)
+    files = [file for file in sorted(root.iterdir()) if file.suffix.lower() == ".txt" and file.is_file()]
+    return [file for file in files if SPLITS.get(file.stem.lower().partition("_")[0], file.stem.lower()) in LISTED]
 
 
 def _read_list(root: Path, file: Path, pairs: Pairs) -> None:
     """Lines `image mask` (paths from the root; also with a leading slash), or one name that images and labels share."""
-    split = SPLITS.get(file.stem, file.stem)
+    split = SPLITS.get(file.stem.lower(), file.stem)
     folders = next(((images, labels) for kept, images, labels in _pair_folders(root) if not kept), None)
     images = {image.stem: image for image in pictures_in(folders[0])} if folders else {}
     masks = masks_in(folders[1]) if folders else {}
-    for number, line in enumerate(readable(file).read_text().splitlines(), start=1):
-        entries = line.replace("\t", " ").replace(",", " ").split()
-        if not entries:
-            continue
+    places = Places(root)
+    for number, line in read_lines(file):
+        entries = entries_of(line, lambda whole: "/" not in whole and name_of(whole) in images)
         if len(entries) == 2:
-            image, label = (root / entry.lstrip("/") for entry in entries)
+            image, label = (places.find(entry) for entry in entries)
             pairs.add(split, image, label)
         elif len(entries) == 1 and folders:
-            name = Path(entries[0]).stem
+            name = name_of(entries[0])
             missing = None if split == "test" else folders[1] / f"{name}.png"
             pairs.add(split, images.get(name, folders[0] / f"{name}.png"), masks.get(name, missing), name)
         else:
             what = f"{len(entries)} entries in a line"
-            pairs.problems.append(Problem(f"{file}:{number}", what, "write `image mask`, paths without spaces"))
+            remedy = "write `image mask`; a tab or a comma between them where paths have blanks"
+            pairs.problems.append(Problem(f"{file}:{number}", what, remedy))
 
 
 def _pair_folders(root: Path) -> Iterator[tuple[str, Path, Path]]:
