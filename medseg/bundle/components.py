@@ -176,6 +176,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
     if not options.crops:
         changes = [TRANSFORMS[name].builder()(**given) for name, given in options.transforms.items()]
         slices = context(config)
+        outside = labels.beyond if labels.background is None else labels.background
         return target(
             SliceDataset if slices else PatchDataset,
             cases=Code("@train#cases"),
@@ -185,6 +186,7 @@ def patches(config: Config, facts: DataFacts) -> Component:
             samples_per_epoch=Code("@samples_per_epoch"),
             seed=config.seed,
             margin=margin(training.patch_size, changes if options.enabled else []),
+            **({"outside": outside} if outside else {}),
             **slices,
         )
     mean, _ = COLOUR_SCALES.get(config.preprocessing.colours, ((0.0,), (1.0,)))
@@ -198,8 +200,8 @@ def patches(config: Config, facts: DataFacts) -> Component:
         category_cap=options.category_cap,
         **options.transforms["flip"],
         fill=list(mean),  # the mean colour, which the network sees as 0
-        outside=labels.ignored[0] if labels.ignored else labels.values[0],
-        ignored=list(labels.ignored),
+        outside=labels.beyond,
+        ignored=list(dict.fromkeys((*labels.ignored, *({labels.beyond} - set(labels.values))))),
     )
 
 

@@ -97,6 +97,15 @@ class Labels:
         return self.also_ignored if self.ignore_index is None else (self.ignore_index, *self.also_ignored)
 
     @property
+    def beyond(self) -> int:
+        """The value of a label around its image, which is no class's: an ignored one, or else the largest of those that
+        mean nothing; where all 256 are classes, that of the first."""
+        if self.ignored:
+            return self.ignored[0]
+        taken = {*self.values, *self.counts_as, *(value for values in self.regions.values() for value in values)}
+        return next((value for value in range(255, -1, -1) if value not in taken), self.values[0])
+
+    @property
     def targets(self) -> dict[str, tuple[int, ...]]:
         """What is scored: name -> label values, one entry a region, or a class (without the background)."""
         if self.regions:

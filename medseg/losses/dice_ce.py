@@ -87,7 +87,7 @@ class DiceCrossEntropy(nn.Module):
         foreground = torch.arange(1, logits.shape[1], device=logits.device).view(1, -1, *[1] * (index.ndim - 1))
         truth = (target == foreground).to(logits.dtype)
         probability = log_probability[:, 1:].exp() * valid[:, None]
-        return self._dice(probability, truth) + rest
+        return self._dice(probability, truth, valid[:, None]) + rest
 
     def _regions(self, logits: Tensor, target: Tensor) -> Tensor:
         valid = (target != IGNORED_REGION).to(logits.dtype)
@@ -98,15 +98,16 @@ class DiceCrossEntropy(nn.Module):
         if self.focal_weight:
             voxels = F.binary_cross_entropy_with_logits(logits, truth, weight=valid, reduction="none")
             rest = rest + self._focal(voxels, valid)
-        return self._dice(logits.sigmoid() * valid, truth) + rest
+        return self._dice(logits.sigmoid() * valid, truth, valid) + rest
 
     def _focal(self, voxels: Tensor, valid: Tensor) -> Tensor:
         """The weighted mean; `voxels` is the cross-entropy of each, 0 where not `valid`."""
         return self.focal_weight * focused(voxels, self.focal_gamma).sum() / valid.sum().clamp(min=1)
 
-    def _dice(self, probability: Tensor, truth: Tensor) -> Tensor:
+    def _dice(self, probability: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+        """`valid` `(B, 1 or C, *spatial)`: of each voxel, whether it counts."""
         axes = [0] * self.batch_dice + list(range(2, probability.ndim))
-        found = self.smooth / 2 * truth.numel() / truth.shape[1] / (1 if self.batch_dice else len(truth))
+        found = self.smooth / 2 * valid.sum(axes) if self.smooth else 0.0
         both = (probability * truth).sum(axes) + found
         index = self.overlap(both, probability.sum(axes) + found, truth.sum(axes) + found, self.missed_weight)
         return self.dice_weight * (1 - index.mean())

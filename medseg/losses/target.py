@@ -20,6 +20,12 @@ def present(target: Tensor, channels: int) -> Tensor:
     return torch.stack([(flat == channel).any(1) for channel in range(channels)], dim=1).float()
 
 
+def counted(target: Tensor) -> Tensor:
+    """Which samples have a voxel that is not ignored: `(B,)` bool."""
+    ignored = IGNORED_REGION if target.is_floating_point() else IGNORED_CLASS
+    return (target != ignored).flatten(1).any(1)
+
+
 def shrink(target: Tensor, size: Sequence[int]) -> Tensor:
     """`(B, C, *spatial)` -> `(B, C, *size)`, voxel `floor(i * spatial / size)` for each i.
 

@@ -28,7 +28,11 @@ HEADS = (
     "downsamp_modules.",
     "final_layer.",
     "last_layer.",
+    "loss.",
+    "loss_fn.",
+    "criterion.",
 )
+COMPILED = "_orig_mod"  # a part of names that torch.compile adds, anywhere
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 SHOWN = 6
@@ -99,7 +103,7 @@ def load_pretrained(network: nn.Module, source: str | Path, *, inflate: str = "m
     """
     chosen(inflate, Inflation, "inflate")
     wanted = network.state_dict()
-    tensors = _renamed(_read(source), network, wanted)
+    tensors = _renamed(_unwrapped(_read(source), network), network, wanted)
     owners = dict(network.named_modules())
     encoder = "encoder." if isinstance(getattr(network, "encoder", None), nn.Module) else ""
 
@@ -153,11 +157,31 @@ def _read(source: str | Path) -> dict[str, Tensor]:
         content = inner
     if not isinstance(content, dict):
         raise ConfigError(Problem(KEY, f"{source} holds a {type(content).__name__}, not named tensors"))
-    tensors = {str(name).removeprefix("module."): value for name, value in content.items() if torch.is_tensor(value)}
+    tensors = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
     if not tensors:
         keys = _some([str(key) for key in content])
         raise ConfigError(Problem(KEY, f"{source} holds no tensors; its keys: {keys}"))
     return tensors
+
+
+def _unwrapped(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tensors under the names that they had before the network was compiled, made parallel, or put into another
+    module, as Lightning does: then all names but those of a loss or a head begin with the attribute it is in."""
+    own = {*dict(network.named_children()), *_parts_of_encoder(network), "encoder", "backbone"}
+    plain = {name: ".".join(part for part in name.split(".") if part != COMPILED) for name in tensors}
+    tensors = {plain[name].removeprefix("module."): value for name, value in tensors.items()}
+    while True:
+        first = {name.partition(".")[0] for name in tensors if not _is_head(name)}
+        outer = next(iter(first)) if len(first) == 1 else ""
+        inside = all("." in name for name in tensors if not _is_head(name))
+        if not outer or not inside or outer in own or outer.isdigit():
+            return tensors
+        tensors = {name.removeprefix(f"{outer}."): value for name, value in tensors.items()}
+
+
+def _parts_of_encoder(network: nn.Module) -> set[str]:
+    encoder = getattr(network, "encoder", None)
+    return set(dict(encoder.named_children())) if isinstance(encoder, nn.Module) else set()
 
 
 def _renamed(tensors: dict[str, Tensor], network: nn.Module, wanted: Collection[str]) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ class CropDataset(PatchDataset):
         category_cap: no class may fill more than this share of the pixels that count (10 draws are tried).
         flip_axes: spatial axes that are mirrored in half of the crops.
         fill: value of the image outside, one a channel or one for all.
-        outside: value of the label outside: an ignored one, where there is one.
+        outside: value of the label outside: one that counts nowhere.
         ignored: label values that count nowhere.
     """
 
@@ -49,14 +49,13 @@ class CropDataset(PatchDataset):
         outside: int = 0,
         ignored: Sequence[int] = (),
     ) -> None:
-        super().__init__(cases, patch_size, {}, 0.0, samples_per_epoch, seed)
+        super().__init__(cases, patch_size, {}, 0.0, samples_per_epoch, seed, outside=outside)
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {list(scale)}: expected two numbers above 0, the smaller one first")
         self.scale = (float(scale[0]), float(scale[1]))
         self.category_cap = category_cap
         self.flip_axes = tuple(flip_axes)
         self.fill = fill
-        self.outside = outside
         self.ignored = tuple(ignored)
 
     def __getitem__(self, asked: int | Sized) -> dict[str, Any]:

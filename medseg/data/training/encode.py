@@ -12,7 +12,7 @@ class LabelEncoder:
     """Label values `(B, 1, *spatial)` uint8 -> target of `losses.target`.
 
     Classes: int64 indices `(B, 1, *spatial)`, ignored voxels -100. Regions: float `(B, R, *spatial)` of 0 and 1,
-    ignored voxels -1 in every region.
+    ignored voxels -1 in every region. What lies beyond an image (`Labels.beyond`) is ignored too.
 
     Args:
         labels: what the values mean.
@@ -28,6 +28,8 @@ class LabelEncoder:
             table = torch.zeros(256, dtype=torch.int64)  # a value without a class is background; `check` reports it
             table[list(labels.values)] = torch.arange(len(labels.values))
             ignored = IGNORED_CLASS
+        if labels.beyond not in labels.values:
+            table[labels.beyond] = ignored
         table[list(labels.ignored)] = ignored
         self.table = table
 

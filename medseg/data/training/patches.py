@@ -28,7 +28,7 @@ class PatchDataset(Dataset):
     `(C, *patch_size)` float32, `label` `(1, *patch_size)` uint8, `sample` and `case`. Every pass over the cases is a
     fresh permutation. A volume smaller than the patch is padded evenly on both sides: the image with 0, which is what
     MONAI's sliding window pads with at inference (after z-scoring, the mean, or the background where that is set to 0);
-    the label with 0, background, so that the network learns that nothing is out there.
+    the label with `outside`: of medical images the background, so that the network learns that nothing is out there.
 
     `dataset[sample, size]` is a smaller patch (or a larger one) in the place of `patch_size`. The size comes with the
     number, and not by way of the data set, of which each loader worker has a copy.
@@ -41,6 +41,7 @@ class PatchDataset(Dataset):
         foreground_probability: share of the patches that are centred on a target, every target of the case alike.
         samples_per_epoch: `len(dataset)`; has no influence on a sample.
         margin: voxels a side for each axis; default 0.
+        outside: value of the label around a volume; default 0.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PatchDataset(Dataset):
         samples_per_epoch: int,
         seed: int,
         margin: Sequence[int] | None = None,
+        outside: int = 0,
     ) -> None:
         if not len(cases):
             raise DataError("no case to train on")
@@ -62,6 +64,7 @@ class PatchDataset(Dataset):
         self.samples_per_epoch = samples_per_epoch
         self.seed = seed
         self.margin = (0,) * len(self.patch_size) if margin is None else tuple(margin)
+        self.outside = outside
         self._pass: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
 
     @property
@@ -81,7 +84,7 @@ class PatchDataset(Dataset):
         start = self._start(entry, shape, size, np.random.default_rng([self.seed, PATCH, sample]))
         return {
             "image": cut(entry.image, start, size, self.margin),
-            "label": cut(label, start, size, self.margin),
+            "label": cut(label, start, size, self.margin, self.outside),
             "sample": sample,
             "case": entry.case,
         }
@@ -200,8 +203,10 @@ class SampleSequence(Sampler[int | Sized]):
             yield from range(batch, batch + self.batch_size)
 
 
-def cut(volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin: Sequence[int]) -> torch.Tensor:
-    """A copy of the box from `start` on (below 0: outside, filled with 0) with its margin, the border repeated."""
+def cut(
+    volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin: Sequence[int], outside: int = 0
+) -> torch.Tensor:
+    """A copy of the box from `start` on (below 0: `outside`) with its margin, the border repeated."""
     inside, pads, indices = [slice(None)], [], []
     for first, patch, extra, length in zip(start, size, margin, volume.shape[1:], strict=True):
         if length < patch:  # the whole axis; `first` is not above 0
@@ -215,7 +220,7 @@ def cut(volume: torch.Tensor, start: Sequence[int], size: Sequence[int], margin:
             indices.append(torch.arange(first - extra, first + patch + extra).clamp_(low, high - 1) - low)
     box = volume[tuple(inside)]
     if any(before or after for before, after in pads):
-        box = F.pad(box, [number for pair in reversed(pads) for number in pair])
+        box = F.pad(box, [number for pair in reversed(pads) for number in pair], value=outside)
     for axis, index in enumerate(indices, start=1):
         if len(index) != box.shape[axis]:
             box = box.index_select(axis, index)

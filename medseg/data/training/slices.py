@@ -38,8 +38,9 @@ class SliceDataset(PatchDataset):
         seed: int,
         margin: Sequence[int] | None = None,
         context: int = 1,
+        outside: int = 0,
     ) -> None:
-        super().__init__(cases, patch_size, targets, foreground_probability, samples_per_epoch, seed, margin)
+        super().__init__(cases, patch_size, targets, foreground_probability, samples_per_epoch, seed, margin, outside)
         self.context = context
         self._slices: dict[int, list[dict[int, np.ndarray]]] = {}
 
@@ -52,7 +53,7 @@ class SliceDataset(PatchDataset):
         image = with_neighbours(entry.image, torch.tensor([number]), self.context)[0]
         return {
             "image": cut(image, start, size, self.margin),
-            "label": cut(label[:, number], start, size, self.margin),
+            "label": cut(label[:, number], start, size, self.margin, self.outside),
             "sample": sample,
             "case": entry.case,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Any
+from typing import Any, Self
 
 import torch
 from monai.networks.layers.factories import Dropout
@@ -50,6 +50,20 @@ class InstanceNorm(nn.Module):
         return instance_norm(x, self.weight, self.bias, self.eps, self.negative_slope)
 
 
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose mean and variance no training changes or measures; scale and shift are learned."""
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+
+class FrozenBatchNorm3d(nn.BatchNorm3d):
+    """As `FrozenBatchNorm2d`."""
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+
 def make_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
     """The norm layer of that name, one of `AnyNorm`; groups of `group` hold at least channels / 8 channels.
 
@@ -64,6 +78,8 @@ def make_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
         return nn.GroupNorm(32, channels)
     if norm == "batch":
         return nn.BatchNorm2d(channels) if spatial_dims == 2 else nn.BatchNorm3d(channels)
+    if norm == "frozenbatch":
+        return (FrozenBatchNorm2d(channels) if spatial_dims == 2 else FrozenBatchNorm3d(channels)).eval()
     if norm == "syncbatch":
         return nn.SyncBatchNorm(channels)
     return nn.Identity()

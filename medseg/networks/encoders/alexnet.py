@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai.networks.layers.factories import Pool
 
-from medseg.core.types import Count, Norm, PoolPadding, Positive, Steps, chosen
+from medseg.core.types import Count, EncoderNorm, PoolPadding, Positive, Steps, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import per_axis
 from medseg.networks.encoders.base import scaled
@@ -38,7 +38,7 @@ class AlexNetEncoder(Chain):
         pool_padding: PoolPadding = 1,
         strides: Steps = (4, 2, 2, 2),
         width: Positive = 1.0,
-        norm: Norm = "none",
+        norm: EncoderNorm = "none",
     ) -> None:
         super().__init__()
         self.classifier_norm = norm

@@ -13,7 +13,8 @@ class Encoder(nn.Module):
     Args:
         output_stride: no axis is down-sampled further; later stages dilate instead.
         width: factor on all channels, rounded to multiples of 8 (0.125 or 0.25 fit a small machine in 3D).
-        norm: of every layer that has one.
+        norm: of every layer that has one; `frozenbatch` is batch norm with the mean and variance that it begins with,
+            those of pretrained weights, in training too: for batches that are too small to measure them anew.
         checkpoint: compute activations anew in the backward pass: less memory, a third more time.
 
     Attributes:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.core.types import Norm, OutputStride, Positive, Steps, chosen
+from medseg.core.types import EncoderNorm, OutputStride, Positive, Steps, chosen
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import make_norm, per_axis
@@ -73,7 +73,7 @@ def make_relu6(norm: str) -> nn.Module:
 def make_lite_norm(norm: str, channels: int, spatial_dims: int) -> nn.Module:
     """The norm layer of that name; batch norm with the published epsilon and momentum."""
     layer: Any = make_norm(norm, channels, spatial_dims)
-    if norm in ("batch", "syncbatch"):
+    if norm in ("batch", "syncbatch", "frozenbatch"):
         layer.eps, layer.momentum = 1e-3, 0.01
     return layer
 
@@ -139,7 +139,7 @@ class EfficientNetLite0Encoder(Encoder):
         output_stride: OutputStride = 32,
         strides: Steps = (2, 2, 2, 2, 2),
         width: Positive = 1.0,
-        norm: Norm = "batch",
+        norm: EncoderNorm = "batch",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from medseg.core.types import Count, HRNetLayout, Norm, Steps, chosen
+from medseg.core.types import Count, EncoderNorm, HRNetLayout, Steps, chosen
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.conv_norm_relu import padded_conv
 from medseg.networks.blocks.layers import make_norm, per_axis, resize
@@ -166,7 +166,7 @@ class HRNetEncoder(Encoder):
         width: Count | None = None,
         stem_width: Count = 64,
         strides: Steps = (2, 2, 2, 2, 2),
-        norm: Norm = "batch",
+        norm: EncoderNorm = "batch",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()

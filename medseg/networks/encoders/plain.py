@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.core.types import Activation, Count, Counts, Downsampling, Norm, Share, Steps, chosen
+from medseg.core.types import Activation, Count, Counts, Downsampling, EncoderNorm, Share, Steps, chosen
 from medseg.networks.blocks.layers import ConvStack, per_axis
 from medseg.networks.encoders.base import Encoder
 from medseg.networks.levels import halving, per_level
@@ -34,7 +34,7 @@ class PlainEncoder(Encoder):
         strides: Steps | None = None,
         kernel_sizes: Steps | None = None,
         blocks_per_level: Count = 2,
-        norm: Norm = "instance",
+        norm: EncoderNorm = "instance",
         activation: Activation = "leakyrelu",
         residual: bool = False,
         dropout: Share = 0.0,

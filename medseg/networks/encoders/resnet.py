@@ -11,7 +11,7 @@ import torch
 from monai.networks.layers.factories import Pool
 from torch import Tensor, nn
 
-from medseg.core.types import Counts, Norm, OutputStride, Positive, ResNetBlock, ResNetStem, Steps, chosen
+from medseg.core.types import Counts, EncoderNorm, OutputStride, Positive, ResNetBlock, ResNetStem, Steps, chosen
 from medseg.networks.blocks.checkpointing import checkpointed
 from medseg.networks.blocks.conv_norm_relu import padded_conv
 from medseg.networks.blocks.layers import make_norm, per_axis
@@ -128,7 +128,7 @@ class ResNetEncoder(Encoder):
         multi_grid: Counts | None = None,
         strides: Steps = (2, 2, 2, 2, 2),
         width: Positive = 1.0,
-        norm: Norm = "batch",
+        norm: EncoderNorm = "batch",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()

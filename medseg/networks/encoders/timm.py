@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import Literal
+from typing import Literal, Self
 
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medseg.core.errors import ConfigError, Problem, did_you_mean
 from medseg.core.types import OutputStride, TimmNorm, chosen
@@ -22,7 +23,8 @@ class TimmEncoder(Encoder):
     Args:
         model: a name that `timm.list_models()` gives, as `convnext_tiny`; must be given.
         output_stride: largest stride, where the model can dilate.
-        norm: only `batch` or `own`: a timm model brings its own norm layers.
+        norm: only `batch` or `own`: a timm model brings its own norm layers; or `frozenbatch`, whose batch norm
+            keeps the mean and variance that it begins with.
 
     Raises:
         ConfigError: no model is named, timm is not installed, does not know the model, or the model gives no features.
@@ -67,6 +69,7 @@ class TimmEncoder(Encoder):
             problem = f"timm's {model} cannot be an encoder with {options or 'features'}: {error}"
             raise ConfigError(Problem(MODEL, problem)) from error
         safe_on_a_cpu(self.model)
+        self.frozen = norm == "frozenbatch"
         self.channels = tuple(self.model.feature_info.channels())
         reductions = [int(stride) for stride in self.model.feature_info.reduction()]
         self.strides = tuple((stride, stride) for stride in reductions)
@@ -74,6 +77,13 @@ class TimmEncoder(Encoder):
             (stride // before,) * 2 for before, stride in zip([1, *reductions[:-1]], reductions, strict=True)
         )
         self.channels_last = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.model.modules():
+            if self.frozen and isinstance(module, _BatchNorm):
+                module.eval()
+        return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = self.model(x)

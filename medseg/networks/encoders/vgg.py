@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from monai.networks.layers.factories import Pool
 from torch import nn
 
-from medseg.core.types import Count, Counts, Norm, OutputStride, PoolKernel, Positive, Steps, chosen
+from medseg.core.types import Count, Counts, EncoderNorm, OutputStride, PoolKernel, Positive, Steps, chosen
 from medseg.networks.blocks.convolution import convolution
 from medseg.networks.blocks.layers import per_axis
 from medseg.networks.encoders.base import scaled
@@ -51,7 +51,7 @@ class VGGEncoder(Chain):
         output_stride: OutputStride = 32,
         strides: Steps = (2, 2, 2, 2, 2),
         width: Positive = 1.0,
-        norm: Norm = "none",
+        norm: EncoderNorm = "none",
     ) -> None:
         super().__init__()
         self.classifier_norm = norm
