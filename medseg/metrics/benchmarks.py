@@ -11,7 +11,7 @@ They differ in what a class counts that occurs in neither truth nor prediction, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,7 @@ from medseg.core.errors import DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
 from medseg.metrics.confusion import confusion, value_counts
 from medseg.metrics.instances import FIRST, Instance, count_instances
+from medseg.metrics.misread import misread
 
 POOLED = "one confusion matrix of all images, in which pixels that are ignored in the truth do not count; "
 CONVENTIONS = {
@@ -141,7 +142,9 @@ class Benchmark:
             unknown_values(counts.sum(axis=0), names[1], self.predictable),
         ]
         if any(problems):
-            raise DataError([problem for problem in problems if problem])
+            found = [problem for problem in problems if problem]
+            hint = misread(counts, self.labels)
+            raise DataError([replace(one, remedy=f"{one.remedy}; {hint}") for one in found] if hint else found)
         tally = Tally(counts[np.ix_(self.values, self.values)], None, 1)
         if instances is not None:
             same_shape(truth, instances, names[0], names[2])

@@ -12,6 +12,7 @@ import numpy as np
 from medseg.data.splits.folds import Folds
 from medseg.planning.finder import finder_choices, in_regions
 from medseg.planning.fingerprint import Fingerprint
+from medseg.planning.mirroring import choose_flips
 from medseg.planning.network import COARSEST
 from medseg.planning.planes import (
     CONTEXT,
@@ -32,7 +33,6 @@ from medseg.planning.rules import (
     Choice,
     Machine,
     Sampling,
-    choose_flips,
     choose_foreground,
     choose_normalization,
     choose_orientation,

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from medseg.engine.budget import samples_per_epoch
-from medseg.planning.evidence import unlike_its_mirror
-from medseg.planning.fingerprint import LEAST_CASES, Fingerprint, channel_said
+from medseg.planning.fingerprint import Fingerprint, channel_said
 from medseg.planning.network import ANISOTROPY, COARSEST, Topology, first_patch, inside, shrunk
 
 VALIDATION = 0.2
@@ -296,24 +295,6 @@ def choose_foreground(found: Fingerprint, inside: str) -> Choice:
     reason = f"the rarest class, {rarest}, fills {share:.2g} of the {inside}"
     reason += " (above 0.1: 0.33; above 0.001: 0.5; else 0.67)"
     return Choice("training.foreground_probability", value, reason)
-
-
-def choose_flips(found: Fingerprint) -> tuple[list[int], str]:
-    """Axes of the image that may be mirrored, and why not the others."""
-    fixed = found.one_sided_axes()
-    pictures = found.spatial_dims == 2 and len(found.cases) >= LEAST_CASES
-    unlike = unlike_its_mirror(found.mirror_likeness) if pictures else []
-    allowed = [axis for axis in range(found.spatial_dims) if axis not in fixed and axis not in unlike]
-    reasons = []
-    if fixed:
-        reasons.append(f"{found.directions(fixed)} classes keep their order in over 90 % of the cases")
-    if unlike:
-        reasons.append(f"{found.directions(unlike)} the mean picture is unlike its mirror image")
-    if reasons:
-        return allowed, f"{'; '.join(reasons)}: not mirrored"
-    if len(found.cases) < LEAST_CASES:
-        return allowed, f"{len(found.cases)} cases are too few to see whether classes keep an order along an axis"
-    return allowed, "no order of the classes along any axis was found, so mirror images are possible ones"
 
 
 def epoch_steps(sampling: Sampling, machine: Machine, training_cases: int) -> int:

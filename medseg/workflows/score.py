@@ -32,6 +32,7 @@ from medseg.data.files.text import read_lines
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.metric import Metric, load_metrics
+from medseg.metrics.misread import misread
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
@@ -125,6 +126,8 @@ def score(
         for tally in _successes(ByBenchmark(benchmark, objects, train_ids), pairs, problems, workers, progress):
             total += tally
         counted, table = total.cases, BenchmarkTable(benchmark, total)
+        if hint := misread(total.matrix, benchmark.labels, benchmark.values):
+            notes = (*notes, f"NOTE: {hint}")
     if not counted:
         raise DataError(problems[:SHOWN])
     return ScoreReport(card.name, table, tuple(problems), matched.without_truth, notes)

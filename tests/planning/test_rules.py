@@ -16,10 +16,10 @@ from medseg.networks import build_network
 from medseg.networks.analysis.summary import count_gmac, count_parameters
 from medseg.planning.config import choose_all
 from medseg.planning.fingerprint import CasePrint, Fingerprint, Intensities
+from medseg.planning.mirroring import choose_flips
 from medseg.planning.network import topology
 from medseg.planning.rules import (
     Machine,
-    choose_flips,
     choose_foreground,
     choose_normalization,
     choose_sampling,
