@@ -89,6 +89,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
     if not validates:
         handlers = [{k: v for k, v in handler.items() if k != "validator"} for handler in handlers[1:]]
     evaluated = Code("$@average.module") if training.weight_average else Code("@network")
+    judged = facts if config.finder is None else None  # of two stages the first one has said what there is to say
     content: Component = {
         **parts.common(config, facts, bundle_root),
         **parts.labelled(config, keep=True),
@@ -117,7 +118,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         ),
         "train": {
             "preprocessing": preprocessing(config, facts),
-            "cases": parts.cached("training", Code("@train#preprocessing")),
+            "cases": parts.cached("training", Code("@train#preprocessing"), judged),
             "dataset": parts.patches(config, facts),
             "sampler": parts.sampler(config),
             "dataloader": target(
@@ -164,7 +165,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             "preprocessing": Code("@train#preprocessing")
             if config.finder is None
             else preprocessing(config, facts, finder=FOUND_BY),
-            "dataset": parts.cached("validation", Code("@validate#preprocessing")),
+            "dataset": parts.cached("validation", Code("@validate#preprocessing"), judged),
             "dataloader": target(case_loader, dataset=Code("@validate#dataset")),
             "inferer": parts.inferer(_quick(config) if limits else config),
             "key_metric": {"mean_dice": target(ValidationDice, labels=Code("@labels"))}
@@ -213,7 +214,7 @@ def compile_evaluation(config: Config, *, facts: DataFacts, bundle_root: str) ->
     cohort = target(CohortReport, output_dir=Code("@output_dir"), scored=True, **pooled, **_cleaned(config))
     content = _prediction(config, facts, bundle_root, cases, steps, cohort, "eval")
     finishing = [Code(f"@steps#{name}") for name in content["steps"] if name in FINISHING]
-    content["dataset"]["kept"] = Code("@kept")
+    content["dataset"] |= {"kept": Code("@kept"), "labels": Code("@labels")}
     content["evaluator"]["finishing"] = Code("@finishing")
     return {**content, "finishing": target(Compose, transforms=finishing)}
 

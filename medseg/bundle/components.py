@@ -14,6 +14,7 @@ from medseg.config.cards import load_card
 from medseg.config.schema import Config
 from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
+from medseg.data.cases.judge import Judge
 from medseg.data.files.dicom_choice import choose_series
 from medseg.data.files.spacing import say_spacing
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
@@ -149,12 +150,17 @@ def labelled(config: Config, *, keep: bool = False) -> Component:
     }
 
 
-def cached(part: str, transform: str) -> Component:
-    """The preprocessed cases of a part of the split; those that are held out are shared among the processes."""
+def cached(part: str, transform: str, facts: DataFacts | None) -> Component:
+    """The preprocessed cases of a part of the split; those that are held out are shared among the processes.
+
+    Args:
+        facts: what a case is judged by when its entry is made; None: somebody else has said what there is to say.
+    """
+    judge = {} if facts is None else {"judge": target(Judge, channels=list(facts.channels), labels=Code("@labels"))}
     data = Code(f"$@split.cases(@data, '{part}')")
     if part != "training":
         data = Code(f"$hardware.shard(@split.cases(@data, '{part}'))")
-    return target(CachedDataset, data=data, transform=transform, folder=Code("@cache_dir"))
+    return target(CachedDataset, data=data, transform=transform, folder=Code("@cache_dir"), **judge)
 
 
 def spread_out(config: Config) -> Component:

@@ -12,6 +12,7 @@ from medseg.bundle.facts import DataFacts, of_region
 from medseg.bundle.language import Code, Component, target
 from medseg.config.schema import Config
 from medseg.config.stages import first_stage
+from medseg.data.cases.values import meanings
 from medseg.data.training.region import CropToLabelledd
 from medseg.data.training.transforms import Normalized, Step, preprocessing_steps
 from medseg.engine.finder import CropToFoundd
@@ -24,18 +25,25 @@ def preprocessing(config: Config, facts: DataFacts, *, finder: str | None = None
         finder: file of the weights of the first of two stages, where the config has them, which says what the second
             one sees; None: the labels say it, to train it.
     """
-    steps = _preprocessing_steps(config, facts, _region(config, facts, finder))
+    steps = _preprocessing_steps(config, facts, _region(config, facts, finder), judged=finder is None)
     return target(Compose, transforms=[target(step, **arguments) for step, arguments in steps])
 
 
-def _preprocessing_steps(config: Config, facts: DataFacts, region: Step | None) -> list[Step]:
+def loading(config: Config, facts: DataFacts) -> Any:
+    """What reads a case for training, or refuses it: the first step of `preprocessing`."""
+    kind, options = _preprocessing_steps(config, facts, None, judged=True)[0]
+    return kind(**options)
+
+
+def _preprocessing_steps(config: Config, facts: DataFacts, region: Step | None, *, judged: bool) -> list[Step]:
+    """`judged`: for training, which refuses labels with values that mean nothing."""
     labels = facts.labels
     return preprocessing_steps(
         keys=["image", "label"],
         spatial_dims=config.image_dims,
         slices_first=config.data.context is not None,
         channels=len(facts.channels),
-        values=sorted({*labels.values, *labels.ignored}) if facts.pictures else None,
+        values=meanings(labels) if judged or facts.pictures else None,
         counts_as=labels.counts_as or None,
         missing=config.training.lacks_channels,
         region=region,
@@ -57,7 +65,7 @@ def _region(config: Config, facts: DataFacts, finder: str | None) -> Step | None
     if finder is None:
         return CropToLabelledd, {**shared, "values": list(facts.labels.target_values), "seed": config.seed}
     stage, found = first_stage(config), of_region(facts)
-    steps = _preprocessing_steps(stage, found, None)
+    steps = _preprocessing_steps(stage, found, None, judged=False)
     behind = [name for name, _ in steps].index(Normalized) + 1
     coarse = [target(step, **{**arguments, **_of_image(arguments)}) for step, arguments in steps[behind:]]
     return CropToFoundd, {

@@ -57,6 +57,37 @@ def readable(path: Path) -> Path:
     return path
 
 
+def absolute(path: str | Path) -> Path:
+    """The absolute path, by the names of links and not of what they lead to; `..` and `~` are taken away.
+
+    Stores of files (git-annex, DVC, the caches of hubs) keep contents under digests, and links have the names.
+
+    Raises:
+        ValueError: no file can be called so.
+    """
+    path = Path(path).expanduser()
+    if "\0" in str(path):
+        raise ValueError("embedded null byte")
+    plain = Path(os.path.abspath(path))
+    if ".." in path.parts:  # behind a link to a folder that is another place
+        with suppress(OSError):
+            return plain if os.path.samefile(path, plain) else path.parent.resolve() / path.name
+    return plain
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder and below, also behind links to folders, each of which is entered once."""
+    entered: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield from (Path(place, name) for name in (*folders, *files))
+
+
 def check_name(path: str | Path) -> None:
     """Raises DataError where a path is not UTF-8, which no table or JSON can hold."""
     try:

@@ -29,6 +29,8 @@ class Labels:
             and VOC scores its background like any other).
         merged: name of a class -> further values of the label file that count as it.
         colours: name of a class or region -> (red, green, blue), 0 to 255.
+        recoded: value of the label file -> value here, where files hold other values for the same classes (those of
+            another data set).
 
     Raises:
         DataError: a name would be code in a MONAI bundle (a `dataset.json` comes from anywhere).
@@ -42,6 +44,7 @@ class Labels:
     background: int | None = 0
     merged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    recoded: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         reasons = [reason for name in (*self.classes, *self.regions, *self.merged) if (reason := refusal(name))]
@@ -50,7 +53,9 @@ class Labels:
 
     def to_plain(self) -> dict[str, Any]:
         """As dicts, lists, numbers and None, for JSON and YAML; the keys are the arguments."""
+        recoded = {"recoded": dict(self.recoded)} if self.recoded else {}
         return {
+            **recoded,
             "classes": dict(self.classes),
             "regions": {name: list(values) for name, values in self.regions.items()},
             "region_values": list(self.region_values),
@@ -73,11 +78,13 @@ class Labels:
             raise DataError(Problem("the labels", what, "written by a newer medseg? Then update this one"))
         if "classes" not in content:
             raise DataError(Problem("the labels", "have no classes", "expected {'classes': {name: value, ...}, ...}"))
-        tuples = {
+        tuples: dict[str, Any] = {
             name: {key: tuple(values) for key, values in content[name].items()}
             for name in ("regions", "merged", "colours")
             if name in content
         }
+        if "recoded" in content:
+            tuples["recoded"] = {int(value): own for value, own in content["recoded"].items()}
         lists = {name: tuple(content[name]) for name in ("region_values", "also_ignored") if name in content}
         return cls(**{**content, **tuples, **lists})
 
@@ -89,7 +96,8 @@ class Labels:
     @property
     def counts_as(self) -> dict[int, int]:
         """Value of the label file -> value of the class that it counts as, where that is another one."""
-        return {value: self.classes[name] for name, values in self.merged.items() for value in values}
+        merged = {value: self.classes[name] for name, values in self.merged.items() for value in values}
+        return merged | {value: merged.get(own, own) for value, own in self.recoded.items()}
 
     @property
     def ignored(self) -> tuple[int, ...]:
@@ -104,6 +112,11 @@ class Labels:
             return self.ignored[0]
         taken = {*self.values, *self.counts_as, *(value for values in self.regions.values() for value in values)}
         return next((value for value in range(255, -1, -1) if value not in taken), self.values[0])
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """Every value that a label may hold, in order, after `counts_as`; any other means nothing."""
+        return tuple(sorted({*self.values, *self.ignored, *(v for region in self.regions.values() for v in region)}))
 
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:

@@ -22,7 +22,8 @@ from medseg.core.errors import Problem
 from medseg.core.labels import Labels
 from medseg.core.tables import read_columns, write_table
 from medseg.data.cases.kinds import other_scan, suspicions
-from medseg.data.files.images import Image, label_values, read_label, voxel_ml
+from medseg.data.cases.values import class_values
+from medseg.data.files.images import Image, read_label, voxel_ml
 from medseg.data.files.pictures import is_picture
 from medseg.data.training.region import REGION
 from medseg.data.writers import OWN
@@ -187,8 +188,7 @@ class ScoreMaskd(MapTransform):
     def __call__(self, data: Mapping) -> dict:
         prediction = np.asarray(data["pred"])[0]
         grid = Image(prediction[None], np.asarray(data["native_affine"], dtype=np.float64), Path(data["image_path"]))
-        truth = read_label(data["label_path"], grid)
-        values = label_values(truth, self.labels.counts_as)[0]
+        values = class_values(read_label(data["label_path"], grid), self.labels)[0]
         scores = score_case(
             prediction,
             values,

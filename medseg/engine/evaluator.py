@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_convert, get_
 
 from medseg.core.errors import DataError, MedsegError, Problem, SystemFailure
 from medseg.core.foreign import causes, explained
+from medseg.core.labels import Labels
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.cases.values import class_values
 from medseg.data.files.images import label_values, read_image
 from medseg.data.training.apply import transformed
 from medseg.data.training.grids import plain
@@ -53,6 +55,8 @@ class CaseDataset(Dataset):
             for the format and the grid of the image, all its `image_files` (None in the place of a channel that it
             lacks), and `label_path` (None without a label).
         kept: pairs (case, file of a finished mask); such a case has a `mask` (1, *native_spatial) and no `image`.
+        labels: what the values of the cases' labels mean, which is looked at first: nobody waits for the prediction of
+            a case that cannot be scored. None: nobody scores them.
     """
 
     def __init__(
@@ -60,7 +64,9 @@ class CaseDataset(Dataset):
         data: Iterable[Case | Mapping[str, Any]],
         transform: Callable[[dict], dict],
         kept: Iterable[Sequence[str]] = (),
+        labels: Labels | None = None,
     ) -> None:
+        self.labels = labels
         self.data = as_cases(data)
         self.transform = transform
         self.kept = {str(name): str(file) for name, file in kept}
@@ -71,6 +77,8 @@ class CaseDataset(Dataset):
     def __getitem__(self, index: int) -> dict | Failure:
         case = self.data[index]
         try:
+            if self.labels is not None and case.label is not None:
+                class_values(case.read_label(), self.labels)
             content = (
                 _kept(case, self.kept[case.name])
                 if case.name in self.kept

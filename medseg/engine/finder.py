@@ -13,7 +13,7 @@ import torch
 from monai.inferers import Inferer
 
 from medseg.data.files.digests import file_digest
-from medseg.data.training.cache import parameters
+from medseg.data.training.identity import parameters
 from medseg.data.training.region import REGION, CropToBoxd, extent
 from medseg.engine.device import choose_precision
 from medseg.engine.evaluator import LESS_AT_ONCE, check_finite, logits_of

@@ -19,6 +19,7 @@ import numpy as np
 from medseg.config.cards import Card
 from medseg.core.errors import DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
+from medseg.data.cases.values import ranges, unknown_values
 from medseg.metrics.confusion import confusion, value_counts
 from medseg.metrics.instances import FIRST, Instance, count_instances
 from medseg.metrics.misread import misread
@@ -156,7 +157,7 @@ class Benchmark:
         strange = sorted({one.value for one in found} - set(self.instance_pixels))
         if strange:
             what = f"holds objects of classes that have none: {', '.join(f'{value}...' for value in strange)}"
-            expected = f"expected {FIRST} x class + number for the classes {_ranges(self.instance_pixels)}"
+            expected = f"expected {FIRST} x class + number for the classes {ranges(self.instance_pixels)}"
             raise DataError(Problem(name, what, expected))
         return [one for one in found if one.value in self.labels.values]
 
@@ -178,30 +179,9 @@ def from_train_ids(mask: np.ndarray, labels: Labels, name: str) -> np.ndarray:
     return table[mask]
 
 
-def unknown_values(counts: np.ndarray, name: str, known: Iterable[int]) -> Problem | None:
-    """What is wrong with a file that holds other values than the `known`; `counts`: pixels of each value."""
-    strange = sorted(set(np.flatnonzero(counts).tolist()) - set(known))
-    if not strange:
-        return None
-    some = ", ".join(f"{value} ({counts[value]} pixels)" for value in strange[:8]) + ", ..." * (len(strange) > 8)
-    remedy = f"expected {_ranges(known)}" + ("; 255 is never a class" if 255 in strange else "")
-    return Problem(name, f"holds values that are no classes here: {some}", remedy)
-
-
 def same_shape(one: np.ndarray, other: np.ndarray, name: str, other_name: str) -> None:
     """Raise DataError, with the names of both files, if two masks differ in size."""
     if one.shape != other.shape:
         sizes = [" x ".join(map(str, array.shape)) for array in (one, other)]
         what = f"is {sizes[1]} (rows x columns), but {name} is {sizes[0]}"
         raise DataError(Problem(other_name, what, "score masks at the original resolution of their labels"))
-
-
-def _ranges(values: Iterable[int]) -> str:
-    """`0-3, 7`."""
-    runs: list[list[int]] = []
-    for value in sorted(values):
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)

@@ -170,6 +170,12 @@ class MetricsTable:
         there = counts.predicted or counts.true
         return {name: metric.of(counts) if there else None for name, metric in self.overlaps.items()}
 
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether every target that the truth has is missed in every case: not a single voxel is right."""
+        true = [score.counts for score in self.scores if score.counts.true]
+        return bool(true) and not any(counts.true_positives for counts in true)
+
     def ranking(self) -> list[str]:
         """Cases from worst to best by mean Dice, then HD95; cases without any counted target are left out."""
         dice, hd95 = self.matrix("dice"), self.matrix("hd95_mm")

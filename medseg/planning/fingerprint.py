@@ -24,7 +24,8 @@ from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.coarseness import Slices, coarseness, spacing_doubt, thick_slices
 from medseg.data.cases.dataset import Dataset
-from medseg.data.files.images import RESAMPLE, Image, grid_difference, label_values
+from medseg.data.cases.values import class_values
+from medseg.data.files.images import RESAMPLE, Image, grid_difference
 from medseg.data.training.grids import in_plane
 from medseg.data.training.transforms import background_value
 from medseg.planning.evidence import mirror_likeness, thumbnail
@@ -248,7 +249,7 @@ def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.n
         raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
     if difference := grid_difference(image, label):
         raise DataError(Problem(str(label.path), f"label on another grid than its image: {difference}", RESAMPLE))
-    values = label_values(label, labels.counts_as)[0]
+    values = class_values(label, labels)[0]
     order, orientation = _axes(image)
     spacing = tuple(round(float(image.spacing_mm[axis]), 6) for axis in order)
     flat = values.reshape(-1)

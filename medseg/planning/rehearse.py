@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.bundle.facts import describe_data
+from medseg.bundle.facts import DataFacts, describe_data
+from medseg.bundle.preprocessing import loading
 from medseg.bundle.trained import Trained
 from medseg.config.schema import Config
 from medseg.config.stages import second_stage
+from medseg.core.parallel import every_result
+from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
+from medseg.data.cases.inspection import Finding
+from medseg.data.cases.judge import Judge, say_findings
+from medseg.data.files.images import read_once
+from medseg.data.training.apply import apply
 from medseg.planning.step import measure_step
 from medseg.runs.disk import cache_disk, run_cache
 from medseg.runs.folder import read_start
@@ -33,6 +41,7 @@ def rehearse(config: Config, dataset: Dataset, run: Path) -> None:
     start = read_start(Trained(run, config, facts), dataset, split)
     cases = [*split.cases(dataset, "training"), *split.cases(dataset, "validation")]
     disk = cache_disk(run_cache(config, facts, cases, run))
+    _look(config, facts, cases)
     step = measure_step(config, facts)
     print(
         f"""\
@@ -49,6 +58,22 @@ budget       {_budget(second_stage(config), step.seconds)}{_found(config)}"""
     if start is not None:
         print(start)
     disk.check()
+
+
+def _look(config: Config, facts: DataFacts, cases: Sequence[Case]) -> None:
+    """Read all cases as the training would; what `check` warns of is printed.
+
+    Raises:
+        DataError: of all cases that would be refused, at once.
+    """
+    load, judge = loading(config, facts), Judge(facts.channels, facts.labels)
+
+    def look(case: Case) -> list[Finding]:
+        with read_once():
+            apply(load, case.entry())
+            return judge(case)
+
+    say_findings(finding for found in every_result(look, cases, bar="look at") for finding in found)
 
 
 def _found(config: Config) -> str:

@@ -48,6 +48,7 @@ def predicted_by(members: Sequence[Trained], content: Component) -> dict[str, st
 
 def _pipeline(content: Component) -> Component:
     pipeline = {key: value for key, value in content.items() if key not in OTHERWISE}
+    pipeline["dataset"] = {key: value for key, value in content["dataset"].items() if key != "labels"}
     left_out = (*FINISHING, "maps")
     return {**pipeline, "steps": {name: step for name, step in content["steps"].items() if name not in left_out}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,14 @@ from medseg.review.overlay import overlay_figure
 from medseg.review.picture import picture_figure
 from medseg.review.tensorboard import Board
 from medseg.runs.folder import read_environment
+
+FOUND_NOTHING = """\
+warning: every target is missed in every case. The likely causes:
+  - it has trained for too short a time: is the loss in history.csv still falling? give it more epochs or minutes
+  - image and label do not belong together: look at the pictures in the report, and at `medseg check`
+  - the intensities are lost: preprocessing.window_hu of a CT, or preprocessing.normalization, does not fit the images
+  - patches hardly ever show a target: raise training.foreground_probability, or the patch_size
+  - these images are of another kind than those that it was trained on"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,8 @@ class Review:
                 if joined:
                     self._write(table, results)
                 self._medical(table)
+                if table.finds_nothing:
+                    print(FOUND_NOTHING, file=sys.stderr)
             else:
                 self._pictures(table, results.tallies)
             lesions = [lesion_text(results.lesions)] if results.lesions else []

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from medseg.config.cards import load_card
 from medseg.core.errors import ConfigError, DataError, Problem
+from medseg.core.files import absolute
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
 from medseg.data.cases.case import Case, case_of
 from medseg.data.cases.coarseness import slab_doubt, spacing_doubt
 from medseg.data.cases.dataset import Dataset, find_dataset
-from medseg.data.cases.inspection import IMPOSSIBLE, CaseFacts, Finding, inspect_case
+from medseg.data.cases.inspection import IMPOSSIBLE, UNEXPECTED, CaseFacts, Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
 from medseg.data.files.dicom import called_as_patient, is_study
 from medseg.data.files.spacing import SAY_IT
@@ -83,7 +84,7 @@ def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
     if problem.what != "no such file":
         return Finding("error", "dataset.json and the folder disagree", "", path.name, problem.what, problem.remedy)
     cases = (*dataset.cases, *dataset.unlabelled)
-    owners = (c for c in cases if str(path.resolve()) in c.files or (c.missing and c.name == case_of(path)))
+    owners = (c for c in cases if str(absolute(path)) in c.files or (c.missing and c.name == case_of(path)))
     name = next((case.name for case in owners), "")
     place = os.path.relpath(path, dataset.root)
     return Finding("error", "missing file", name, place, problem.what, problem.remedy)
@@ -125,6 +126,11 @@ def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
             what = f"the same voxels as {first[case.digest]}"
             yield Finding("warning", "image that is there twice", case.case, "", what, remedy)
     labelled = [case for case in facts if case.voxels is not None]
+    strange = any(finding.kind == UNEXPECTED for case in labelled for finding in case.findings)
+    if labelled and not strange and not any(sum((case.voxels or {}).values()) for case in labelled):
+        remedy = "are these the annotations? A single healthy subject may have none, not all of them"
+        yield Finding("error", "no label has anything in it", "", "", f"all {len(labelled)} are background", remedy)
+        return
     for name in labelled[0].voxels or () if labelled else ():
         count = sum(bool(case.voxels and case.voxels[name]) for case in labelled)
         if count < min(FEW_CASES, len(labelled)):

@@ -110,7 +110,7 @@ def evaluate_run(
     names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
     own = run / "-".join(names)
     output = output or own
-    dataset = opened.dataset if opened else _dataset([trained], data)
+    dataset, (trained,) = (opened.dataset, [trained]) if opened else _dataset([trained], data)
     said: list[str] = []
     if split is not None or data is not None:
         cases = list(dataset.cases) if split is None else _official(dataset, split)
@@ -163,7 +163,7 @@ def evaluate_folds(
     runs = all_fold_runs(run)
     first = read_decided(runs[0], postprocess)
     folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
-    dataset = _dataset([first], None)
+    dataset, _ = _dataset([first], None)
     cases = {case.name: case for case in dataset.cases}
     held_out = of_first_process(lambda: [scored_cases(read_run(folder), dataset, asked) for folder in runs])
     failures: list[Problem] = []
@@ -230,7 +230,7 @@ def evaluate_together(
     members = read_members(runs, postprocess)
     if any(member.facts.convention != "medical" for member in members):
         raise RunError("ensembles are scored per case, by the convention medical", "predict, then medseg score")
-    dataset = _dataset(members, data)
+    dataset, members = _dataset(members, data)
     if data is not None:
         parts = [(members, list(dataset.cases))]
     elif all(fold_runs(run) for run in runs):
@@ -263,12 +263,12 @@ def _not_unseen(members: Sequence[Trained], cases: Sequence[Case]) -> list[str]:
     return [f"NOT HELD OUT: {len(seen)} of {len(cases)} cases are images that were trained on: {listed(seen)}"]
 
 
-def _dataset(members: Sequence[Trained], data: Path | None) -> Dataset:
-    """Another data set, or the first run's own."""
+def _dataset(members: Sequence[Trained], data: Path | None) -> tuple[Dataset, list[Trained]]:
+    """Another data set, or the first run's own, and the runs as they understand its labels."""
     if data is not None:
         return read_other(members, data)
     own = members[0].config.data
-    return read_dataset(str(own.root), own.layout, missing=channels_by_name(members) is not None)
+    return read_dataset(str(own.root), own.layout, missing=channels_by_name(members) is not None), list(members)
 
 
 def _official(dataset: Dataset, split: str) -> list[Case]:

@@ -26,7 +26,7 @@ from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
 from medseg.config.validate import validated
 from medseg.core.errors import ConfigError
-from medseg.core.files import replace_file
+from medseg.core.files import absolute, replace_file
 from medseg.core.machine import count_cores, machine_memory
 from medseg.core.sealed import data_digest
 from medseg.core.written import digest_of, digest_of_text
@@ -127,7 +127,7 @@ def _plan(
     """As `plan`, where nothing speaks against writing there."""
     beside = output.with_suffix(RECORD)
     record = _asked(data, minutes, memory_gib, overrides) if again is None else read_record(Path(again))
-    root = Path(record.data if data is None else data).expanduser().resolve()
+    root = absolute(record.data if data is None else data)
     given = _given(root, record.overrides)
     dataset = without_test(config_dataset(given))
     _check_lists(given, dataset)
@@ -228,7 +228,7 @@ def _asked(
     """What is asked for, nothing measured yet."""
     if data is None:
         raise ConfigError("no data set is given", "medseg plan DATA --output CONFIG, or --from the JSON of a plan")
-    root = str(Path(data).expanduser().resolve())
+    root = str(absolute(data))
     minutes, memory_gib = (None if number is None else float(number) for number in (minutes, memory_gib))
     return Record(root, minutes, memory_gib, tuple(overrides), this_machine(memory_gib))
 

@@ -17,6 +17,7 @@ from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.masks import MaskPair, match_masks
+from medseg.data.cases.values import meanings, unknown_values
 from medseg.data.files.images import (
     ENDINGS,
     Image,
@@ -29,7 +30,7 @@ from medseg.data.files.images import (
 )
 from medseg.data.files.pictures import is_picture
 from medseg.data.files.text import read_lines
-from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape, unknown_values
+from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.metric import Metric, load_metrics
 from medseg.metrics.misread import misread
@@ -162,11 +163,12 @@ class ByCase:
 
     def __call__(self, pair: MaskPair) -> list[CaseScore]:
         truth, prediction = read_pair(pair, self.labels if self.train_ids else None)
-        values = label_values(truth)[0]
-        known = {*self.labels.values, *self.labels.target_values}
+        values = label_values(truth, self.labels.counts_as)[0]
+        known = meanings(self.labels)
+        written = {value: name for value, name in known.items() if value not in self.labels.ignored}
         problems = [
-            unknown_values(value_counts(values), str(pair.truth), known | set(self.labels.ignored)),
-            unknown_values(value_counts(prediction), str(pair.prediction), known),
+            unknown_values(value_counts(values), str(pair.truth), known),
+            unknown_values(value_counts(prediction), str(pair.prediction), written),
         ]
         if any(problems):
             raise DataError([problem for problem in problems if problem])

@@ -12,11 +12,12 @@ from medseg.config.cards import Card, load_card
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem
 from medseg.core.files import replacing
 from medseg.data.cases.masks import find_masks
+from medseg.data.cases.values import unknown_values
 from medseg.data.files.images import label_values, read_image
 from medseg.data.files.pictures import palette
 from medseg.data.files.signed import is_signed, signature
 from medseg.engine.places import Place, check_places, door
-from medseg.metrics.benchmarks import Benchmark, from_train_ids, unknown_values
+from medseg.metrics.benchmarks import Benchmark, from_train_ids
 from medseg.metrics.confusion import value_counts
 
 FORMATS = {"cityscapes": "{case}_labelIds.png", "voc": "{case}.png", "ade20k": "{case}.png"}

@@ -13,6 +13,7 @@ from medseg.bundle.run import run_compiled
 from medseg.config.load import load_config, start_override, start_with
 from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
+from medseg.core.files import absolute
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, Folds
 from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, rank, speaks
@@ -256,7 +257,7 @@ def with_paths(config: Config) -> Config:
     config = config.model_copy(
         update={"network": network, "training": config.training.model_copy(update={"start": start})}
     )
-    return config if root is None else with_root(config, Path(root).resolve())
+    return config if root is None else with_root(config, absolute(root))
 
 
 def with_root(config: Config, root: Path) -> Config:

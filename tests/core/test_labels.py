@@ -35,8 +35,14 @@ def test_a_name_that_would_be_code_in_a_bundle_is_refused(name: str) -> None:
 def test_plain_and_back(labels: Labels) -> None:
     plain = json.loads(json.dumps(labels.to_plain()))
     assert Labels.from_plain(plain) == labels
-    assert set(plain) == {one.name for one in fields(Labels)}
+    assert set(plain) | {"recoded"} == {one.name for one in fields(Labels)}
     assert list(Labels.from_plain(plain).classes) == list(labels.classes), "the order is that of the channels"
+
+
+def test_values_of_other_files_go_along() -> None:
+    labels = Labels({"background": 0, "a": 1, "b": 2}, merged={"a": (4,)}, recoded={1: 2, 2: 4})
+    assert Labels.from_plain(json.loads(json.dumps(labels.to_plain()))) == labels
+    assert labels.counts_as == {4: 1, 1: 2, 2: 1}
 
 
 def test_what_an_older_version_did_not_write_has_its_default() -> None:

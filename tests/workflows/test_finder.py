@@ -17,7 +17,7 @@ import torch
 from medseg.bundle.run import parser_of
 from medseg.bundle.write import write_bundle
 from medseg.core.errors import RunError
-from medseg.data.training.cache import parameters
+from medseg.data.training.identity import parameters
 from medseg.planning.fitting import TRAINING
 from medseg.runs.disposable import disposable
 from medseg.runs.folder import read_run

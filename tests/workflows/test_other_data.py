@@ -1,4 +1,4 @@
-"""Another data set than a run's own: its channels are found by their names, and its classes have to mean the same."""
+"""Another data set than a run's own: its channels and its classes are found by their names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset, list_inputs, read_dataset, with_channels
+from medseg.data.cases.values import class_values
+from medseg.data.files.images import Image
 from medseg.runs.folder import read_run
-from medseg.runs.other_data import check_classes, read_other
+from medseg.runs.other_data import read_other, understood
 
 CLASSES = {"background": 0, "organ": 1, "lesion": 2}
 KNOWN = Labels(CLASSES)
@@ -28,24 +31,51 @@ def described(labels: Labels) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("known", "there", "message"),
+    ("known", "there", "values"),
     [
-        (KNOWN, {"background": 0, "lesion": 1, "organ": 2}, "class 'organ' is 2, in the run 1"),
-        (KNOWN, {"background": 1, "organ": 0, "lesion": 2}, "class 'background' is 1, in the run 0"),
-        (KNOWN, {"background": 0, "lesion": 3, "organ": 1}, "class 'lesion' is 3, in the run 2"),
-        (MERGED, {"background": 2, "organ": 1}, "class 'background' is 2, in the run 0"),
+        (KNOWN, {"background": 0, "lesion": 1, "organ": 2}, {0: 0, 1: 2, 2: 1}),
+        (KNOWN, {"background": 1, "organ": 0, "lesion": 2}, {0: 1, 1: 0, 2: 2}),
+        (KNOWN, {"background": 0, "lesion": 3, "organ": 1}, {0: 0, 1: 1, 3: 2}),
+        (KNOWN, {"background": 0, "lesion": 1, "vein": 2}, {0: 0, 1: 2, 2: 0}),
+        (KNOWN, {"bg": 0, "lesion": 1, "organ": 2}, {0: 0, 1: 2, 2: 1}),
+        (MERGED, {"background": 2, "organ": 1}, {2: 0, 1: 1}),
+        (REGIONS, {"background": 0, "edema": 2, "core": 1}, {0: 0, 1: 2, 2: 1}),
     ],
 )
-def test_classes_that_mean_other_values_are_refused(known: Labels, there: dict[str, int], message: str) -> None:
-    with pytest.raises(DataError, match=message) as refused:
-        check_classes(described(Labels(there)), known)
+def test_classes_are_found_by_their_names(
+    known: Labels, there: dict[str, int], values: dict[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = understood(described(Labels(there, background=there.get("background", 0))), known)
+    image = Image(np.array([*values], np.uint8)[None], np.eye(4), Path("a.nii"))
+    assert class_values(image, labels).ravel().tolist() == [*values.values()]
+    assert replace(labels, recoded={}) == known
+    assert "labels are compared by their names" in capsys.readouterr().out
+
+
+def test_what_is_ignored_there_is_ignored() -> None:
+    there = Labels({"background": 0, "lesion": 1, "organ": 3}, ignore_index=2, also_ignored=(9,))
+    for known, kept in ((KNOWN, 255), (replace(KNOWN, ignore_index=7), 7)):
+        labels = understood(described(there), known)
+        image = Image(np.array([0, 1, 2, 3, 9], np.uint8)[None], np.eye(4), Path("a.nii"))
+        assert class_values(image, labels).ravel().tolist() == [0, 2, kept, 1, 9]
+        assert {kept, 9} <= set(labels.ignored)
+        assert Labels.from_plain(labels.to_plain()) == labels
+    assert "recoded" not in KNOWN.to_plain(), "an older version reads the file of a run"
+
+
+def test_a_background_alone_is_not_found_by_its_name() -> None:
+    with pytest.raises(DataError, match="class 'background' is 1, in the run 0") as refused:
+        understood(described(Labels({"background": 1, "liver": 0}, background=1)), KNOWN)
     assert all(problem.remedy for problem in refused.value.problems)
 
 
 def test_regions_of_other_values_are_refused() -> None:
-    check_classes(described(replace(REGIONS, regions={"core": (2,), "whole": (2, 1)})), REGIONS)
+    understood(described(replace(REGIONS, regions={"core": (2,), "whole": (2, 1)})), REGIONS)
+    swapped = {"background": 0, "edema": 2, "core": 1}
+    unions = {"whole": (1, 2), "core": (1,)}
+    assert understood(described(Labels(swapped, unions, (2, 1))), REGIONS).recoded == {2: 1, 1: 2}
     with pytest.raises(DataError, match="region 'whole' has the values 1, in the run 1, 2"):
-        check_classes(described(replace(REGIONS, regions={"whole": (1,), "core": (2,)})), REGIONS)
+        understood(described(replace(REGIONS, regions={"whole": (1,), "core": (2,)})), REGIONS)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +86,14 @@ def test_regions_of_other_values_are_refused() -> None:
         (MERGED, CLASSES, ""),
         (MERGED, {"background": 0, "organ": 2}, ""),
         (KNOWN, {"background": 0, "liver": 1, "tumour": 2}, "1 is 'liver' there and 'organ' in the run; 2 is 'tumour'"),
-        (KNOWN, {**CLASSES, "vein": 3}, "3, 'vein' there, is no class of the run"),
+        (KNOWN, {**CLASSES, "vein": 3}, "'vein' (3) there is no class of the run, and counts as background"),
+        (KNOWN, {"background": 0, "lesion": 1, "organ": 2}, "'lesion' is 1 there and 2 in the run"),
     ],
 )
 def test_other_words_are_said(
     known: Labels, there: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_classes(described(Labels(there)), known)
+    understood(described(Labels(there)), known)
     out = capsys.readouterr().out
     assert said in out
     assert bool(out) == bool(said)
@@ -118,10 +149,10 @@ def test_a_single_file_in_another_order_is_refused() -> None:
 def test_a_run_reads_another_data_set_so(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run = read_run(trained[0])
     assert [run.facts.channels, dict(run.facts.labels.classes)] == [("T1", "T2"), CLASSES]
-    (case,) = read_other([run], nnunet(tmp_path / "swapped", ["T2", "T1"])).cases
-    assert content(case) == ["T1", "T2"]
+    dataset, _ = read_other([run], nnunet(tmp_path / "swapped", ["T2", "T1"]))
+    assert content(dataset.cases[0]) == ["T1", "T2"]
     other = json.loads((nnunet(tmp_path / "classes", ["T1", "T2"]) / "dataset.json").read_text())
     other["labels"] = {"background": 0, "lesion": 1, "organ": 2}
     (tmp_path / "classes" / "dataset.json").write_text(json.dumps(other))
-    with pytest.raises(DataError, match="class 'organ' is 2, in the run 1"):
-        read_other([run], tmp_path / "classes")
+    _, (read,) = read_other([run], tmp_path / "classes")
+    assert read.facts.labels.counts_as == {1: 2, 2: 1}

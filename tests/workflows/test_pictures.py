@@ -90,7 +90,7 @@ def test_a_mask_value_outside_the_card_names_file_and_values(pairs: Path, tmp_pa
     with pytest.raises(DataError) as caught:
         train(of_pairs(root), run=tmp_path / "run")
     assert "train2.png" in str(caught.value)
-    assert "9, 200 (3 pixels)" in str(caught.value)
+    assert "9 (1 pixels), 200 (2 pixels)" in str(caught.value)
     with pytest.raises(DataError) as caught:  # 255 is no class by accident
         train(of_pairs(root, "data.ignore_index=null"), run=tmp_path / "other")
     assert "255" in str(caught.value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, listed
+from medseg.core.files import absolute
 from medseg.core.labels import Labels
 from medseg.data.cases.case import CHANNEL, LACKING, Case, by_name, case_of, stem
 from medseg.data.cases.layouts import AUTO, LAYOUTS
@@ -78,7 +79,7 @@ def find_dataset(root: str | Path, layout: str = AUTO, missing: bool = False) ->
         ConfigError: there is no layout of that name.
         DataError: nothing is there, or nothing that any layout knows.
     """
-    root = Path(root).expanduser().resolve()
+    root = absolute(root)
     asked = layout != AUTO and LAYOUTS.find(layout, "layout").load()().recognises(root)
     name = layout if asked else find_layout(root)
     if name is None:
@@ -186,7 +187,7 @@ def list_inputs(
     Raises:
         DataError: nothing there, a case without all its channels, or one with channels of other names.
     """
-    path, missing = Path(path).expanduser().resolve(), named is not None
+    path, missing = absolute(path), named is not None
     if find_layout(path):
         dataset = read_dataset(path, missing=missing)
         known = named or names

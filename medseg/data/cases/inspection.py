@@ -19,6 +19,7 @@ from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.cases.coarseness import coarseness
 from medseg.data.cases.kinds import CT, TO_HU, kind_of, no_hounsfield
+from medseg.data.cases.values import meanings, unknown_values
 from medseg.data.files.cause import cause
 from medseg.data.files.images import (
     GRID_TOLERANCE_VOXELS,
@@ -37,6 +38,7 @@ from medseg.data.training.size import entry_bytes
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
 LEAST_MM, MOST_MM = 0.001, 20.0  # of a voxel's side: less is no scan of a patient, nor is more
 IMPOSSIBLE = "spacing that cannot be true"
+UNEXPECTED = "unexpected label values"
 RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
 
 NOTED = "look at it: is this the scan that is meant?"
@@ -93,23 +95,26 @@ def counted(labels: Labels) -> dict[str, tuple[int, ...]]:
     return {**classes, **labels.regions}
 
 
-def inspect_case(case: Case, channels: Sequence[str], labels: Labels) -> CaseFacts:
+def inspect_case(case: Case, channels: Sequence[str], labels: Labels, *, measure: bool = True) -> CaseFacts:
     """Read the files of one case and judge them. Never raises for what is wrong with a file.
 
     Files that do not exist are passed over in silence: whoever listed the case has reported them.
+
+    Args:
+        measure: count parts and make a digest of the image too.
     """
     facts = CaseFacts(case.name, labelled=case.label is not None)
     try:
-        image = _inspect_image(facts, case, channels)
+        image = _inspect_image(facts, case, channels, measure)
         if case.label is not None and Path(case.label).is_file():
-            _inspect_label(facts, Path(case.label), image, labels)
+            _inspect_label(facts, Path(case.label), image, labels, measure)
     except Exception as error:  # one strange case must not hide the findings in all the others
         what = f"{type(error).__name__}: {cause(error)}"
         facts.findings.append(Finding("error", "case that could not be checked", facts.case, "", what))
     return facts
 
 
-def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Image | None:
+def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str], measure: bool) -> Image | None:
     """The first readable file of the image, for the label to be compared with."""
     images, one_each = [], len(case.images) > 1
     digest = hashlib.blake2b(digest_size=16)
@@ -124,7 +129,8 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str]) -> Ima
             continue
         images.append(one)
         _doubt(facts, one)
-        digest.update(np.ascontiguousarray(one.array).data)
+        if measure:
+            digest.update(np.ascontiguousarray(one.array).data)
         _inspect_voxels(facts, one, path, channels[number:] if one_each else channels)
         for note in one.notes:
             _add(facts, "warning", "image that is not all that is there", path, note, NOTED)
@@ -171,7 +177,7 @@ def _inspect_voxels(facts: CaseFacts, image: Image, path: Path, names: Sequence[
             _add(facts, "warning", "CT that is not in HU", path, f"{name}{why}", TO_HU)
 
 
-def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: Labels) -> None:
+def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: Labels, measure: bool) -> None:
     try:
         label = read_label(path, image)
     except DataError as error:
@@ -181,7 +187,7 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
     if image is not None:
         _compare(facts, "label on another grid than its image", image, label)
     try:
-        values = label_values(label)[0]
+        values = label_values(label, labels.counts_as)[0]
     except DataError as error:
         _report(facts, "label values that are no classes", error, path)
         return
@@ -190,18 +196,11 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
             what = f"the segment {name!r} has the value {value}, but the class of this name {labels.classes[name]}"
             _add(facts, "error", "segment of another value", path, what, "give all segmentations the same label values")
     counts = np.bincount(values.ravel(), minlength=256)
-    known = {*labels.values, *(value for region in labels.regions.values() for value in region), *labels.ignored}
-    unknown = [int(value) for value in np.flatnonzero(counts) if int(value) not in known]
-    if unknown:
-        some = ", ".join(f"{value} ({counts[value]} voxels)" for value in unknown[:5]) + ", ..." * (len(unknown) > 5)
-        expected = ", ".join(f"{value} {name}" for name, value in labels.classes.items())
-        remedy = f"dataset.json names {expected}: add the value there, or recode the file"
-        _add(facts, "error", "unexpected label values", path, some, remedy)
+    if problem := unknown_values(counts, str(path), meanings(labels)):
+        _add(facts, "error", UNEXPECTED, path, problem.what, problem.remedy)
     facts.voxels = {name: int(counts[list(members)].sum()) for name, members in counted(labels).items()}
-    facts.components = {name: _components(values, members) for name, members in counted(labels).items()}
-    if not sum(facts.voxels.values()):
-        remedy = "right for a healthy subject; otherwise the annotation is lost or belongs to another file"
-        _add(facts, "error", "empty label", path, "no voxel of any class", remedy)
+    if measure:
+        facts.components = {name: _components(values, members) for name, members in counted(labels).items()}
 
 
 def _coarseness(image: Image) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
-from medseg.core.files import check_name
+from medseg.core.files import check_name, walk
 from medseg.data.cases.layouts import LAYOUTS
 from medseg.data.cases.layouts.layout import Layout
 from medseg.data.files.images import ENDINGS, case_name
@@ -92,7 +92,7 @@ def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:
         raise DataError(Problem(str(folder), "no such folder", "give a folder of masks"))
     kind: Layout = LAYOUTS.find(layout, "layout").load()()
     found: dict[str, list[Path]] = {}
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(walk(folder)):
         if not file.name.lower().endswith(ENDINGS) or file.name.startswith(".") or not file.is_file():
             continue
         check_name(file)

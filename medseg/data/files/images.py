@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import local
 
 import numpy as np
 
@@ -51,6 +53,7 @@ __all__ = [
     "laid_on",
     "read_image",
     "read_label",
+    "read_once",
     "voxel_ml",
     "write_map",
     "write_mask",
@@ -143,12 +146,34 @@ def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:
     return replace(image, array=array, missing=tuple(sorted(set(range(channels)) - set(places))))
 
 
+@contextmanager
+def read_once() -> Iterator[None]:
+    """What this thread reads inside is decoded once, however often it is read; nobody may write into its array."""
+    _kept.images = {}
+    try:
+        yield
+    finally:
+        _kept.images = None
+
+
+_kept = local()
+
+
 def _read_file(path: Path, *, label: bool = False) -> Image:
+    kept: dict[tuple[str, bool], Image] | None = getattr(_kept, "images", None)
+    if kept is None:
+        return _read(path, label=label)
+    if (key := (str(path), label)) not in kept:
+        kept[key] = _read(path, label=label)
+    return kept[key]
+
+
+def _read(path: Path, *, label: bool) -> Image:
     image = _as_its_file_says(path, label=label)
     return image if is_picture(path) else respaced(image)
 
 
-def _as_its_file_says(path: Path, *, label: bool = False) -> Image:
+def _as_its_file_says(path: Path, *, label: bool) -> Image:
     image = _decoded(path, label=label)
     if 0 in image.array.shape:  # a header may say so, and whatever comes behind would take it for an image
         what = f"image of {' x '.join(map(str, image.shape))} voxels, in which nothing is"
@@ -192,12 +217,12 @@ def _one_channel(image: Image) -> Image:
 
 
 def case_name(path: str | Path) -> str:
-    """The file's name without folder and ending (`.nii.gz` is one ending)."""
+    """The file's name without folder and ending (`.nii.gz` is one ending; `.v1` of `case.v1` is none)."""
     name = Path(path).name
     for ending in ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
-    return Path(name).stem
+    return name
 
 
 def label_values(image: Image, counts_as: Mapping[int, int] | None = None) -> np.ndarray:

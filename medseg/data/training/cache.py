@@ -19,7 +19,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import local
 from typing import Any
 
 import monai
@@ -34,12 +33,15 @@ from medseg.core.files import readable, replace_file, replacing
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
+from medseg.data.cases.inspection import Finding
+from medseg.data.cases.judge import Judge, say_findings
 from medseg.data.files.dicom_choice import choice
 from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
-from medseg.data.files.images import files_beside
+from medseg.data.files.images import files_beside, read_once
 from medseg.data.files.spacing import said_spacing
 from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
+from medseg.data.training.identity import parameters
 from medseg.data.training.size import VOXELS_A_VALUE
 
 FORMAT = 3  # raise it when what is stored changes
@@ -79,6 +81,7 @@ class CachedDataset(Dataset):
         transform: as `data.transforms.preprocessing`.
         workers: threads that fill the cache.
         progress: show a bar while filling (in a terminal).
+        judge: what there is to say of a case whose entry is made; said by `fill`, so once a case.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class CachedDataset(Dataset):
         folder: str | Path,
         workers: int = 0,
         progress: bool = False,
+        judge: Judge | None = None,
     ) -> None:
+        self.judge, self._findings = judge, list[Finding]()
         self.data = as_cases(data)
         self.transform = transform
         self.folder = Path(folder)
@@ -120,11 +125,11 @@ class CachedDataset(Dataset):
             case = self.data[index]
             stem = self._stem(case)
             if index not in self._sound and not _is_sound(stem, case):
-                _make(stem, case, self.transform)
+                self._make(stem, case)
             self._sound.add(index)
             entry = _read(stem)
             if entry is None:
-                _make(stem, case, self.transform)
+                self._make(stem, case)
                 entry = _read(stem)
                 if entry is None:
                     raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
@@ -140,6 +145,13 @@ class CachedDataset(Dataset):
         shown = self.progress and share == 0
         indices = range(share, len(self), shares)
         every_result(self.entry, indices, max(1, self.workers), "preprocess" if shown else None)
+        say_findings(self._findings)
+        self._findings = []
+
+    def _make(self, stem: Path, case: Case) -> None:
+        with read_once():
+            _make(stem, case, self.transform)
+            self._findings += self.judge(case) if self.judge else []
 
     def missing(self) -> list[Case]:
         """The cases that have no entry yet.
@@ -180,38 +192,6 @@ class CachedDataset(Dataset):
             files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
         read_as = [case.missing, choice().plain(), None if case.is_picture else said_spacing()]
         return hashlib.sha256(json.dumps([self._parameters, case.name, files, *read_as]).encode()).hexdigest()[:32]
-
-
-def parameters(thing: Any) -> Any:
-    """Plain data (lists, dicts, text) that tell two transforms apart: their classes and all their attributes."""
-    if thing is None or isinstance(thing, (bool, int, float, str)):
-        return thing
-    if isinstance(thing, (list, tuple)):
-        return [parameters(one) for one in thing]
-    if isinstance(thing, (set, frozenset)):
-        return sorted(json.dumps(parameters(one)) for one in thing)
-    if isinstance(thing, Mapping):
-        return [[parameters(key), parameters(value)] for key, value in thing.items()]
-    if isinstance(thing, np.ndarray):
-        return ["array", str(thing.dtype), thing.tolist()]
-    if isinstance(thing, torch.Tensor):
-        return ["tensor", str(thing.dtype), thing.tolist()]
-    if isinstance(thing, np.random.RandomState):
-        return "random state"  # a deterministic transform does not use it
-    if isinstance(thing, (torch.dtype, torch.device, np.dtype, Path)):
-        return str(thing)
-    name = getattr(thing, "__qualname__", None)
-    if name is not None:  # a class or a function
-        return f"{thing.__module__}.{name}"
-    kind = type(thing)
-    if hasattr(kind, "identity"):  # of what holds more than tells it apart, as a network
-        return [f"{kind.__module__}.{kind.__qualname__}", parameters(thing.identity())]
-    slots = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ()) if hasattr(thing, slot)]
-    held = {slot: getattr(thing, slot) for slot in slots} | getattr(thing, "__dict__", {})
-    held = {key: value for key, value in held.items() if not isinstance(value, local)}  # come with the first use
-    if not held and " at 0x" not in repr(thing):  # an address would differ from run to run
-        held = {"": repr(thing)}
-    return [f"{kind.__module__}.{kind.__qualname__}", [[key, parameters(held[key])] for key in sorted(held)]]
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, S
 from medseg.core.errors import DataError, Problem
 from medseg.data.cases.case import LACKING
 from medseg.data.cases.kinds import measured
+from medseg.data.cases.values import check_values
 from medseg.data.files.images import RESAMPLE, Image, case_name, grid_difference, label_values, read_image, read_label
 from medseg.data.training.grids import LongestSided, SlicesFirstd, in_plane, plain
 from medseg.data.training.moments import moments
@@ -40,7 +41,7 @@ def preprocessing(
     spatial_dims: int = 3,
     slices_first: bool = False,
     channels: int | None = None,
-    values: Sequence[int] | None = None,
+    values: Mapping[int, str] | None = None,
     counts_as: Mapping[int, int] | None = None,
     missing: bool = False,
 ) -> Compose:
@@ -67,7 +68,7 @@ def preprocessing_steps(
     spatial_dims: int,
     slices_first: bool = False,
     channels: int | None = None,
-    values: Sequence[int] | None = None,
+    values: Mapping[int, str] | None = None,
     counts_as: Mapping[int, int] | None = None,
     missing: bool = False,
     region: Step | None = None,
@@ -77,7 +78,7 @@ def preprocessing_steps(
     axcodes = orientation[:spatial_dims]
     loading: dict[str, Any] = {"keys": keys, "spatial_dims": spatial_dims, "channels": channels}
     if values is not None:
-        loading["values"] = list(values)
+        loading["values"] = dict(values)
     if counts_as:
         loading["counts_as"] = dict(counts_as)
     if missing:
@@ -127,7 +128,8 @@ class LoadCased(MapTransform):
     Args:
         channels: the number that an image must have.
         counts_as: value of a label -> the one in whose place it stands.
-        values: all that a label may hold, after that; None: anything, and what is no class counts as background.
+        values: all that a label may hold, after that, by what each is called (an ignored one: ""); None: anything, and
+            what is no class counts as background.
         missing: channels of an image may be missing.
         keep_bytes: images of 8 bits a channel stay uint8, for an inferer that normalises (`inference.colour`); grey
             ones, of which ADE20K has some, become red, green and blue, and transparency is dropped.
@@ -141,7 +143,7 @@ class LoadCased(MapTransform):
         keys: Sequence[str] = ("image", "label"),
         spatial_dims: int = 3,
         channels: int | None = None,
-        values: Sequence[int] | None = None,
+        values: Mapping[int, str] | None = None,
         keep_bytes: bool = False,
         counts_as: Mapping[int, int] | None = None,
         missing: bool = False,
@@ -150,7 +152,7 @@ class LoadCased(MapTransform):
         self.missing = missing
         self.spatial_dims = spatial_dims
         self.channels = channels
-        self.values = None if values is None else tuple(values)
+        self.values = None if values is None else {int(value): str(name) for value, name in dict(values).items()}
         self.keep_bytes = keep_bytes
         self.counts_as = dict(counts_as or {})
 
@@ -198,7 +200,7 @@ class LoadCased(MapTransform):
                 )
             values = label_values(label, self.counts_as).reshape(1, *array.shape[1:])
             if self.values is not None:
-                known_values(values, self.values, label.path)
+                check_values(values, self.values, label.path)
             case["label"] = _tensor(np.ascontiguousarray(values), affine, label)  # the image's affine: one grid a case
         return case
 
@@ -319,18 +321,6 @@ def as_rgb(array: np.ndarray) -> np.ndarray:
     if len(array) in (1, 2):
         return np.repeat(array[:1], 3, axis=0)
     return array[:3] if len(array) == 4 else array
-
-
-def known_values(label: np.ndarray, known: Sequence[int], path: object) -> None:
-    """Raise a DataError that names the file and the values of a label map `(*spatial)` uint8 that mean nothing."""
-    counts = np.bincount(label.ravel(), minlength=256)
-    counts[list(known)] = 0
-    if counts.any():
-        unknown = np.flatnonzero(counts).tolist()
-        some = ", ".join(str(value) for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
-        what = f"label values without a meaning: {some} ({int(counts.sum())} pixels)"
-        remedy = "each value must be that of a class, or one that is ignored; is this another data set's?"
-        raise DataError(Problem(str(path), what, remedy))
 
 
 def background_value(channel: torch.Tensor) -> float | None:

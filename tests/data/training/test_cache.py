@@ -16,7 +16,8 @@ from medseg.core.errors import DataError
 from medseg.data.cases.case import as_cases
 from medseg.data.training import cache as cache_module
 from medseg.data.training.apply import apply
-from medseg.data.training.cache import CachedDataset, parameters
+from medseg.data.training.cache import CachedDataset
+from medseg.data.training.identity import parameters
 from medseg.data.training.transforms import Normalized, preprocessing
 
 AFFINE = np.diag([-1.1, 0.9, 2.3, 1.0])

@@ -109,13 +109,15 @@ def labels_of(description: Mapping[str, Any], file: str, problems: list[Problem]
     for name in background:
         named.pop(name)
     zero = {background[0] if background else "background": 0}
-    ignore_index = ignored[0] if ignored else None
+    ignore_index, also_ignored = (ignored[0], ignored[1:]) if ignored else (None, ())
+    if both := sorted({*(ignored or ())} & {value for values in (*named.values(), (0,)) for value in values}):
+        complain(f"labels: {', '.join(map(str, both))} is ignored and a class", "leave it in one of the two")
 
     if all(len(values) == 1 for values in named.values()) and "regions_class_order" not in description:
         classes = zero | {name: values[0] for name, values in sorted(named.items(), key=lambda item: item[1])}
         if len(set(classes.values())) < len(classes):
             complain(f"labels: two names for one value in {classes}")
-        return Labels(classes, ignore_index=ignore_index)
+        return Labels(classes, ignore_index=ignore_index, also_ignored=also_ignored)
 
     order = description.get("regions_class_order")
     if not isinstance(order, list) or len(order) != len(named) or not all(type(value) is int for value in order):
@@ -127,7 +129,7 @@ def labels_of(description: Mapping[str, Any], file: str, problems: list[Problem]
         complain(f"regions_class_order writes {unknown}, which no region holds", f"known values: {every}")
     alone = {values[0]: name for name, values in named.items() if len(values) == 1}
     classes = zero | {alone.get(value, f"label_{value}"): value for value in every}
-    return Labels(classes, named, tuple(order), ignore_index)
+    return Labels(classes, named, tuple(order), ignore_index, also_ignored)
 
 
 def paths_in(root: Path, entry: Any, where: str, problems: list[Problem]) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import absolute
 from medseg.data.cases.case import CHANNEL, Case, case_of, stem
 from medseg.data.cases.layouts.layout import Found
 from medseg.data.files.images import ENDINGS
@@ -25,7 +26,7 @@ def existing(path: Path, problems: list[Problem]) -> str:
     try:
         if not path.exists():
             problems.append(Problem(str(path), "no such file", "add it, or take the case out"))
-        return str(path.resolve())
+        return str(absolute(path))
     except (OSError, ValueError) as error:  # no right to look; a name too long, or with a character 0 in it
         reason = getattr(error, "strerror", None) or str(error)
         problems.append(Problem(repr(str(path)[:200]), f"can be no file: {reason}", "correct the path, or its rights"))

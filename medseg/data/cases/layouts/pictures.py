@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.core.errors import Problem
+from medseg.core.files import walk
 from medseg.data.cases.case import Case, by_name, name_in_split
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.pictures import PICTURES
@@ -85,7 +86,7 @@ def pictures_in(folder: Path) -> list[Path]:
     """The pictures in a folder and below; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(f for f in folder.rglob("*") if f.name.lower().endswith(PICTURES) and not f.name.startswith("."))
+    return sorted(f for f in walk(folder) if f.name.lower().endswith(PICTURES) and not f.name.startswith("."))
 
 
 def masks_in(folder: Path) -> Mapping[str, Path]:

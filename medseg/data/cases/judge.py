@@ -1,0 +1,39 @@
+"""What `check` would warn of, said to whoever trains: found while the files are read anyway, and said once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from medseg.core.errors import listed
+from medseg.core.labels import Labels
+from medseg.data.cases.case import Case
+from medseg.data.cases.inspection import Finding, inspect_case
+
+
+class Judge:
+    """The warnings of `check` about a case; what is an error there, reading refuses.
+
+    Args:
+        channels: names of the image's channels.
+        labels: what the values of a label mean.
+    """
+
+    def __init__(self, channels: Sequence[str], labels: Labels) -> None:
+        self.channels, self.labels = tuple(channels), labels
+
+    def __call__(self, case: Case) -> list[Finding]:
+        facts = inspect_case(case, self.channels, self.labels, measure=False)
+        return [finding for finding in facts.findings if finding.level == "warning"]
+
+
+def say_findings(findings: Iterable[Finding]) -> None:
+    """Print them to stderr, those of one kind in a line."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in sorted(findings, key=lambda one: (one.kind, one.case)):
+        kinds.setdefault(finding.kind, []).append(finding)
+    for kind, found in kinds.items():
+        cases, first = list(dict.fromkeys(finding.case for finding in found)), found[0]
+        remedy = f" ({first.remedy})" if first.remedy else ""
+        text = f"warning: {kind} in {len(cases)} cases: {listed(cases)}: {first.file}: {first.detail}{remedy}"
+        print(text, file=sys.stderr)
