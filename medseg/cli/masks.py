@@ -20,7 +20,9 @@ RULES = ", ".join(CONVENTIONS)
 def score(
     prediction: Annotated[Path, typer.Option("--prediction", metavar="DIR", help="Folder of masks, of any method.")],
     truth: Annotated[Path, typer.Option("--truth", metavar="DIR", help="Folder of their labels.")],
-    dataset: Annotated[str, typer.Option("--dataset", metavar="CARD", help="What the values mean: cityscapes, ...")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="CARD", help="What the values mean: a card, dataset.json, or a run.")
+    ],
     convention: Annotated[
         str, typer.Option("--convention", metavar="NAME", help=f"Whose rules: {RULES}; default the card's.")
     ] = "",

@@ -25,7 +25,7 @@ from medseg.data.cases.case import Case
 from medseg.data.cases.coarseness import Slices, coarseness, spacing_doubt, thick_slices
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.values import class_values
-from medseg.data.files.images import RESAMPLE, Image, grid_difference
+from medseg.data.files.images import RESAMPLE, Image, as_volume, grid_difference
 from medseg.data.training.grids import in_plane
 from medseg.data.training.transforms import background_value
 from medseg.planning.evidence import mirror_likeness, thumbnail
@@ -223,6 +223,9 @@ def fingerprint(
 
     work = partial(_measure, labels=meaning, channels=len(names))
     measured = every_result(work, dataset.cases, bar="measure" if progress else None)
+    if len({len(case.shape) for case, _, _ in measured}) > 1 and not any(case.is_picture for case in dataset.cases):
+        each = zip(dataset.cases, measured, strict=True)  # a slice among volumes is a volume of one
+        measured = [one if len(one[0].shape) == 3 else work(case, volume=True) for case, one in each]
     cases = tuple(case for case, _, _ in measured)
     if len({len(case.shape) for case in cases}) > 1:
         raise DataError(Problem(str(dataset.root), "mixes pictures and volumes", "train on one kind at a time"))
@@ -241,10 +244,17 @@ def fingerprint(
     )
 
 
-def _measure(case: Case, labels: Labels, channels: int) -> tuple[CasePrint, np.ndarray, np.ndarray]:
-    """The case, intensities of its foreground (channels, at most `SAMPLES_A_CASE`), and its thumbnail."""
+def _measure(
+    case: Case, labels: Labels, channels: int, volume: bool = False
+) -> tuple[CasePrint, np.ndarray, np.ndarray]:
+    """The case, intensities of its foreground (channels, at most `SAMPLES_A_CASE`), and its thumbnail.
+
+    A single slice is an image of two dimensions, unless a `volume` is asked for.
+    """
     image = case.read_image()
     label = case.read_label(image)
+    if volume:
+        image, label = as_volume(image), as_volume(label)
     if len(image.array) != channels:
         raise DataError(Problem(str(image.path), f"image of {len(image.array)} channels, expected {channels}"))
     if difference := grid_difference(image, label):

@@ -14,7 +14,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import Problem, RunError
 from medseg.core.files import replace_file
 from medseg.data.cases.dataset import Dataset
-from medseg.data.splits.folds import FOLDS_FILE, Folds, find_folds, read_folds
+from medseg.data.splits.folds import FOLDS_FILE, NNUNET_FILE, Folds, find_folds, read_folds
 from medseg.runs.folder import CONFIG
 
 FOLD = re.compile(r"fold_(0|[1-9][0-9]*)")
@@ -26,7 +26,7 @@ def config_folds(config: Config, dataset: Dataset) -> Folds:
 
 
 def keep_folds(config: Config, folder: Path, dataset: Dataset | None, *, anew: bool = False) -> Folds:
-    """The folds in the folder's `splits.json`; found and written if there are none yet.
+    """The folds in the folder's `splits.json`; found and written if there are none yet, for nnU-Net too.
 
     Args:
         dataset: None, where there is a file: whether the data still have its cases is asked by each fold.
@@ -44,9 +44,12 @@ def keep_folds(config: Config, folder: Path, dataset: Dataset | None, *, anew: b
         if given is not None and given != file.resolve() and read_folds(given, names).folds != kept.folds:
             what = f"other folds than those that this run was begun with ({file})"
             raise RunError(Problem(str(given), what, "give --run DIR, or --restart to start anew"))
+        if not (folder / NNUNET_FILE).exists():
+            replace_file(folder / NNUNET_FILE, kept.to_nnunet())
         return kept
     folds = config_folds(config, dataset or config_dataset(config))
     replace_file(file, folds.to_json())
+    replace_file(folder / NNUNET_FILE, folds.to_nnunet())
     return folds
 
 

@@ -19,7 +19,7 @@ from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.files import absolute
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
-from medseg.data.cases.case import Case, case_of
+from medseg.data.cases.case import Case, channel_of
 from medseg.data.cases.coarseness import slab_doubt, spacing_doubt
 from medseg.data.cases.dataset import Dataset, find_dataset
 from medseg.data.cases.inspection import IMPOSSIBLE, UNEXPECTED, CaseFacts, Finding, inspect_case
@@ -84,7 +84,8 @@ def _of_dataset(problem: Problem, dataset: Dataset) -> Finding:
     if problem.what != "no such file":
         return Finding("error", "dataset.json and the folder disagree", "", path.name, problem.what, problem.remedy)
     cases = (*dataset.cases, *dataset.unlabelled)
-    owners = (c for c in cases if str(absolute(path)) in c.files or (c.missing and c.name == case_of(path)))
+    named = (channel_of(path) or (None,))[0]
+    owners = (c for c in cases if str(absolute(path)) in c.files or (c.missing and c.name == named))
     name = next((case.name for case in owners), "")
     place = os.path.relpath(path, dataset.root)
     return Finding("error", "missing file", name, place, problem.what, problem.remedy)
@@ -111,7 +112,8 @@ def _in_two_lists(dataset: Dataset) -> Iterator[Finding]:
 def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
     """What only shows when cases are compared."""
     dims = Counter(len(case.shape) for case in facts if case.shape)
-    if len(dims) > 1:
+    pictures = {case.name for case in (*dataset.cases, *dataset.unlabelled) if case.is_picture}
+    if len(dims) > 1 and pictures:  # among volumes a slice is a volume of one
         fewest = min(dims, key=lambda key: dims[key])
         for case in facts:
             if len(case.shape) == fewest:

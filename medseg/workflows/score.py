@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from medseg.config.cards import load_card
 from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
@@ -37,6 +36,7 @@ from medseg.metrics.misread import misread
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
+from medseg.runs.described import described
 
 Result = TypeVar("Result")
 
@@ -93,7 +93,8 @@ def score(
 
     Args:
         prediction, truth: folders of masks: PNG, TIFF, NIfTI, NRRD or MetaImage, in subfolders too.
-        dataset: a card of `datasets/`: classes, ignored values, file names.
+        dataset: what says the classes and the ignored values, perhaps the files' names: a card of `datasets/`, or the
+            path of one, of a `dataset.json` (or its folder), or of a run.
         convention: by whose rules, if not by those of the card.
         cases: a text file of the cases to score, one name a line; default: every label.
         train_ids: the predictions hold places among the evaluated classes (Cityscapes' trainIds) instead of values.
@@ -102,24 +103,27 @@ def score(
         workers: processes; the figures do not depend on it.
 
     Raises:
-        ConfigError: no such card, convention or metric.
+        ConfigError: no such card, convention or metric; a benchmark's convention without a card.
         DataError: a folder is missing or empty, or not one case could be scored.
     """
     prediction, truth = Path(prediction), Path(truth)
-    card = load_card(dataset)
-    chosen = convention or card.convention
+    given = described(dataset)
+    chosen = convention or given.convention
     if chosen not in CONVENTIONS:
         raise ConfigError(f"unknown convention {chosen!r}", did_you_mean(chosen, CONVENTIONS))
-    matched = match_masks(prediction, truth, card.layout, None if cases is None else read_list(cases))
+    if chosen != "medical" and given.card is None:
+        remedy = "give a card, which says which classes a benchmark evaluates"
+        raise ConfigError(f"the convention {chosen!r} needs a card, and {dataset} is none", remedy)
+    matched = match_masks(prediction, truth, given.layout, None if cases is None else read_list(cases))
     pairs, problems = matched.pairs, list(matched.problems)
     notes: tuple[str, ...] = ()
     table: BenchmarkTable | MetricsTable
-    if chosen == "medical":
-        by_case = ByCase(card.labels, tolerance_mm, train_ids, load_metrics(metrics))
+    if chosen == "medical" or given.card is None:
+        by_case = ByCase(given.labels, tolerance_mm, train_ids, load_metrics(metrics))
         rows = list(_successes(by_case, pairs, problems, workers, progress))
         counted, table = len(rows), MetricsTable([score for row in rows for score in row])
     else:
-        benchmark = Benchmark.of_card(card, chosen)
+        benchmark = Benchmark.of_card(given.card, chosen)
         objects = chosen == "cityscapes" and bool(benchmark.instance_pixels)
         if objects and not any(pair.instances for pair in pairs):
             objects, notes = False, ("no iIoU: there are no *_instanceIds beside the labels",)
@@ -131,7 +135,7 @@ def score(
             notes = (*notes, f"NOTE: {hint}")
     if not counted:
         raise DataError(problems[:SHOWN])
-    return ScoreReport(card.name, table, tuple(problems), matched.without_truth, notes)
+    return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes)
 
 
 @dataclass(frozen=True)
@@ -200,13 +204,17 @@ def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarr
 
 
 def read_list(file: Path) -> list[str]:
-    """The names of cases in a text file, one a line (a longer line: its first word, without folder and ending)."""
-    return [_listed(line.split("\t" if "\t" in line else None)[0].strip()) for _, line in read_lines(file)]
+    """The names of cases in a text file, one a line, also with a folder and an ending; a name may have spaces and dots.
+
+    Of a line of several columns (image and label) the first one counts.
+    """
+    return [_case_of_line(line.strip()) for _, line in read_lines(file)]
 
 
-def _listed(entry: str) -> str:
-    """The case of an entry, with or without an ending that a mask or an image can have."""
-    return case_name(entry) if entry.lower().endswith(ENDINGS) else Path(entry).name
+def _case_of_line(line: str) -> str:
+    words = line.split("\t" if "\t" in line else None)
+    several = "\t" in line or all("/" in word or word.lower().endswith(ENDINGS) for word in words)
+    return case_name(words[0].strip() if several else line)
 
 
 def attempt(work: Callable[[MaskPair], Result], pair: MaskPair) -> Result | Problem:

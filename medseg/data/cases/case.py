@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Case:
         if label is not None and not isinstance(label, str | Path):
             raise DataError(Problem(f"the case {dict(entry)}", f"has the label {label!r}", ENTRY))
         name, patient = entry.get("case"), entry.get("patient")
-        name = case_of(Path(str(there[0]))) if name is None else str(name)
+        name = name_of_channels(images) if name is None else str(name)
         if not is_name(name):
             raise DataError(Problem(f"the case {dict(entry)}", f"is called {name!r}", UNSAFE_NAME))
         paths = tuple(None if path is None else str(path) for path in images)
@@ -155,8 +155,35 @@ def stem(path: Path) -> str:
     return path.name if path.is_dir() else case_name(path)
 
 
-def case_of(path: Path) -> str:
-    """The case that a file, or a folder, belongs to: its name without the number of a channel."""
-    name = stem(path)
-    match = CHANNEL.match(name)
-    return match["case"] if match else name
+def channel_of(path: Path) -> tuple[str, int] | None:
+    """(case, channel) of a name such as `case_0001`; whether that is meant says `are_channels`, or who has a list."""
+    match = CHANNEL.match(stem(path))
+    return (match["case"], int(match["channel"])) if match else None
+
+
+def are_channels(files: Iterable[Path]) -> int:
+    """How many channels the numbers at the ends of the names count; 0 where they are parts of the names.
+
+    They are channels where every case has exactly 0000 to n - 1, or some do and the others lack some of them:
+    `pancreas_0042` and `TCGA_CS_4941` are names.
+    """
+    groups: dict[str, set[int]] = {}
+    for file in files:
+        if (found := channel_of(file)) is None:
+            return 0
+        groups.setdefault(found[0], set()).add(found[1])
+    most = max((max(numbers) + 1 for numbers in groups.values()), default=0)
+    return most if any(len(numbers) == most for numbers in groups.values()) else 0
+
+
+def name_of_channels(images: Sequence[str | Path | None]) -> str:
+    """What a case is called whose image is listed: by its first file, without the channel's number if it counts those.
+
+    Args:
+        images: a file a channel, None where the case lacks it, or one file.
+    """
+    there = [Path(path) for path in images if path is not None]
+    found = [channel_of(path) for path in there]
+    counted = all(one is not None and one[1] < len(images) for one in found)
+    cases = {one[0] for one in found if one is not None}
+    return cases.pop() if counted and len(cases) == 1 else stem(there[0])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, listed
-from medseg.core.files import absolute
+from medseg.core.files import absolute, walk
 from medseg.core.labels import Labels
-from medseg.data.cases.case import CHANNEL, LACKING, Case, by_name, case_of, stem
+from medseg.data.cases.case import LACKING, Case, by_name, channel_of, stem
 from medseg.data.cases.layouts import AUTO, LAYOUTS
 from medseg.data.cases.layouts.files import grouped, image_files
 from medseg.data.files.dicom import find_series, is_zip
@@ -117,8 +118,17 @@ def _nothing_at(root: Path) -> Problem:
     if not root.exists():
         return Problem(str(root), "no such folder", "check the path")
     expected = "".join(f"\n       {name}: {part.load().expects}" for name, part in LAYOUTS.own.items())
-    what = "has no dataset.json, nor what any other layout begins with"
+    what = f"has no dataset.json, nor what any other layout begins with; {_what_lies_in(root)}"
     return Problem(str(root), what, f"expected one of{expected}")
+
+
+def _what_lies_in(root: Path) -> str:
+    """The images below a path, by folder, in words."""
+    counts = Counter(str(file.parent.relative_to(root)) for file in walk(root) if file.name.lower().endswith(ENDINGS))
+    if not counts:
+        return "there is no image in it"
+    some = listed([f"{count} in {folder}" for folder, count in sorted(counts.items())])
+    return f"there are images: {some}"
 
 
 def _unless_trained(incomplete: Iterable[Problem]) -> list[Problem]:
@@ -195,11 +205,12 @@ def list_inputs(
         chosen = dataset.unlabelled or dataset.cases
         return [replace(case, label=None) for case in chosen]
     if path.is_file():
-        match = CHANNEL.match(case_name(path))
-        if channels > 1 and match:  # one channel of several: its siblings belong to it
-            siblings = [file for file in image_files(path.parent) if case_of(file) == match["case"]]
-            return _grouped(siblings, channels, missing)
-        return [Case(case_name(path), (str(path),))]
+        own = channel_of(path)
+        if own is None or (siblings := image_files(path.parent)) == []:
+            return [Case(case_name(path), (str(path),))]
+        if channels > 1:  # one channel of several: its siblings belong to it
+            siblings = [file for file in siblings if (found := channel_of(file)) and found[0] == own[0]]
+        return [case for case in _grouped(siblings, channels, missing) if str(path) in case.there]
     if not path.is_dir():
         raise DataError(Problem(str(path), "no such file or folder"))
     if files := image_files(path):

@@ -45,6 +45,7 @@ __all__ = [
     "ENDINGS",
     "Image",
     "among_channels",
+    "as_volume",
     "case_name",
     "files_beside",
     "grid_difference",
@@ -110,6 +111,11 @@ def read_label(path: str | Path, on: Image | None = None) -> Image:
     """
     label = read_image(path, channel_axis=False)
     return label if on is None else laid_on(label, on)
+
+
+def as_volume(image: Image) -> Image:
+    """The image with a third axis, of one slice where it is flat: `(X, Y, 1)` among volumes."""
+    return replace(image, array=image.array[..., None]) if len(image.shape) == 2 else image
 
 
 def files_beside(path: Path) -> list[Path]:

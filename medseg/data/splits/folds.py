@@ -29,6 +29,7 @@ from medseg.data.splits.patients import find_patients
 
 SCHEMA = "medseg-splits/1"
 FOLDS_FILE = "splits.json"
+NNUNET_FILE = "splits_final.json"
 SHOWN = 5  # of many wrong cases, so many are named
 
 
@@ -54,6 +55,11 @@ class Folds:
         folds = [{"train": list(fold.training), "val": list(fold.validation)} for fold in self.folds]
         content = {"schema": SCHEMA, "seed": self.seed, "notes": list(self.notes), "folds": folds}
         return json.dumps(content | ({"patients": dict(self.patients)} if self.patients else {}), indent=1) + "\n"
+
+    def to_nnunet(self) -> str:
+        """As nnU-Net's `splits_final.json` has them."""
+        folds = [{"train": list(fold.training), "val": list(fold.validation)} for fold in self.folds]
+        return json.dumps(folds, indent=4) + "\n"
 
     def fold(self, number: int, source: str = "fold") -> Fold:
         """Raises DataError when there is no such fold."""

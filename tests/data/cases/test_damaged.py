@@ -129,7 +129,7 @@ def test_what_is_right_is_read(data: Path) -> None:
         (("training", 0, "image"), 3, "names the file 3"),
         (("training", 0, "label"), ["a", "b"], "expected one file as the label"),
         (("training",), None, "training is None"),
-        (("test", 0), {}, "names the file None"),
+        (("test", 0), {}, "test 0: {} has no image"),
         (("labels", "1"), [1], r"labels: '1' is called \[1\]"),
         (("modality", "0"), None, "the channel 0 is called None"),
         (("training", 0, "image"), "..", "is called '..'"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,30 @@ from medseg.data.cases.layouts.layout import Found
 from medseg.data.files.images import case_name
 
 FILE = "dataset.json"
+JSON = ".json"
+FORM = (
+    '{"labels": {"0": "background", "1": NAME, ...}, "channel_names": {"0": NAME, ...}, '
+    '"training": [{"image": FILE or [FILE of each channel], "label": FILE}, ...]}'
+)
 CaseLister = Callable[[Path, Mapping[str, Any], int, Found], tuple[list[Case], list[Case]]]
 """(root, description, number of channels, where to add what is wrong) -> (labelled, unlabelled)."""
 
 
 def find_described(root: Path, list_cases: CaseLister) -> Found:
     """What a data set with a `dataset.json` holds."""
-    file = root / FILE
+    file = description_file(root)
     description = read_description(file)
     name = description.get("name")
-    found = Found(name=name if isinstance(name, str) else "")
-    found.labels = labels_of(description, str(file), found.problems)
-    found.channels = channels_of(description, str(file), found.problems)
-    found.cases, found.unlabelled = list_cases(root, description, len(found.channels), found)
+    found = Found(name=name if isinstance(name, str) else root.stem if root == file else "")
+    if "labels" in description:
+        found.labels = labels_of(description, str(file), found.problems)
+    if "labels" in description or description.keys() & {"channel_names", "modality"}:
+        found.channels = channels_of(description, str(file), found.problems)
+    found.cases, found.unlabelled = list_cases(file.parent, description, len(found.channels), found)
     if not found.cases and not found.unlabelled and not found.problems:
-        found.problems.append(Problem(str(file), "lists no case", "expected files in imagesTr and labelsTr"))
+        found.problems.append(
+            Problem(str(file), "lists no case", f"expected files in imagesTr and labelsTr, or {FORM}")
+        )
     for name in {case.name for case in (*found.cases, *found.unlabelled) if not is_name(case.name)}:
         found.problems.append(Problem(str(file), f"a case is called {name!r}", UNSAFE_NAME))
     for name, count in Counter(case.name for case in found.cases).items():
@@ -46,8 +56,13 @@ def is_described(root: Path, *, by_value: bool) -> bool:
     Raises:
         DataError: it has one that cannot be read.
     """
-    file = root / FILE
+    file = description_file(root)
     return file.is_file() and names_by_value(read_description(file)) == by_value
+
+
+def description_file(root: Path) -> Path:
+    """Of a folder its `dataset.json`; a JSON file itself, as MONAI's lists of data are."""
+    return root if root.name.lower().endswith(JSON) and root.is_file() else root / FILE
 
 
 def read_description(file: Path) -> dict[str, Any]:
@@ -56,19 +71,31 @@ def read_description(file: Path) -> dict[str, Any]:
         description = json.loads(readable(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(Problem(str(file), f"is not JSON: {error}", "write it anew, or restore it")) from None
-    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
-        raise DataError(Problem(str(file), 'has no "labels"', 'expected {"labels": {"0": "background", ...}, ...}'))
-    return description
+    if isinstance(description, list):  # a list of cases, without anything around it
+        description = {"training": description}
+    if not isinstance(description, dict):
+        raise DataError(Problem(str(file), f"holds {short(description)}", f"expected {FORM}"))
+    labels = description.get("labels")
+    if isinstance(labels, list):  # names in the order of their values
+        description["labels"] = labels = {str(value): name for value, name in enumerate(labels)}
+    listed_alone = labels is None and isinstance(description.get("training"), list | dict)
+    if not isinstance(labels, dict) and not listed_alone:
+        raise DataError(Problem(str(file), f'has the "labels" {short(labels)}', f"expected {FORM}"))
+    return {key: value for key, value in description.items() if not (key == "labels" and value is None)}
 
 
 def names_by_value(description: Mapping[str, Any]) -> bool:
     """Whether labels are named value -> name (MSD), or name -> value or values (nnU-Net): so the two are told apart."""
-    return all(str(key).isdigit() for key in description["labels"])
+    return all(str(key).isdigit() for key in description.get("labels", ()))
 
 
 def channels_of(description: Mapping[str, Any], file: str, problems: list[Problem]) -> tuple[str, ...]:
     """The names of the channels, in order; what is wrong is added to `problems`."""
     channels = description.get("channel_names") or description.get("modality")
+    if isinstance(channels, str):
+        channels = {"0": channels}
+    elif isinstance(channels, list):
+        channels = {str(number): name for number, name in enumerate(channels)}
     if not isinstance(channels, dict) or sorted(channels) != sorted(str(i) for i in range(len(channels))):
         remedy = 'expected "channel_names" (or "modality"): {"0": "T1", "1": ...}'
         problems.append(Problem(file, f"channels named as {short(channels)}", remedy))
@@ -136,36 +163,85 @@ def paths_in(root: Path, entry: Any, where: str, problems: list[Problem]) -> lis
     """The paths that an entry gives, from `root`: one, or a list with one a channel; none, and a problem, otherwise."""
     texts = entry if isinstance(entry, list) else [entry]
     if texts and all(isinstance(text, str) and case_name(text) for text in texts):
-        return [root / text for text in texts]
+        return [root / _of_this_system(text) for text in texts]
     problems.append(Problem(where, f"names the file {short(entry)}", "expected a path, or a list of one a channel"))
     return []
 
 
-def labelled_files(
-    root: Path, entry: Any, key: str, where: str, name: str, problems: list[Problem]
-) -> tuple[list[Path], Path] | None:
-    """The files of an entry's image, one a channel, and of its label; None, and a problem, where it gives none.
+def _of_this_system(text: str) -> str:
+    """A path that was written on Windows, from the folder of the list, with slashes."""
+    return text.replace("\\", "/") if "\\" in text and "/" not in text else text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case as a list has it.
 
     Args:
-        key: of the image; the label's is "label".
-        where, name: of the list and of the entry, for the problem.
+        name: as the list says it; "" where it does not.
+        images: a file a channel, or one.
     """
-    if not isinstance(entry, dict) or not {key, "label"} <= set(entry):
-        problems.append(Problem(where, f"{name}: {short(entry)}", f"expected {key} and label"))
+
+    name: str
+    images: list[Path]
+    label: Path | None
+
+
+def entry_of(
+    root: Path,
+    entry: Any,
+    where: str,
+    name: str,
+    problems: list[Problem],
+    channels: Sequence[str] = (),
+    *,
+    labelled: bool = True,
+) -> Entry | None:
+    """An entry of a list, `{"image": FILE or [FILE of each channel], "label": FILE or null}`.
+
+    None, and a problem, where it is none. nnU-Net says `images`; an image may be `{CHANNEL: FILE}`, and a case without
+    a label its image alone.
+
+    Args:
+        where, name: of the list and of the entry, for the problem.
+        labelled: a label has to be given, if only as null.
+    """
+    if isinstance(entry, str):
+        entry = {"image": entry}
+    image = entry.get("image", entry.get("images")) if isinstance(entry, dict) else None
+    if isinstance(image, dict) and image and set(image) == set(channels):
+        image = [image[channel] for channel in channels]
+    if not isinstance(entry, dict) or image is None or isinstance(image, dict):
+        expected = f"expected {FORM}" + (f"; the channels are {', '.join(channels)}" if isinstance(image, dict) else "")
+        problems.append(Problem(where, f"{name}: {short(entry)} has no image", expected))
         return None
-    files, labels = (paths_in(root, entry[each], f"{where} {name}", problems) for each in (key, "label"))
+    if labelled and "label" not in entry:
+        problems.append(
+            Problem(where, f"{name}: {short(entry)} has no label", "give it one, or null where there is none")
+        )
+        return None
+    files = paths_in(root, image, f"{where} {name}", problems)
+    label = entry.get("label")
+    labels = paths_in(root, label, f"{where} {name}", problems) if label is not None else []
     if len(labels) > 1:
-        problems.append(Problem(where, f"{name}: {short(entry['label'])}", "expected one file as the label"))
+        problems.append(Problem(where, f"{name}: {short(label)}", "expected one file as the label"))
         return None
-    return (files, labels[0]) if files and labels else None
+    called = entry.get("case")
+    if not files or (label is not None and not labels):
+        return None
+    return Entry(str(called) if is_word(called) else "", files, labels[0] if labels else None)
 
 
-def entries_of(description: Mapping[str, Any], key: str, where: str, problems: list[Problem]) -> list[Any]:
-    """What a list of the description holds; a problem where it is none."""
+def entries_of(description: Mapping[str, Any], key: str, where: str, problems: list[Problem]) -> list[tuple[str, Any]]:
+    """(name, entry) of all that a list of the description holds; "" as the name where it does not go by names."""
     entries = description.get(key, [])
+    if entries is None and key != "training":
+        return []
     if isinstance(entries, list):
-        return entries
-    problems.append(Problem(where, f"{key} is {short(entries)}", "expected a list of cases"))
+        return [("", entry) for entry in entries]
+    if isinstance(entries, dict):
+        return [(str(name), entry) for name, entry in entries.items()]
+    problems.append(Problem(where, f"{key} is {short(entries)}", f"expected {FORM}"))
     return []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.files import absolute
-from medseg.data.cases.case import CHANNEL, Case, case_of, stem
+from medseg.data.cases.case import Case, are_channels, channel_of, stem
 from medseg.data.cases.layouts.layout import Found
 from medseg.data.files.images import ENDINGS
 from medseg.data.files.pictures import is_picture
@@ -42,6 +42,8 @@ def one_a_channel(files: Iterable[Path], found: Found) -> tuple[str | None, ...]
 def grouped(files: Iterable[Path], channels: int, incomplete: list[Problem] | None = None) -> list[Case]:
     """Cases of a folder without a description: a case is one file, or the files `{case}_0000`, `{case}_0001`, ...
 
+    A number at the end of a name that cannot be a channel (`pancreas_0042`) is a part of the name.
+
     Args:
         incomplete: where cases may lack channels: what each of them lacks is added here, and it is listed.
 
@@ -49,24 +51,28 @@ def grouped(files: Iterable[Path], channels: int, incomplete: list[Problem] | No
         DataError: a case without all its channels; where it may lack some, with others than it can have.
     """
     files = list(files)
-    if channels == 1 and any(not CHANNEL.match(stem(file)) for file in files):
+    if channels == 1 and are_channels(files) != 1:
         return [Case(stem(file), (str(file),)) for file in files]
     groups: dict[str, list[Path]] = {}
     for file in files:
-        groups.setdefault(case_of(file), []).append(file)
+        found = channel_of(file)
+        groups.setdefault(stem(file) if found is None else found[0], []).append(file)
+    # such numbers are names only where none in the folder could be those of channels
+    names = not any((found := channel_of(file)) and found[1] < channels for file in files)
     problems: list[Problem] = []
     cases: list[Case] = []
     for name, members in sorted(groups.items()):
-        first = CHANNEL.match(stem(members[0]))
-        in_one = first is None or (channels > 1 and is_picture(members[0]) and int(first["channel"]) == 0)
-        alone = len(members) == 1 and in_one
-        expected = [f"{name}_{i:04d}" for i in range(channels)]
-        if alone:
+        members.sort()
+        numbers = [None if (found := channel_of(file)) is None else found[1] for file in members]
+        if names and numbers != [None]:
+            cases += [Case(stem(file), (str(file),)) for file in members]
+        elif len(members) == 1 and (numbers == [None] or (numbers == [0] and is_picture(members[0]))):
             cases.append(Case(name, (str(members[0]),)))
-        elif [stem(file) for file in sorted(members)] == expected:
-            cases.append(Case(name, tuple(str(file) for file in sorted(members))))
+        elif numbers == list(range(channels)):
+            cases.append(Case(name, tuple(str(file) for file in members)))
         else:
-            got = ", ".join(file.name for file in sorted(members))
+            expected = [f"{name}_{i:04d}" for i in range(channels)]
+            got = ", ".join(file.name for file in members)
             remedy = f"expected {', '.join(expected)}, or one file with {channels} channel(s)"
             problem = Problem(str(members[0].parent), f"case {name!r} has {got}", remedy)
             files_of = {stem(file): str(file) for file in members}

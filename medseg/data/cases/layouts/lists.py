@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem, did_you_mean
-from medseg.data.cases.case import UNSAFE_NAME, Case, case_of, is_name
+from medseg.data.cases.case import UNSAFE_NAME, Case, is_name, name_of_channels
 from medseg.data.cases.layouts.files import existing
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import case_name
@@ -74,7 +74,7 @@ def read_list(path: Path) -> Found:
                 found.problems.append(problem)
                 continue
             found.incomplete.append(problem)
-        case = row.get("case") or case_of(path.parent / next(row[name] for name in images if row[name]))
+        case = row.get("case") or name_of_channels([path.parent / row[name] if row[name] else None for name in images])
         if not is_name(case):
             found.problems.append(Problem(where, f"the case is called {case!r}", UNSAFE_NAME))
             continue

@@ -8,7 +8,7 @@ from typing import Any
 
 from medseg.core.errors import Problem
 from medseg.data.cases.case import CHANNEL, Case
-from medseg.data.cases.layouts.description import FILE, find_described, is_described, labelled_files, short
+from medseg.data.cases.layouts.description import FILE, entry_of, find_described, is_described, short
 from medseg.data.cases.layouts.files import existing, image_files, one_a_channel
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.files.images import ENDINGS, case_name
@@ -36,11 +36,13 @@ def nnunet_cases(
         listed = []
         where = f"{root / FILE} dataset"
         for name, entry in description["dataset"].items():
-            if (given := labelled_files(root, entry, "images", where, name, problems)) is not None:
-                files, label = given
-                images = tuple(existing(file, problems) for file in files)
-                listed.append(Case(name, images, existing(label, problems)))
-        return listed, _folder(root / "imagesTs", None, "", channels, found)
+            if (given := entry_of(root, entry, where, name, problems, found.channels)) is not None:
+                images = tuple(existing(file, problems) for file in given.images)
+                label = None if given.label is None else existing(given.label, problems)
+                listed.append(Case(name, images, label))
+        unlabelled = [case for case in listed if case.label is None]
+        more = _folder(root / "imagesTs", None, "", channels, found)
+        return [case for case in listed if case.label is not None], [*unlabelled, *more]
     ending = description.get("file_ending", ".nii.gz")
     if ending not in ENDINGS:
         problems.append(Problem(str(root / FILE), f"file_ending {short(ending)}", f"known: {', '.join(ENDINGS)}"))

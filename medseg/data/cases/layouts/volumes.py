@@ -1,16 +1,19 @@
-"""Two folders, images and labels, of volumes: `images/a.nii.gz` and `labels/a.nii.gz`.
+"""Two folders, images and labels, of volumes: `images/a.nii.gz` and `labels/a.nii.gz`, perhaps a folder deeper.
 
 An image is one file, one file a channel (`a_0000.nii.gz`, `a_0001.nii.gz`), or a folder, or a zip, with a DICOM study.
-A label has its image's name, perhaps with `_mask`, `_label` or `_seg`.
+A label has its image's name, perhaps with `_mask`, `_label` or `_seg`; those of equal names belong together first. Both
+folders may have the same folders inside (`images/site1/a.nii.gz`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.core.errors import DataError, Problem
-from medseg.data.cases.case import CHANNEL, stem
+from medseg.data.cases.case import Case, are_channels, stem
 from medseg.data.cases.layouts.files import grouped, image_files
 from medseg.data.cases.layouts.layout import Found, Layout
 from medseg.data.cases.layouts.pictures import IMAGES, LABELS, SUFFIXES
@@ -18,11 +21,14 @@ from medseg.data.files.dicom import is_study
 from medseg.data.files.images import case_name
 from medseg.data.files.pictures import is_picture
 
+IMAGE_FOLDERS = (*IMAGES, "scans", "scan", "volumes", "imagesTr")
+LABEL_FOLDERS = (*LABELS, "segmentations", "segmentation", "segs", "seg", "labelsTr")
+
 
 class Volumes(Layout):
     """Images and labels of one name."""
 
-    expects = "volumes in images/ and labels of their names in labels/"
+    expects = "volumes in images/ (or scans/) and labels of their names in labels/ (or masks/)"
 
     def recognises(self, root: Path) -> bool:
         return find_folders(root) is not None
@@ -32,16 +38,35 @@ class Volumes(Layout):
 
 
 def find_folders(root: Path) -> tuple[Path, Path] | None:
-    """The folders of images and labels, if there are volumes in them."""
-    images = next((root / name for name in (*IMAGES, "imagesTr") if (root / name).is_dir()), None)
-    labels = next((root / name for name in (*LABELS, "labelsTr") if (root / name).is_dir()), None)
+    """The folders of images and labels, if there are volumes in them: in a folder, or in the only one below it."""
+    if (found := _folders_in(root)) is not None:
+        return found
+    deeper = [_folders_in(folder) for folder in _folders_of(root)]
+    pairs = [found for found in deeper if found is not None]
+    return pairs[0] if len(pairs) == 1 else None
+
+
+def _folders_in(root: Path) -> tuple[Path, Path] | None:
+    folders = {folder.name.casefold(): folder for folder in reversed(_folders_of(root))}
+    images, labels = (
+        next((folders[name.casefold()] for name in names if name.casefold() in folders), None)
+        for names in (IMAGE_FOLDERS, LABEL_FOLDERS)
+    )
     if images is None or labels is None:
         return None
     return (images, labels) if any(not is_picture(entry) for entry in image_entries(images)) else None
 
 
+def _folders_of(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+
+
 def image_entries(folder: Path) -> list[Path]:
-    """Files of images, and folders and zips of DICOM studies."""
+    """Files of images, and folders and zips of DICOM studies; where there is none, those in the folders right below."""
+    return _entries(folder) or sorted(entry for inner in _folders_of(folder) for entry in _entries(inner))
+
+
+def _entries(folder: Path) -> list[Path]:
     return sorted([*image_files(folder), *(entry for entry in folder.iterdir() if is_study(entry))])
 
 
@@ -52,31 +77,81 @@ def find_volumes(root: Path) -> Found:
         raise ValueError(f"{root}: holds no folders of volumes")
     images, labels = folders
     found = Found()
-    entries = image_entries(images)
-    numbers = [int(match["channel"]) if (match := CHANNEL.match(stem(entry))) else -1 for entry in entries]
-    channels = max(numbers) + 1 if min(numbers) >= 0 else 1
-    if channels > 1:
-        found.channels = tuple(str(number) for number in range(channels))
-    masks: dict[str, list[Path]] = {}
-    for file in image_files(labels):
-        masks.setdefault(case_name(file), []).append(file)
-    try:
-        cases = grouped(entries, channels, found.incomplete)
-    except DataError as error:
-        found.problems += error.problems
-        cases = []
-    taken: set[Path] = set()
-    names = [case.name for case in cases]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        found.problems.append(Problem(str(images), f"several images are named {name!r}", "leave one of them"))
+    entries, masks = image_entries(images), _masks(labels)
+    cases = _cases(entries, images, masks, found)
+    own = _pairs(cases, images, masks)
     for case in cases:
-        own = next((masks[case.name + end] for end in SUFFIXES if case.name + end in masks), [])
-        taken.update(own)
-        if len(own) == 1:
-            found.cases.append(replace(case, label=str(own[0])))
+        files = own.get(case.first, [])
+        if len(files) == 1:
+            found.cases.append(replace(case, label=str(files[0])))
             continue
-        what = f"has no label in {labels}" if not own else f"has {len(own)} labels in {labels}"
+        what = f"has no label in {labels}" if not files else f"has {len(files)} labels in {labels}"
         found.problems.append(Problem(case.first, what, f"give it one named {case.name}, or take the image out"))
+    taken = {file for files in own.values() for file in files}
     for file in sorted({file for files in masks.values() for file in files} - taken):
         found.problems.append(Problem(str(file), f"has no image in {images}", "add the image, or take the label out"))
     return found
+
+
+Masks = Mapping[tuple[str, str], list[Path]]
+"""(folder below that of the labels, name) -> files."""
+
+
+def _masks(labels: Path) -> Masks:
+    found: dict[tuple[str, str], list[Path]] = {}
+    files = image_files(labels) or sorted(file for folder in _folders_of(labels) for file in image_files(folder))
+    for file in files:
+        found.setdefault((_inside(file, labels), case_name(file)), []).append(file)
+    return found
+
+
+def _cases(entries: Sequence[Path], images: Path, masks: Masks, found: Found) -> list[Case]:
+    """The images, each folder's own; those of one name in several folders are called by both."""
+    folders: dict[str, list[Path]] = {}
+    for entry in entries:
+        folders.setdefault(_inside(entry, images), []).append(entry)
+    named = any(
+        (place, stem(entry) + suffix) in masks
+        for inside, some in folders.items()
+        for entry in some
+        for suffix in SUFFIXES
+        for place in (inside, "")
+    )
+    channels = 0 if named else max((are_channels(some) for some in folders.values()), default=0)
+    if channels > 1:
+        found.channels = tuple(str(number) for number in range(channels))
+    cases: list[Case] = []
+    for some in folders.values():
+        try:
+            own = grouped(some, channels, found.incomplete) if channels else [Case(stem(e), (str(e),)) for e in some]
+        except DataError as error:
+            found.problems += error.problems
+            continue
+        for name in sorted(name for name, count in Counter(case.name for case in own).items() if count > 1):
+            found.problems.append(Problem(str(images), f"several images are named {name!r}", "leave one of them"))
+        cases += own
+    counts = Counter((case.name, _inside(Path(case.first), images)) for case in cases)
+    names = Counter(name for name, _ in counts)
+    return [
+        replace(case, name=f"{_inside(Path(case.first), images)}_{case.name}") if names[case.name] > 1 else case
+        for case in cases
+    ]
+
+
+def _pairs(cases: Sequence[Case], images: Path, masks: Masks) -> dict[str, list[Path]]:
+    """First file of an image -> its labels: those of equal names first, then those with a word behind the name."""
+    own: dict[str, list[Path]] = {}
+    left = dict(masks)
+    for suffix in SUFFIXES:
+        for case in cases:
+            inside = _inside(Path(case.first), images)
+            plain = case.name.removeprefix(f"{inside}_") if inside else case.name
+            for place in dict.fromkeys((inside, "")):
+                if case.first not in own and (place, plain + suffix) in left:
+                    own[case.first] = left.pop((place, plain + suffix))
+    return own
+
+
+def _inside(path: Path, folder: Path) -> str:
+    """The folder below this one in which a path lies; "" where it lies right in it."""
+    return "" if path.parent == folder else path.parent.name
