@@ -10,7 +10,8 @@ import typer
 
 from medseg.cli.options import Json
 from medseg.core.conventions import CONVENTIONS
-from medseg.core.errors import PartialFailure
+from medseg.core.errors import ConfigError, PartialFailure
+from medseg.core.files import replace_file
 
 app = typer.Typer()
 RULES = ", ".join(CONVENTIONS)
@@ -38,11 +39,17 @@ def score(
     workers: Annotated[
         int | None, typer.Option("--workers", help="Processes; default one a core.", min=1, show_default=False)
     ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--nnunet-summary", metavar="FILE", help="Write nnU-Net's summary.json too (medical)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score any method's masks, 2D or 3D, by the rules of a benchmark. Needs no model."""
     from medseg.workflows.score import score
 
+    if summary is not None and summary.exists():
+        raise ConfigError(f"--nnunet-summary: {summary} exists", "give a new file")
     report = score(
         prediction,
         truth,
@@ -53,6 +60,10 @@ def score(
         tolerance_mm=tolerance_mm,
         workers=workers,
     )
+    if summary is not None:
+        if report.by_nnunet is None:
+            raise ConfigError("--nnunet-summary: nnU-Net has no figures by this convention", "--convention medical")
+        replace_file(summary, json.dumps(report.by_nnunet, indent=4) + "\n")  # with NaN, as nnU-Net writes it
     typer.echo(json.dumps(report.as_dict(), indent=2, allow_nan=False) if as_json else report.text())
     if report.problems:
         raise PartialFailure(report.shown_problems())

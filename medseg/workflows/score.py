@@ -33,6 +33,7 @@ from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_sha
 from medseg.metrics.confusion import value_counts
 from medseg.metrics.metric import Metric, load_metrics
 from medseg.metrics.misread import misread
+from medseg.metrics.nnunet import nnunet_summary
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
@@ -46,13 +47,18 @@ ON_GRID = "write the mask on the grid of its image"
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """What was scored, and what could not be: exit code 1 if there is any of that."""
+    """What was scored, and what could not be: exit code 1 if there is any of that.
+
+    Args:
+        by_nnunet: the same as nnU-Net's evaluation writes it, see `metrics.nnunet`; None of a benchmark's figures.
+    """
 
     dataset: str
     table: BenchmarkTable | MetricsTable
     problems: tuple[Problem, ...]
     without_truth: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    by_nnunet: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The summary of the table and the cases that are missing from it, for JSON."""
@@ -118,10 +124,12 @@ def score(
     pairs, problems = matched.pairs, list(matched.problems)
     notes: tuple[str, ...] = ()
     table: BenchmarkTable | MetricsTable
+    by_nnunet: dict[str, Any] | None = None
     if chosen == "medical" or given.card is None:
         by_case = ByCase(given.labels, tolerance_mm, train_ids, load_metrics(metrics))
         rows = list(_successes(by_case, pairs, problems, workers, progress))
-        counted, table = len(rows), MetricsTable([score for row in rows for score in row])
+        counted, table = len(rows), MetricsTable([score for row in rows for score in row.scores])
+        by_nnunet = nnunet_summary(((row.truth, row.prediction, row.scores, row.voxels) for row in rows), given.labels)
     else:
         benchmark = Benchmark.of_card(given.card, chosen)
         objects = chosen == "cityscapes" and bool(benchmark.instance_pixels)
@@ -135,7 +143,7 @@ def score(
             notes = (*notes, f"NOTE: {hint}")
     if not counted:
         raise DataError(problems[:SHOWN])
-    return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes)
+    return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes, by_nnunet)
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,16 @@ class ByBenchmark:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The files of a case, the score of each of its targets, and how many voxels it has."""
+
+    truth: str
+    prediction: str
+    scores: tuple[CaseScore, ...]
+    voxels: int
+
+
+@dataclass(frozen=True)
 class ByCase:
     """One pair of masks -> the metrics of its targets."""
 
@@ -165,7 +183,7 @@ class ByCase:
     train_ids: bool
     metrics: Mapping[str, Metric]
 
-    def __call__(self, pair: MaskPair) -> list[CaseScore]:
+    def __call__(self, pair: MaskPair) -> Scored:
         truth, prediction = read_pair(pair, self.labels if self.train_ids else None)
         values = label_values(truth, self.labels.counts_as)[0]
         known = meanings(self.labels)
@@ -176,7 +194,7 @@ class ByCase:
         ]
         if any(problems):
             raise DataError([problem for problem in problems if problem])
-        return score_case(
+        scores = score_case(
             prediction,
             values,
             case=pair.case,
@@ -185,6 +203,7 @@ class ByCase:
             tolerance_mm=self.tolerance_mm,
             by=self.metrics,
         )
+        return Scored(str(pair.truth), str(pair.prediction), tuple(scores), values.size)
 
 
 def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarray]:

@@ -227,7 +227,8 @@ class Comparison:
                 if not found:
                     raise DataError("no mask")
                 rows += [
-                    (case, score.target, score.state, score.dice) for score in by_case(MaskPair(case, truth, found[0]))
+                    (case, score.target, score.state, score.dice)
+                    for score in by_case(MaskPair(case, truth, found[0])).scores
                 ]
             except DataError as error:
                 missing.append(f"{case}: {error}")

@@ -11,7 +11,7 @@ from medseg.core.labels import Labels
 from medseg.data.files.images import Image, label_values
 from medseg.data.files.pictures import is_picture
 
-MOST = 8  # values told one by one
+MOST, MOST_NAMES = 8, 20  # values and classes told one by one
 WHITE = 255
 BLACK_AND_WHITE = "255 is white of a mask of black and white: give the class the value 255, or write 0 and 1"
 VOID = "255 is what many tools write where nothing is known: ignore it with data.ignore_index=255"
@@ -38,7 +38,8 @@ def unknown_values(counts: np.ndarray, where: str, known: Collection[int] | Mapp
     unit = "pixels" if is_picture(where) else "voxels"
     some = ", ".join(f"{value} ({counts[value]} {unit})" for value in strange[:MOST]) + ", ..." * (len(strange) > MOST)
     names = known if isinstance(known, Mapping) else {}
-    expected = ", ".join(f"{value} {name or '(ignored)'}" for value, name in names.items()) or ranges(known)
+    told = {} if len(names) > MOST_NAMES else names
+    expected = ", ".join(f"{value} {name or '(ignored)'}" for value, name in told.items()) or ranges(known)
     remedy = f"expected {expected}: name the value as a class or as ignored, or recode the file"
     if strange == [WHITE] and names:
         remedy += f"; {BLACK_AND_WHITE if set(np.flatnonzero(counts).tolist()) <= {0, WHITE} else VOID}"

@@ -15,7 +15,6 @@ from medseg.core.errors import DataError, Problem, did_you_mean
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name, name_of_channels
 from medseg.data.cases.layouts.files import existing
 from medseg.data.cases.layouts.layout import Found, Layout
-from medseg.data.files.images import case_name
 from medseg.data.files.text import read_text
 
 LISTS = (".csv", ".tsv")
@@ -32,7 +31,7 @@ class CSVList(Layout):
 
     def find(self, root: Path) -> Found:
         found = read_list(root)
-        found.name = case_name(root)
+        found.name = root.stem
         return found
 
 
