@@ -23,7 +23,7 @@ def nnunet_summary(cases: Iterable[tuple[str, str, Sequence[CaseScore], int]], l
         cases: (file of the truth, file of the prediction, a score of each target, voxels of the image).
     """
     keys = {name: _key(values) for name, values in labels.targets.items()}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "metrics": {keys[score.target]: _figures(score, voxels) for score in scores},
             "prediction_file": prediction,
@@ -31,11 +31,9 @@ def nnunet_summary(cases: Iterable[tuple[str, str, Sequence[CaseScore], int]], l
         }
         for truth, prediction, scores, voxels in cases
     ]
-    means: dict[str, dict[str, float]] = {
-        key: {name: _mean(row["metrics"][key][name] for row in rows) for name in _first(rows, key)}
-        for key in keys.values()
-    }
-    names = next(iter(means.values()), {})
+    figures = [{key: _of(row, key) for key in keys.values()} for row in rows]
+    names = list(figures[0][next(iter(keys.values()))]) if figures else []
+    means = {key: {name: _mean(row[key][name] for row in figures) for name in names} for key in keys.values()}
     foreground = {name: _mean(mean[name] for mean in means.values()) for name in names}
     return {"foreground_mean": foreground, "mean": means, "metric_per_case": rows}
 
@@ -59,8 +57,9 @@ def _figures(score: CaseScore, voxels: int) -> dict[str, float]:
     }
 
 
-def _first(rows: Sequence[dict[str, Any]], key: str) -> Iterable[str]:
-    return rows[0]["metrics"][key] if rows else ()
+def _of(row: dict[str, Any], key: str) -> dict[str, float]:
+    found: dict[str, float] = row["metrics"][key]
+    return found
 
 
 def _mean(values: Iterable[float]) -> float:

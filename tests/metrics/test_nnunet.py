@@ -31,7 +31,7 @@ def test_figures_are_those_of_nnunet(seed: int, labels: Labels, keys: dict[str, 
     for number in range(3):
         most = rng.integers(1, 4, 2)  # sometimes a class is nowhere
         truth, prediction = (rng.integers(0, top, (4, 5, 6)).astype(np.uint8) for top in most)
-        options = {"case": str(number), "labels": labels, "spacing_mm": (1.0, 1.0, 1.0)}
+        options = {"case": str(number), "labels": labels, "spacing_mm": (1.0, 1.0, 1.0), "tolerance_mm": 1.0}
         cases.append((f"t{number}", f"p{number}", score_case(prediction, truth, **options), truth.size))
         row = {}
         for key, values in keys.items():
