@@ -71,7 +71,8 @@ def absolute(path: str | Path) -> Path:
     plain = Path(os.path.abspath(path))
     if ".." in path.parts:  # behind a link to a folder that is another place
         with suppress(OSError):
-            return plain if os.path.samefile(path, plain) else path.parent.resolve() / path.name
+            if path.exists() and not (plain.exists() and os.path.samefile(path, plain)):
+                return path.parent.resolve() / path.name
     return plain
 
 
