@@ -48,6 +48,7 @@ def keep_folds(config: Config, folder: Path, dataset: Dataset | None, *, anew: b
             replace_file(folder / NNUNET_FILE, kept.to_nnunet())
         return kept
     folds = config_folds(config, dataset or config_dataset(config))
+    (folder / NNUNET_FILE).unlink(missing_ok=True)  # of other folds; what is not there is made again
     replace_file(file, folds.to_json())
     replace_file(folder / NNUNET_FILE, folds.to_nnunet())
     return folds
