@@ -225,7 +225,7 @@ def _one_channel(image: Image) -> Image:
 def case_name(path: str | Path) -> str:
     """The file's name without folder and ending (`.nii.gz` is one ending; `.v1` of `case.v1` is none)."""
     name = Path(path).name
-    for ending in (*ENDINGS, ".zip"):  # a zip holds a DICOM series
+    for ending in (*ENDINGS, ARCHIVE):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
