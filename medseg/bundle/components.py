@@ -16,6 +16,7 @@ from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.cases.judge import Judge
 from medseg.data.files.dicom_choice import choose_series
+from medseg.data.files.limits import allow
 from medseg.data.files.spacing import say_spacing
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
 from medseg.data.training.augment import TRANSFORMS
@@ -48,14 +49,12 @@ from medseg.networks.pretrained import with_pretrained
 
 CRF_MARGIN = 20  # voxels around a 3D foreground: a case of 240x240x155 as a whole would take 6 GB
 
-LIMITS = Code("$import medseg.data.files.limits as image_limits")
-
 
 def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     labels = facts.labels
     left_out = ["merged"] * (not labels.merged) + ["colours"] * (not facts.pictures)
     return {
-        "imports": [Code("$import medseg.engine.device as hardware"), *([LIMITS] if larger(config) else [])],
+        "imports": [Code("$import medseg.engine.device as hardware")],
         "bundle_root": bundle_root,
         "dataset_dir": config.data.root or "data",
         "seed": config.seed,
@@ -65,16 +64,12 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     }
 
 
-def larger(config: Config) -> bool:
-    """Whether the config changes the limits of the size of an image."""
-    return (config.data.largest_file_gib, config.data.largest_picture_mp) != (None, None)
-
-
-def reading(config: Config) -> list[Code | Component]:
+def reading(config: Config) -> list[Component]:
     """Of how a bundle begins: how images are read, as far as the config says it."""
-    data = config.data
-    limits = Code(f"$image_limits.allow{(data.largest_file_gib, data.largest_picture_mp)}")
-    begins: list[Code | Component] = [limits] * larger(config)
+    data, begins = config.data, []
+    limits = {"largest_file_gib": data.largest_file_gib, "largest_picture_mp": data.largest_picture_mp}
+    if any(limit is not None for limit in limits.values()):
+        begins.append(target(allow, **limits))
     if data.spacing_mm is not None:
         begins.append(target(say_spacing, spacing_mm=[float(length) for length in data.spacing_mm]))
     if data.dicom is not None:

@@ -188,7 +188,8 @@ class ScoreMaskd(MapTransform):
     def __call__(self, data: Mapping) -> dict:
         prediction = np.asarray(data["pred"])[0]
         grid = Image(prediction[None], np.asarray(data["native_affine"], dtype=np.float64), Path(data["image_path"]))
-        values = class_values(read_label(data["label_path"], grid), self.labels)[0]
+        truth = read_label(data["label_path"], grid)
+        values = class_values(truth, self.labels)[0]
         scores = score_case(
             prediction,
             values,

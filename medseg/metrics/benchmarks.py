@@ -10,7 +10,7 @@ They differ in what a class counts that occurs in neither truth nor prediction, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 

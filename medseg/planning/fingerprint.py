@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import nibabel as nib
 import numpy as np
@@ -30,6 +30,7 @@ from medseg.data.training.grids import in_plane
 from medseg.data.training.transforms import background_value
 from medseg.planning.evidence import mirror_likeness, thumbnail
 
+Measured: TypeAlias = "tuple[CasePrint, np.ndarray, np.ndarray]"
 SAMPLES_A_CASE = 10_000  # foreground voxels of which intensities are kept, evenly spaced
 LEAST_CASES = 10  # with fewer, an order of classes along an axis may be chance
 DIRECTIONS = {2: ("up-down", "left-right"), 3: ("left-right", "front-back", "up-down")}
@@ -244,9 +245,7 @@ def fingerprint(
     )
 
 
-def _measure(
-    case: Case, labels: Labels, channels: int, volume: bool = False
-) -> tuple[CasePrint, np.ndarray, np.ndarray]:
+def _measure(case: Case, labels: Labels, channels: int, volume: bool = False) -> Measured:
     """The case, intensities of its foreground (channels, at most `SAMPLES_A_CASE`), and its thumbnail.
 
     A single slice is an image of two dimensions, unless a `volume` is asked for.
@@ -265,8 +264,7 @@ def _measure(
     flat = values.reshape(-1)
     counts_as_foreground = np.ones(256, bool)
     counts_as_foreground[[value for value in (labels.background, *labels.ignored) if value is not None]] = False
-    where = np.flatnonzero(counts_as_foreground[flat])
-    found = flat[where]
+    found = flat[where := np.flatnonzero(counts_as_foreground[flat])]
     counts, centres = {}, {}
     for name, value in labels.classes.items():
         if value != labels.background:
@@ -284,8 +282,7 @@ def _measure(
         raise DataError(Problem(str(image.path), "voxels that are NaN or infinite", "repair or remove the image"))
     sample[list(image.missing)] = np.nan
     measured = np.delete(image.array, image.missing, axis=0)
-    foreground = _foreground(measured)
-    box = bounding_box(foreground)
+    box = bounding_box(foreground := _foreground(measured))
     coarse = coarseness(measured[:, *box], foreground[box])
     small = thumbnail(measured)
     if len(image.shape) == 3:  # pictures lie as they do

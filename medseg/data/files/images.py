@@ -17,26 +17,11 @@ from medseg.data.files.archives import ARCHIVE
 from medseg.data.files.cause import cause
 from medseg.data.files.dicom import folders_in, is_series, read_series
 from medseg.data.files.formats import ENDINGS as MEDICAL
-from medseg.data.files.formats import (
-    ITK,
-    NIFTI,
-    Image,
-    data_files,
-    is_nifti,
-    read_itk,
-    voxel_ml,
-    write_itk,
-)
+from medseg.data.files.formats import ITK, NIFTI, Image, data_files, is_nifti, read_itk, voxel_ml, write_itk
 from medseg.data.files.nifti import read_nifti, write_nifti
 from medseg.data.files.nifti_geometry import APART_VOXELS, apart
 from medseg.data.files.others import not_read
-from medseg.data.files.pictures import (
-    PICTURES,
-    is_picture,
-    read_picture,
-    write_grey,
-    write_picture,
-)
+from medseg.data.files.pictures import PICTURES, is_picture, read_picture, write_grey, write_picture
 from medseg.data.files.seg_nrrd import is_segmentation, laid_on, read_segmentation
 from medseg.data.files.spacing import respaced
 from medseg.data.files.tiff import TIFF, read_tiff_volume, spacing_file
@@ -179,7 +164,7 @@ def _read(path: Path, *, label: bool) -> Image:
     return image if is_picture(path) else respaced(image)
 
 
-def _as_its_file_says(path: Path, *, label: bool) -> Image:
+def _as_its_file_says(path: Path, *, label: bool = False) -> Image:
     image = _decoded(path, label=label)
     if 0 in image.array.shape:  # a header may say so, and whatever comes behind would take it for an image
         what = f"image of {' x '.join(map(str, image.shape))} voxels, in which nothing is"

@@ -218,7 +218,8 @@ def test_what_a_config_allows_holds_for_its_data_and_in_its_bundles(tiny_msd: Ca
     for compiler in (compile_training, compile_evaluation, compile_inference):
         assert "limits" not in str(compiler(plain, facts=facts, bundle_root="."))
         begins = compiler(larger, facts=facts, bundle_root=".")["initialize"]
-        assert begins[0] == "$image_limits.allow(33.0, None)"
+        assert begins[0]["_target_"].endswith("limits.allow")
+        assert (begins[0]["largest_file_gib"], begins[0].get("largest_picture_mp")) == (33.0, None)
     config_dataset(larger)
     assert limits.limit(limits.FILE) == 33
     config_dataset(plain)
