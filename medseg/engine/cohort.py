@@ -187,7 +187,10 @@ class ScoreMaskd(MapTransform):
 
     def __call__(self, data: Mapping) -> dict:
         prediction = np.asarray(data["pred"])[0]
-        grid = Image(prediction[None], np.asarray(data["native_affine"], dtype=np.float64), Path(data["image_path"]))
+        grid = None
+        if "native_affine" in data:
+            affine = torch.as_tensor(data["native_affine"], dtype=torch.float64).cpu().numpy()
+            grid = Image(prediction[None], affine, Path(data["image_path"]))
         truth = read_label(data["label_path"], grid)
         values = class_values(truth, self.labels)[0]
         scores = score_case(

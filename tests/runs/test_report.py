@@ -22,7 +22,8 @@ from medseg.metrics import METRICS
 from medseg.metrics.lesions import LesionScore, read_lesions
 from medseg.metrics.metric import Column, Comparison, Metric
 from medseg.metrics.table import MetricsTable
-from medseg.runs.report import REPORT, Results, Review
+from medseg.runs.foreign import REPORT
+from medseg.runs.report import Results, Review
 from tests.tiny import tiny_config
 
 LABELS = Labels(classes={"background": 0, "organ": 1, "lesion": 2})
