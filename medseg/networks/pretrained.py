@@ -18,19 +18,19 @@ from medseg.networks.weights import weights_file
 
 # What a checkpoint may hold beyond an encoder: heads of classifiers (torchvision, HRNet, EfficientNet), of segmenters.
 HEADS = (
-    "fc.",
-    "classes.",
-    "classifier.",
-    "aux_classifier.",
-    "conv_head.",
-    "bn1_head.",
-    "incre_modules.",
-    "downsamp_modules.",
-    "final_layer.",
-    "last_layer.",
-    "loss.",
-    "loss_fn.",
-    "criterion.",
+    "fc",
+    "classes",
+    "classifier",
+    "aux_classifier",
+    "conv_head",
+    "bn1_head",
+    "incre_modules",
+    "downsamp_modules",
+    "final_layer",
+    "last_layer",
+    "loss",
+    "loss_fn",
+    "criterion",
 )
 COMPILED = "_orig_mod"  # a part of names that torch.compile adds, anywhere
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -212,7 +212,7 @@ def _translate(name: str, network: nn.Module) -> str:
 
 
 def _is_head(name: str) -> bool:
-    return name.startswith(HEADS)
+    return name.partition(".")[0] in HEADS
 
 
 def _fit(

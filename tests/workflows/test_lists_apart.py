@@ -86,7 +86,7 @@ def test_they_are_named_before_anything_is_trained(seed: int, tmp_path: Path) ->
             call()
         (problem,) = told.value.problems
         assert all(name in problem.what for name in lists.shared), verb
-        assert "data.training_split" in problem.remedy
+        assert "take those out of one of the lists" in problem.remedy
         assert not any(name in problem.what.partition(": ")[2].split(", ") for name in lists.apart), verb
     assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is written"
 

@@ -14,7 +14,7 @@ from medseg.data.files.pictures import is_picture
 MOST, MOST_NAMES = 8, 20  # values and classes told one by one
 WHITE = 255
 BLACK_AND_WHITE = "255 is white of a mask of black and white: give the class the value 255, or write 0 and 1"
-VOID = "255 is what many tools write where nothing is known: ignore it with data.ignore_index=255"
+VOID = "255 is what many tools write where nothing is known: ignore it (ignore_index: 255 of a config's data)"
 NO_CLASS = "255 is never a class"
 
 
