@@ -33,7 +33,7 @@ LEVEL = {layer: level for level, layers in enumerate(LEVELS) for layer in layers
 IGNORANT = {"networks", "inference", "losses"}
 GROUND = {f"medseg.core.{name}" for name in ("errors", "fast", "labels", "parts", "types")}
 
-LAZY = {"SimpleITK", "matplotlib", "tensorboard", "torch.utils.tensorboard"}
+LAZY = {"SimpleITK", "matplotlib", "pydicom", "tensorboard", "torch.utils.tensorboard"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

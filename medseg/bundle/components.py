@@ -15,7 +15,7 @@ from medseg.config.schema import Config
 from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.cases.judge import Judge
-from medseg.data.files.dicom_choice import choose_series
+from medseg.data.files.dicom.choice import choose_series
 from medseg.data.files.limits import allow
 from medseg.data.files.spacing import say_spacing
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split

@@ -17,7 +17,7 @@ from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.kinds import CT, MR, PET, kind_of
 from medseg.data.cases.unnamed import channel_names
-from medseg.data.files.dicom_choice import choose_series
+from medseg.data.files.dicom.choice import choose_series
 from medseg.data.files.limits import allow
 from medseg.data.files.spacing import say_spacing
 from medseg.inference.colour import COLOUR_SCALES

@@ -238,8 +238,8 @@ def nothing(*_: Any) -> None:
     return None
 
 
-without(__name__, f"{DICOM}.dicom_header.DEFLATED", "none")
-without(__name__, f"{DICOM}.dicom_header.MAGIC", b"none")
-without(__name__, f"{DICOM}.dicom_header.UIDS", b"none")
-without(__name__, f"{DICOM}.dicom_pixels._within", lambda values, *_: values.astype(int))
-without(__name__, f"{DICOM}.dicom_pixels._decoded", nothing)
+without(__name__, f"{DICOM}.dicom.header.DEFLATED", "none")
+without(__name__, f"{DICOM}.dicom.header.MAGIC", b"none")
+without(__name__, f"{DICOM}.dicom.header.UIDS", b"none")
+without(__name__, f"{DICOM}.dicom.pixels._within", lambda values, *_: values.astype(int))
+without(__name__, f"{DICOM}.dicom.pixels._decoded", nothing)

@@ -12,7 +12,8 @@ import nibabel
 import numpy as np
 
 from medseg.data.cases.dataset import list_inputs
-from medseg.data.files import dicom_choice, limits
+from medseg.data.files import limits
+from medseg.data.files.dicom import choice as rule
 from medseg.data.files.images import read_image
 from tests.corpus.dicom import DICOM, VOXELS, affine, nothing
 from tests.corpus.situation import Reading, Subjects, read, refused, warned, without
@@ -47,11 +48,11 @@ def zipped(folder: Path, path: Path) -> Path:
 
 @contextmanager
 def choosing(**asked: str) -> Iterator[None]:
-    dicom_choice.choose_series(**asked)
+    rule.choose_series(**asked)
     try:
         yield
     finally:
-        dicom_choice.choose_series()
+        rule.choose_series()
 
 
 # --- studies -------------------------------------------------------------------------------------------------------
@@ -235,8 +236,8 @@ def a_zip_with_a_damaged_slice(folder: Path) -> Subjects:
     yield Reading(zipped(folder / "a", folder / "a.zip"), VOXELS.T)
 
 
-without(__name__, f"{DICOM}.dicom_series.LOCALISER", "scan")
-without(__name__, f"{DICOM}.dicom_series.DERIVED", "scan")
-without(__name__, f"{DICOM}.dicom_series.fitting", lambda every, _: [True] * len(every))
+without(__name__, f"{DICOM}.dicom.series.LOCALISER", "scan")
+without(__name__, f"{DICOM}.dicom.series.DERIVED", "scan")
+without(__name__, f"{DICOM}.dicom.series.fitting", lambda every, _: [True] * len(every))
 without(__name__, f"{DICOM}.archives.check_size", nothing)
 without(__name__, f"{DICOM}.archives._place", lambda folder, name, _: folder / name)

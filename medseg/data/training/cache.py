@@ -35,7 +35,7 @@ from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.cases.inspection import Finding
 from medseg.data.cases.judge import Judge, say_findings
-from medseg.data.files.dicom_choice import choice
+from medseg.data.files.dicom.choice import choice
 from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
 from medseg.data.files.images import files_beside, read_once
 from medseg.data.files.spacing import said_spacing

@@ -15,9 +15,9 @@ import numpy as np
 
 from medseg.core.errors import DataError, Problem
 from medseg.core.patterns import search_all
-from medseg.data.files import dicom_header as of
-from medseg.data.files.dicom_choice import DESCRIPTION, KEYS, REMEDY, Choice, choice
-from medseg.data.files.dicom_header import Header
+from medseg.data.files.dicom import header as of
+from medseg.data.files.dicom.choice import DESCRIPTION, KEYS, REMEDY, Choice, choice
+from medseg.data.files.dicom.header import Header
 
 KNOWN = ("CT", "MR", "PT")  # what a header may say of a channel
 NO_SCAN = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "SR", "PR", "KO", "DOC", "FID")

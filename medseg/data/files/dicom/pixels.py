@@ -4,15 +4,14 @@ than its pixels, so that nothing but this module decides on slopes, signs and in
 
 from __future__ import annotations
 
-import struct
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medseg.data.files import dicom_header as of
-from medseg.data.files.dicom_header import Header
+from medseg.data.files.dicom import header as of
+from medseg.data.files.dicom.header import Header
 
 NATIVE = (of.IMPLICIT, of.EXPLICIT, of.DEFLATED, of.BIG_ENDIAN)
 COMPRESSED = {
@@ -71,71 +70,47 @@ def _native(header: Header, allocated: int) -> np.ndarray:
         raise header.problem("has 8 bits a pixel, the high byte first, which is not read", DECOMPRESS)
     shape = shape_of(header)
     count = int(np.prod(shape, dtype=object))
-    with header.open() as file:
-        file.seek(header.pixels or 0)
-        length, begins = _pixel_head(header, file.read(12))
-        file.seek(begins - 12, 1)
-        size = count * allocated // 8
-        if length == of.UNDEFINED or length < size:
-            raise header.problem("has fewer pixels than its header says")
-        content = file.read(size)
+    length, content = header.stored_pixels()
+    size = count * allocated // 8
+    if length == of.UNDEFINED or len(content) < size:
+        raise header.problem("has fewer pixels than its header says")
     kind = np.dtype(f"u{allocated // 8}").newbyteorder(">" if header.big_endian else "<")
-    return np.frombuffer(content, kind).reshape(shape)
-
-
-def _pixel_head(header: Header, head: bytes) -> tuple[int, int]:
-    """(bytes of the pixels, bytes of the head before them)."""
-    order = ">" if header.big_endian else "<"
-    if header.syntax == of.IMPLICIT:
-        return struct.unpack(f"{order}I", head[4:8])[0], 8
-    return struct.unpack(f"{order}I", head[8:12])[0], 12
+    return np.frombuffer(content, kind, count).reshape(shape)
 
 
 def _decoded(header: Header) -> np.ndarray:
     """The values as GDCM decodes them, of a file that holds the pixels and no word of the header."""
     import SimpleITK
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
 
     frames, rows, columns = shape_of(header)
-    tags: list[tuple[int, bytes, Any]] = [
-        (of.SOP_CLASS, b"UI", MULTI_FRAME),
-        (0x00080018, b"UI", "1.2"),
-        (of.SAMPLES, b"US", 1),
-        (of.PHOTOMETRIC, b"CS", "MONOCHROME2"),
-        (of.FRAMES, b"IS", str(frames)),
-        (of.ROWS, b"US", rows),
-        (of.COLUMNS, b"US", columns),
-        *((tag, b"US", header.number(tag)) for tag in (of.ALLOCATED, of.STORED)),
-        (of.HIGH, b"US", header.number(of.HIGH, header.number(of.STORED) - 1)),
-        (of.SIGNED, b"US", header.number(of.SIGNED, 0)),
-    ]
-    meta = _element(0x00020002, b"UI", MULTI_FRAME) + _element(0x00020003, b"UI", "1.2")
-    meta += _element(of.SYNTAX, b"UI", header.syntax)
-    meta = _element(0x00020000, b"UL", len(meta)) + meta
-    with header.open() as file:
-        file.seek(header.pixels or 0)
-        pixels = file.read()
+    copy = Dataset()
+    copy.file_meta = FileMetaDataset()
+    copy.file_meta.TransferSyntaxUID = UID(header.syntax)
+    copy.SOPClassUID, copy.SOPInstanceUID = MULTI_FRAME, "1.2"
+    copy.SamplesPerPixel, copy.PhotometricInterpretation = 1, "MONOCHROME2"
+    copy.NumberOfFrames, copy.Rows, copy.Columns = frames, rows, columns
+    copy.BitsAllocated, copy.BitsStored = header.number(of.ALLOCATED), header.number(of.STORED)
+    copy.HighBit = header.number(of.HIGH, copy.BitsStored - 1)
+    copy.PixelRepresentation = header.number(of.SIGNED, 0)
+    copy.add_new(of.PIXELS, "OB", header.stored_pixels()[1])
+    copy[of.PIXELS].is_undefined_length = True
     with tempfile.TemporaryDirectory(prefix="medseg-") as folder:
-        copy = Path(folder) / "pixels.dcm"
-        copy.write_bytes(bytes(of.PREAMBLE) + of.MAGIC + meta + b"".join(_element(*tag) for tag in tags) + pixels)
+        file = Path(folder) / "pixels.dcm"
         reader: Any = SimpleITK.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(copy))
+        reader.SetFileName(str(file))
         try:
+            copy.save_as(file, enforce_file_format=True)
             values = SimpleITK.GetArrayFromImage(reader.Execute())
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # GDCM's, pydicom's
             what = f"has pixels ({COMPRESSED[header.syntax]}) that cannot be decoded"
             raise header.problem(what, "replace the file, or remove the case") from None
     if values.size != frames * rows * columns:
         raise header.problem("has other pixels than its header says")
     return values.reshape(frames, rows, columns)
-
-
-def _element(tag: int, kind: bytes, value: str | int) -> bytes:
-    if isinstance(value, int):
-        content = struct.pack("<H" if kind == b"US" else "<I", value)
-    else:
-        content = value.encode() + (b"\0" if kind == b"UI" else b" ") * (len(value) % 2)
-    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, kind, len(content)) + content
 
 
 def _within(values: np.ndarray, stored: int, high: int, signed: bool, allocated: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A DICOM series as one image: of a folder, of the folders in it, or of a zip.
 
-Which files of a study are the image, `dicom_series` decides; where their slices lie, `dicom_frames`; whether they form
-a volume, `dicom_volume`. Nothing of a header is kept but where the slices lie and what kind of scan it is (CT, MR, PT).
+Which files of a study are the image, `series` decides; where their slices lie, `frames`; whether they form
+a volume, `volume`. Nothing of a header is kept but where the slices lie and what kind of scan it is (CT, MR, PT).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
-from medseg.data.files import dicom_header as of
 from medseg.data.files.archives import ARCHIVE, holds, unpacked_files
-from medseg.data.files.dicom_choice import choice
-from medseg.data.files.dicom_frames import check_mosaic_alone, frames_of
-from medseg.data.files.dicom_header import SNIFFED, Header, begins_as_dicom, is_dicom, read_header
-from medseg.data.files.dicom_series import KNOWN, Series, chosen_series, fitting, frame_count, is_image, series_of
-from medseg.data.files.dicom_volume import affine_of, in_order, slides, upright, voxels_of
+from medseg.data.files.dicom import header as of
+from medseg.data.files.dicom.choice import choice as asked  # `choice` is the module here
+from medseg.data.files.dicom.frames import check_mosaic_alone, frames_of
+from medseg.data.files.dicom.header import SNIFFED, Header, begins_as_dicom, is_dicom, read_header
+from medseg.data.files.dicom.series import KNOWN, Series, chosen_series, fitting, frame_count, is_image, series_of
+from medseg.data.files.dicom.volume import affine_of, in_order, slides, upright, voxels_of
 from medseg.data.files.formats import Image
 from medseg.data.files.limits import check_bytes
 
@@ -73,7 +73,7 @@ def _has_image(folder: Path) -> bool:
         every = series_of(map(read_header, _files_in(folder)))
     except DataError:
         return True  # a damaged file is said where the image is read
-    return any(fits and is_image(one) for one, fits in zip(every, fitting(every, choice()), strict=True))
+    return any(fits and is_image(one) for one, fits in zip(every, fitting(every, asked()), strict=True))
 
 
 def modality(path: Path) -> str | None:

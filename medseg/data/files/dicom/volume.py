@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
-from medseg.data.files.dicom_frames import CONVERT, Frame
-from medseg.data.files.dicom_pixels import stored_values
+from medseg.data.files.dicom.frames import CONVERT, Frame
+from medseg.data.files.dicom.pixels import stored_values
 from medseg.data.files.formats import LPS
 
 UNEVEN = 0.02  # share of the distance of slices by which one may be off: coordinates are written with few digits

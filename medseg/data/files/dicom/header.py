@@ -1,16 +1,19 @@
 """The header of a DICOM file: the few elements that say what its pixels are and where they lie (DICOM PS3.5, PS3.10).
 
-SimpleITK gives no sequences, in which enhanced objects say where each frame lies. Nothing but the elements that are
-named here is kept, so no name of a patient is in memory that was not asked for.
+pydicom finds the elements; SimpleITK gives no sequences, in which enhanced objects say where each frame lies. Values
+stay the bytes that they are, since pydicom's conversion of one quotes it in warnings, and nothing but the elements that
+are named here is kept, so no name of a patient is in memory that was not asked for.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-import struct
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,17 +41,15 @@ SHARED, EACH_FRAME = 0x52009229, 0x52009230
 FLOATS, DOUBLES, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 SEQUENCES = {SHARED, EACH_FRAME, PLANE_POSITION, PLANE_ORIENTATION, MEASURES, VALUES}
 WANTED = SEQUENCES | {
-    SYNTAX, IMAGE_TYPE, SOP_CLASS, MODALITY, MAKER, DESCRIPTION, THICKNESS, BETWEEN, TILES, SERIES, POSITION,
+    IMAGE_TYPE, SOP_CLASS, MODALITY, MAKER, DESCRIPTION, THICKNESS, BETWEEN, TILES, SERIES, POSITION,
     ORIENTATION, SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, SPACING, ALLOCATED, STORED, HIGH, SIGNED, INTERCEPT,
     SLOPE, CSA,
 }  # fmt: skip
 
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-UNDEFINED = 0xFFFFFFFF
-WITH_LONG_LENGTH = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+UNDEFINED = 0xFFFFFFFF  # a length
 LONGEST = 1 << 20  # bytes of a value that is kept; a CSA header has a tenth of it
-DEEPEST = 16  # sequences in sequences
-MOST_ITEMS = 100_000  # of a sequence: frames
+MOST_READS = 3_000_000  # of a header, of which 10,000 frames take half
+MOST_BYTES = 1 << 28  # of a header, without what is passed over
 MAGIC = b"DICM"
 PREAMBLE = 128
 UIDS = b"1.2.840.10008."  # what every class of objects of the standard begins with
@@ -97,9 +98,21 @@ class Header:
         except ValueError:
             raise self.problem(f"has no number in ({tag >> 16:04X},{tag & 0xFFFF:04X})") from None
 
-    def open(self) -> BinaryIO:
-        """The file, or what it unpacks to, at its beginning."""
-        return readable(self.path).open("rb") if self.content is None else io.BytesIO(self.content)
+    def stored_pixels(self) -> tuple[int, bytes]:
+        """(the length that the element of the pixels says, its value: of compressed ones the items with the fragments).
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        from pydicom.filereader import data_element_generator
+
+        content = None if self.content is None else io.BytesIO(self.content)
+        with _reading(self.path), content or readable(self.path).open("rb") as file:
+            file.seek(self.pixels or 0)
+            element = next(data_element_generator(file, self.syntax == IMPLICIT, not self.big_endian))
+            if not isinstance(element.value, bytes):
+                raise DamagedError
+            return getattr(element, "length", UNDEFINED), element.value
 
     def problem(self, what: str, remedy: str = "export the series again") -> DataError:
         return DataError(Problem(str(self.path), what, remedy))
@@ -166,31 +179,46 @@ def read_header(path: Path, more: frozenset[int] = frozenset()) -> Header:
     Raises:
         DataError: it cannot be read. Nothing of it is repeated.
     """
+    with _reading(path), readable(path).open("rb") as file:
+        return _read(path, file, WANTED | more)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong is a DataError; pydicom's warnings and log, which quote what it reads, are off for good.
+
+    Not only while it reads: what is switched for a while is switched for, and by, all threads.
+    """
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
+    logging.getLogger("pydicom").disabled = True
     try:
-        with readable(path).open("rb") as file:
-            return _read(path, file, WANTED | more)
-    except (DamagedError, struct.error, zlib.error, RecursionError, OverflowError):
-        raise DataError(Problem(str(path), "unreadable DICOM file", "export the series again")) from None
-    except OSError as error:
-        raise DataError(Problem(str(path), f"cannot be read: {error.strerror}", "export the series again")) from None
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # of many kinds; OSError too without one of the operating system's reasons
+        system = isinstance(error, OSError) and error.strerror
+        what = f"cannot be read: {system}" if system else "unreadable DICOM file"
+        raise DataError(Problem(str(path), what, "export the series again")) from None
 
 
-def _read(path: Path, file: BinaryIO, wanted: set[int]) -> Header:
+def _read(path: Path, file: BinaryIO, wanted: Set[int]) -> Header:
+    from pydicom.filereader import read_dataset
+
     start = _start(file.read(SNIFFED))
     if start is None:
         raise DamagedError
     file.seek(start)
-    meta = _Parser(file, EXPLICIT, wanted).meta()
-    syntax = text(meta, SYNTAX)
+    source: Any = _Bounded(file)
+    meta = read_dataset(source, False, True, stop_when=lambda tag, *_: tag >> 16 != 2, specific_tags=[SYNTAX])
+    syntax = text(_plain(meta.elements(), {SYNTAX}, source), SYNTAX)
     content: bytes | None = None
     if not syntax:  # no "meta" elements: with the kind of a value behind each tag, or without
         syntax = EXPLICIT if _peek(file, 6)[4:].isalpha() else IMPLICIT
-    if syntax == DEFLATED:
+    if syntax == DEFLATED:  # pydicom would unpack it whatever it unpacks to
         content = _inflated(path, file.read())
         file = io.BytesIO(content)
-    parser = _Parser(file, syntax, wanted)
-    elements = parser.elements(None, 0)
-    return Header(path, elements, syntax, parser.pixels, content)
+    elements, pixels = _elements(file, syntax, wanted)
+    return Header(path, elements, syntax, pixels, content)
 
 
 def _inflated(path: Path, content: bytes) -> bytes:
@@ -211,103 +239,73 @@ def _peek(file: BinaryIO, count: int) -> bytes:
     return found
 
 
-class _Parser:
-    """Elements one after the other; of a value that nobody wants only its length is read."""
+def _elements(file: BinaryIO, syntax: str, wanted: Set[int]) -> tuple[Elements, int | None]:
+    """Those that are wanted, and where the element of the pixels begins.
 
-    def __init__(self, file: BinaryIO, syntax: str, wanted: set[int]) -> None:
-        self.file, self.wanted = file, wanted
-        self.order = ">" if syntax == BIG_ENDIAN else "<"
-        self.explicit = syntax != IMPLICIT
-        self.pixels: int | None = None
-        place = file.tell()
-        self.size = file.seek(0, os.SEEK_END)
-        file.seek(place)
+    pydicom takes the end of a file for the end of an element, so each has to end where it says.
+    """
+    from pydicom.filereader import data_element_generator
 
-    def meta(self) -> Elements:
-        """Those of group 2, up to the first of another group."""
-        found = {}
-        while _peek(self.file, 2) == b"\x02\0":
-            tag, kind, length = self._head()
-            found[tag] = self._value(tag, kind, length, 0)
+    source: Any = _Bounded(file)
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    end: int | None = place  # of the last element; None: it does not say how long it is
+    found = False
+
+    def at_pixels(tag: int, kind: str | None, length: int) -> bool:
+        nonlocal end, found
+        end = None if length == UNDEFINED else file.tell() + length
+        too_long = tag in wanted and tag not in SEQUENCES and UNDEFINED != length > LONGEST
+        if too_long or (end is not None and end > size):
+            raise DamagedError
+        found = tag in (FLOATS, DOUBLES, PIXELS)
         return found
 
-    def elements(self, end: int | None, depth: int) -> Elements:
-        """All up to `end`, to the end of the item, or to the pixels."""
-        if depth > DEEPEST:
-            raise DamagedError
-        found: dict[int, Any] = {}
-        while end is None or self.file.tell() < end:
-            place = self.file.tell()
-            if depth == 0 and place == self.size:
-                break
-            tag, kind, length = self._head()
-            if tag == ITEM_END:
-                break
-            if depth == 0 and tag in (FLOATS, DOUBLES, PIXELS):
-                if length != UNDEFINED and self.file.tell() + length > self.size:
-                    raise DamagedError
-                self.pixels = place
-                break
-            value = self._value(tag, kind, length, depth)
-            if tag in self.wanted:
-                found[tag] = value
-        return found
+    tags: list[Any] = list(wanted)
+    implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
+    every = data_element_generator(source, implicit, little, at_pixels, specific_tags=tags)
+    elements = _plain(every, wanted, source)
+    if not found and (end not in (None, size) or size == place):
+        raise DamagedError
+    return elements, file.tell() if found else None
 
-    def _head(self) -> tuple[int, bytes, int]:
-        group, number = struct.unpack(f"{self.order}HH", self._bytes(4))
-        tag = group << 16 | number
-        if tag in (ITEM, ITEM_END, SEQUENCE_END) or not self.explicit:
-            return tag, b"", struct.unpack(f"{self.order}I", self._bytes(4))[0]
-        kind = self._bytes(2)
-        if not kind.isalpha():
-            raise DamagedError
-        if kind in WITH_LONG_LENGTH:
-            return tag, kind, struct.unpack(f"{self.order}xxI", self._bytes(6))[0]
-        return tag, kind, struct.unpack(f"{self.order}H", self._bytes(2))[0]
 
-    def _value(self, tag: int, kind: bytes, length: int, depth: int) -> Any:
-        if length == UNDEFINED and kind in (b"OB", b"OW"):  # the compressed pixels of an icon
-            return self._fragments()
-        if kind == b"SQ" or length == UNDEFINED or (tag in SEQUENCES and not kind):
-            explicit, self.explicit = self.explicit, self.explicit and kind != b"UN"  # PS3.5 6.2.2: UN is implicit
-            items = self._items(length, depth, tag in self.wanted)
-            self.explicit = explicit
-            return items
-        if length > self.size - self.file.tell():
-            raise DamagedError
-        if tag not in self.wanted and tag >> 16 != 2:
-            self.file.seek(length, os.SEEK_CUR)
-            return b""
-        if length > LONGEST:
-            raise DamagedError
-        return self._bytes(length)
+def _plain(some: Iterable[Any], wanted: Set[int], source: _Bounded) -> dict[int, Any]:
+    """pydicom's elements as bytes, and those of sequences alike."""
+    from pydicom.filereader import read_sequence
 
-    def _items(self, length: int, depth: int, kept: bool) -> list[Elements]:
-        end = None if length == UNDEFINED else self.file.tell() + length
-        if end is not None and end > self.size:
+    found: dict[int, Any] = {}
+    for element in some:
+        tag, value = int(element.tag), element.value or b""
+        if tag not in wanted:
+            continue
+        if isinstance(value, bytes) and element.length not in (len(value), UNDEFINED):
             raise DamagedError
-        items: list[Elements] = []
-        while end is None or self.file.tell() < end:
-            tag, _, inside = self._head()
-            if tag == SEQUENCE_END:
-                break
-            if tag != ITEM or len(items) == MOST_ITEMS:
-                raise DamagedError
-            found = self.elements(None if inside == UNDEFINED else self.file.tell() + inside, depth + 1)
-            items += [found] * kept
-        return items
+        if tag not in SEQUENCES:
+            found[tag] = value if isinstance(value, bytes) else b""
+            continue
+        if isinstance(value, bytes):  # as yet, of a sequence that says its length
+            inside: Any = source.inside(value)
+            value = read_sequence(inside, element.is_implicit_VR, element.is_little_endian, len(value), "ascii")
+        found[tag] = [_plain(item.elements(), wanted, source) for item in value]
+    return found
 
-    def _fragments(self) -> bytes:
-        while True:
-            tag, _, length = self._head()
-            if tag == SEQUENCE_END:
-                return b""
-            if tag != ITEM or length > self.size - self.file.tell():
-                raise DamagedError
-            self.file.seek(length, os.SEEK_CUR)
 
-    def _bytes(self, count: int) -> bytes:
-        found = self.file.read(count)
-        if len(found) < count:
+class _Bounded:
+    """What pydicom needs of a file, and gets so often and no more: of eight bytes it may make an item of a kilobyte."""
+
+    def __init__(self, file: BinaryIO, spent: list[int] | None = None) -> None:
+        self.tell, self.seek, self._read = file.tell, file.seek, file.read
+        self._spent = [0, 0] if spent is None else spent  # reads, bytes
+
+    def inside(self, content: bytes) -> _Bounded:
+        """What was read already, of which a part is read now."""
+        return _Bounded(io.BytesIO(content), self._spent)
+
+    def read(self, count: int) -> bytes:
+        self._spent[0] += 1
+        self._spent[1] += count
+        if self._spent[0] > MOST_READS or self._spent[1] > MOST_BYTES:
             raise DamagedError
-        return found
+        return self._read(count)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.core.errors import DataError
-from medseg.data.files import dicom_header as of
-from medseg.data.files.dicom_header import Elements, Header, item, numbers
-from medseg.data.files.dicom_pixels import shape_of
-from medseg.data.files.dicom_series import frame_count
+from medseg.data.files.dicom import header as of
+from medseg.data.files.dicom.header import Elements, Header, item, numbers
+from medseg.data.files.dicom.pixels import shape_of
+from medseg.data.files.dicom.series import frame_count
 
 CONVERT = "convert it to NIfTI (dcm2niix) and look at the result"
 
