@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
 CT, MR, PT = (f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2", "4", "128"))
@@ -176,6 +177,21 @@ def write_enhanced(
     chosen = {"sop_class": ENHANCED_CT} | options
     tags = image_tags(volume, position=None, more={**groups, **(more or {})}, **chosen)
     return write(path, tags, syntax=options.get("syntax", EXPLICIT))
+
+
+def as_pydicom_writes(file: Path, implicit: bool) -> Path:
+    """A copy in a folder of its own, with or without the kinds of values, its sequences without lengths."""
+    data = pydicom.dcmread(file)
+    for element in data.iterall():
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for item in element.value:
+                item.is_undefined_length_sequence_item = True
+    data.file_meta.TransferSyntaxUID = IMPLICIT if implicit else EXPLICIT
+    copy = file.parent.with_name(f"{file.parent.name}p") / file.name
+    copy.parent.mkdir()
+    data.save_as(copy, implicit_vr=implicit, little_endian=True)
+    return copy
 
 
 def csa(**values: Sequence[float]) -> tuple[str, bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-BESIDE_MONAI = ("matplotlib", "scipy.signal", "skimage", "sklearn", "tensorboard")
+BESIDE_MONAI = ("matplotlib", "pydicom", "scipy.signal", "skimage", "sklearn", "tensorboard")
 """Packages that MONAI imports where they are installed, for what no prediction does."""
 
 
