@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -54,6 +55,9 @@ MAGIC = b"DICM"
 PREAMBLE = 128
 UIDS = b"1.2.840.10008."  # what every class of objects of the standard begins with
 SNIFFED = 1024  # bytes, in which a file without a preamble says of what class it is
+
+OF_PYDICOM = re.compile(r"pydicom\b")
+SILENT: Any = ("ignore", None, Warning, OF_PYDICOM, 0)  # as `warnings` keeps a filter
 
 Elements = Mapping[int, Any]  # tag -> bytes, or of a sequence its items: list[Elements]
 
@@ -185,11 +189,12 @@ def read_header(path: Path, more: frozenset[int] = frozenset()) -> Header:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Whatever goes wrong is a DataError; pydicom's warnings and log, which quote what it reads, are off for good.
+    """Whatever goes wrong is a DataError that quotes nothing.
 
-    Not only while it reads: what is switched for a while is switched for, and by, all threads.
+    pydicom's warnings and its log do, and are off for good, since what is off for a while is on again by other threads.
     """
-    warnings.filterwarnings("ignore", module=r"pydicom\b")
+    if warnings.filters[:1] != [SILENT]:  # each new filter has all warnings said again that are said once
+        warnings.filterwarnings("ignore", module=OF_PYDICOM.pattern)
     logging.getLogger("pydicom").disabled = True
     try:
         yield

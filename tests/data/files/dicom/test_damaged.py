@@ -60,6 +60,16 @@ def test_what_pydicom_warns_of_is_heard_by_nobody(tmp_path: Path, place: str, ca
     assert "Doe" not in caplog.text
 
 
+def test_what_others_warn_of_once_is_said_once(tmp_path: Path) -> None:
+    write(tmp_path / "0.dcm", image_tags(VOLUME[0].astype(np.int16)))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            read_image(tmp_path)
+            warnings.warn("once", stacklevel=1)
+    assert [str(one.message) for one in warned] == ["once"]
+
+
 SEQUENCE, ITEM = struct.pack("<HH2sxxI", 8, 0x1111, b"SQ", 0xFFFFFFFF), struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
 FRAMES = struct.pack("<HH2sxxI", 0x5200, 0x9230, b"SQ", 80_000)
 ICON = struct.pack("<HH2sxxI", 0x7FE1, 0x10, b"OB", 0xFFFFFFFF)
