@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,10 @@ from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
-from medseg.data.cases.masks import MaskPair, match_masks
+from medseg.data.cases.layouts.picture_lists import entries_of
+from medseg.data.cases.masks import MaskPair, find_masks, match_masks
 from medseg.data.cases.values import meanings, unknown_values
 from medseg.data.files.images import (
-    ENDINGS,
     Image,
     case_name,
     grid_difference,
@@ -120,7 +120,8 @@ def score(
     if chosen != "medical" and given.card is None:
         remedy = "give a card, which says which classes a benchmark evaluates"
         raise ConfigError(f"the convention {chosen!r} needs a card, and {dataset} is none", remedy)
-    matched = match_masks(prediction, truth, given.layout, None if cases is None else read_list(cases))
+    listed = None if cases is None else read_list(cases, find_masks(truth, given.layout))
+    matched = match_masks(prediction, truth, given.layout, listed)
     pairs, problems = matched.pairs, list(matched.problems)
     notes: tuple[str, ...] = ()
     table: BenchmarkTable | MetricsTable
@@ -222,18 +223,15 @@ def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarr
     return truth, values if train_ids is None else from_train_ids(values, train_ids, str(pair.prediction))
 
 
-def read_list(file: Path) -> list[str]:
-    """The names of cases in a text file, one a line, also with a folder and an ending; a name may have spaces and dots.
+def read_list(file: Path, known: Collection[str] = ()) -> list[str]:
+    """The names of cases in a text file, one a line, also with a folder and an ending; of several columns the first.
 
-    Of a line of several columns (image and label) the first one counts.
+    Args:
+        known: the names that there are: a line that is one of them is no columns, whatever is in it.
     """
-    return [_case_of_line(line.strip()) for _, line in read_lines(file)]
-
-
-def _case_of_line(line: str) -> str:
-    words = line.split("\t" if "\t" in line else None)
-    several = "\t" in line or all("/" in word or word.lower().endswith(ENDINGS) for word in words)
-    return case_name(words[0].strip() if several else line)
+    return [
+        case_name(entries_of(line.strip(), lambda text: case_name(text) in known)[0]) for _, line in read_lines(file)
+    ]
 
 
 def attempt(work: Callable[[MaskPair], Result], pair: MaskPair) -> Result | Problem:

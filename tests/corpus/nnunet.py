@@ -91,4 +91,4 @@ def a_description_that_contradicts_itself(folder: Path) -> Subjects:
 
 
 without(__name__, "medseg.workflows.score.unknown_values", lambda *_: None)
-without(__name__, "medseg.workflows.score._case_of_line", lambda line: line.split()[0])
+without(__name__, "medseg.workflows.score.entries_of", lambda line, _: line.split())

@@ -281,4 +281,4 @@ without(__name__, "medseg.data.cases.layouts.pairs.entries_of", lambda line, _: 
 without(__name__, "medseg.data.cases.layouts.voc.entries_of", lambda line, _: [line])
 without(__name__, "medseg.data.cases.layouts.pairs.name_of", lambda entry: Path(entry).stem)
 without(__name__, "medseg.data.cases.layouts.picture_lists.Places.find", lambda self, entry: self.folders[0] / entry)
-without(__name__, "medseg.workflows.score._listed", lambda entry: Path(entry).stem)
+without(__name__, "medseg.workflows.score.case_name", lambda entry: Path(entry).stem)
