@@ -170,9 +170,10 @@ def test_plans_trains_and_predicts_without_an_edit(kind: str, tmp_path: Path) ->
         for place in (study, packed):
             (other,) = predict(run, input=place, output=tmp_path / "one")
             assert np.array_equal(read_image(other).array, like)
-        assert read_sidecar(tmp_path / "one", "packed")["warnings"] == [
-            "left out: CT of 1, axial, localiser (survey/0.dcm)"
-        ]
+        warnings = read_sidecar(tmp_path / "one", "packed")["warnings"]
+        assert "left out: CT of 1, axial, localiser (survey/0.dcm)" in warnings
+        assert len(warnings) == 2, "and these intensities are no HU"
+        assert "HU" in " ".join(warnings)
         left = [f for folder in (run, tmp_path / "one") for f in folder.rglob("*") if f.is_file()]
         assert not [file for file in left if SECRET.encode() in file.read_bytes()]
 
