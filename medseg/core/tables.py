@@ -31,6 +31,12 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable
         file.writelines(map(_line, cells))
 
 
+def tab_separated(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """The same as text, divided by tabs and with Unix' ends of lines, as BIDS has its tables."""
+    cells = [columns, *([row.get(name) for name in columns] for row in rows)]
+    return "".join("\t".join(_quoted(_cell(cell)) for cell in line) + "\n" for line in cells)
+
+
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows that `write_table` wrote, every cell as text.
 
@@ -38,7 +44,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         OSError, UnicodeDecodeError, csv.Error: it cannot be read.
     """
     with readable(path).open(newline="", encoding="utf-8") as file:
-        names, *rows = [[_as_it_was(cell) for cell in cells] for cells in csv.reader(file) if cells] or [[]]
+        names, *rows = [[as_it_was(cell) for cell in cells] for cells in csv.reader(file) if cells] or [[]]
     return [dict(zip(names, cells, strict=False)) for cells in rows]
 
 
@@ -46,7 +52,7 @@ def read_columns(path: Path) -> list[str]:
     """The names of the columns of a table; none of a file that is missing, or no table."""
     try:
         with readable(path).open(newline="", encoding="utf-8") as file:
-            return [_as_it_was(cell) for cell in next(csv.reader(file), [])]
+            return [as_it_was(cell) for cell in next(csv.reader(file), [])]
     except (OSError, ValueError, csv.Error):
         return []
 
@@ -61,7 +67,8 @@ def _cell(value: Any) -> str:
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else str(value)
 
 
-def _as_it_was(cell: str) -> str:
+def as_it_was(cell: str) -> str:
+    """A cell without the apostrophe that the writer put in front of it."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 

@@ -48,6 +48,11 @@ def is_changed(folder: Path, file: Path) -> bool:
     return known is not None and digest_of(file) not in known
 
 
+def is_known(folder: Path, file: Path) -> bool:
+    """Whether medseg wrote a file of this name, by the account of a folder."""
+    return file.is_relative_to(folder) and file.relative_to(folder).as_posix() in _read(folder)
+
+
 def digest_of(file: Path) -> str:
     """SHA-256 of a file's content."""
     with readable(file).open("rb") as stream:

@@ -24,8 +24,8 @@ from medseg.core.files import move, readable, replace_file
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import UNSAFE_NAME, Case, is_name
 from medseg.data.files.digests import file_digest
-from medseg.data.writers import AUTO, OWN
-from medseg.data.writers.base import own_writer, writers_of
+from medseg.data.writers import AUTO, OWN, WRITERS
+from medseg.data.writers.base import own_writer, writer_of, writers_of
 from medseg.engine.origin import ORIGIN, is_of_image, maker_and_image
 from medseg.engine.places import SHOWN, Place, check_places, is_empty
 from medseg.engine.sidecar import (
@@ -108,6 +108,7 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
         coming = {file: sorted({*known.digests.get(file, ()), digest}) for file, digest in digests.items()}
         replace_file(sidecar, _text({"case": name, "model": content["model"], FILES: former, COMING: coming}))
     for file, place in staged.files:
+        place.parent.mkdir(parents=True, exist_ok=True)
         move(file, place)
     same = origin is not None and maker_and_image(before.get(ORIGIN, {})) == maker_and_image(origin)
     for place in _others(folder, name, former, digests):
@@ -121,9 +122,10 @@ def commit(folder: Path, name: str, staged: Staged, content: Mapping[str, Any], 
 
 def _others(folder: Path, name: str, former: Mapping[str, Any], digests: Mapping[str, str]) -> list[Path]:
     """The files of a case that an earlier commit wrote and this one does not; only such as can be a case's."""
-    own = (folder, folder / OWN)
+    own, masks = (folder, folder / OWN), {writer_of(one).file(folder, name) for one in WRITERS.own}
     places = [folder / file for file in former if file not in digests]
-    return [one for one in places if one.parent in own and one.name.startswith(name) and is_plain(one)]
+    cases = [one for one in places if one in masks or (one.parent in own and one.name.startswith(name))]
+    return [one for one in cases if is_plain(one)]
 
 
 def _text(content: Mapping[str, Any]) -> str:
@@ -132,6 +134,8 @@ def _text(content: Mapping[str, Any]) -> str:
 
 def _place(folder: Path, path: Path, name: str, ours: bool) -> Place:
     below = folder / OWN if path.is_relative_to(folder / OWN) else folder
+    if below == folder and is_name(name) and path.is_relative_to(folder) and ".." not in path.parts:
+        below = path.parent  # the folder that the writer chose
     return Place(path, below, name, folder, ours)
 
 

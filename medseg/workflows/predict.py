@@ -16,18 +16,21 @@ from typing import Any
 from medseg.bundle.ensemble import compile_members
 from medseg.bundle.facts import read_as
 from medseg.bundle.run import run_compiled
-from medseg.config.coding import recode
+from medseg.config.coding import recode, recoded
 from medseg.core.errors import DataError, PartialFailure, Problem
+from medseg.core.files import replace_file
+from medseg.core.written import is_known
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.cases.kinds import other_scan
 from medseg.data.files.dicom import modality
 from medseg.data.writers import AUTO, WRITERS
+from medseg.data.writers.base import About, about_masks
 from medseg.engine.cohort import FAILURES, CohortReport, is_failures, write_failures
 from medseg.engine.device import of_first, of_first_process, process_group, rank
 from medseg.engine.memory import peak_memory_text
 from medseg.engine.outputs import FORMATS, OWN, LookedUp, look_up, mask_paths, say_unfinished
-from medseg.engine.places import Place, check_places, door
+from medseg.engine.places import ELSEWHERE, Place, check_places, door
 from medseg.inference.maps import map_names
 from medseg.runs.decision import say_cleaning
 from medseg.runs.kept import predicted_by
@@ -63,7 +66,8 @@ def predict(
             or that somebody changed since: its case is left as it is, and said.
         postprocess: False leaves out what `medseg postprocess` decided.
         coding: values in the masks, see `config.coding`; default: `inference.coding` of the run.
-        formats: of the masks, names in `medseg.data.writers.WRITERS`; "auto" is an image's own.
+        formats: of the masks, names in `medseg.data.writers.WRITERS`; "auto" is an image's own, "bids" makes the folder
+            a derivative data set of BIDS.
         probabilities: also a map of each target's probability, `{case}_probability_{target}`, before the mask is
             cleaned; NIfTI that is read as 0 to 1, of pictures 8-bit grey PNG.
         uncertainty: also `{case}_entropy`, from 0 to 1, and of an ensemble `{case}_disagreement`, from 0 to 0.5
@@ -89,11 +93,13 @@ def predict(
     content = {**compile_members("inference", members), **wishes}
     read_as(members[0].config)
     cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members), facts.channels))
+    written = recoded(facts.labels, dict(content["recode"]))
+    about = about_masks(wishes["formats"], [case.name for case in cases], written)
     maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
-    with process_group(), of_first(door(output)):
+    with process_group(), of_first(door(output, account=[one.name for one in about])):
         maker = of_first_process(lambda: predicted_by(members, content))
         asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
-        found = of_first_process(lambda: _begin(cases, output, overwrite, asked))
+        found = of_first_process(lambda: _begin(cases, output, overwrite, asked, about))
         pending = found.pending
         refused = [] if any_scan else of_first_process(lambda: other_scans(pending, facts.kinds))
         pending = [case for case in pending if case.name not in {problem.where for problem in refused}]
@@ -125,15 +131,33 @@ def predict(
     return masks
 
 
-def _begin(cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any]) -> LookedUp:
+def _begin(
+    cases: Sequence[Case], output: Path, overwrite: bool, asked: Mapping[str, Any], about: Sequence[About]
+) -> LookedUp:
     """What has to be predicted; nothing in the folder will be replaced but medseg's own, as medseg wrote it."""
     volumes, failed = output / VOLUMES, output / OWN / FAILURES
-    tables = [Place(volumes, output, "the volumes", output, is_volumes(volumes))]
-    check_places([*tables, Place(failed, failed.parent, "the failures", output, is_failures(failed))])
+    places = [Place(volumes, output, "the volumes", output, is_volumes(volumes))]
+    places.append(Place(failed, failed.parent, "the failures", output, is_failures(failed)))
+    for file in (output / one.name for one in about):
+        places.append(Place(file, output, "all masks", output, is_known(output, file)))
+    check_places(places)
     found = look_up(cases, output, overwrite, **asked)
     for line in [] if overwrite else say_unfinished(found.pending, output, asked["maker"]):
         print(line)
+    _write_about(about, output)
     return found
+
+
+def _write_about(about: Sequence[About], output: Path) -> None:
+    """Write what speaks of all masks, before any of them; raises DataError where it would be false of those there."""
+    texts = {one.name: one.text.encode() for one in about}
+    there = {name: (output / name).read_bytes() for name in texts if (output / name).is_file()}
+    if others := [one.name for one in about if one.lasting and there.get(one.name) not in (None, b"", texts[one.name])]:
+        what = "says that the masks here have other classes than those that would be added"
+        raise DataError([Problem(str(output / name), what, ELSEWHERE) for name in others])
+    for one in about:
+        if there.get(one.name) != texts[one.name]:
+            replace_file(output / one.name, one.text)
 
 
 def other_scans(cases: Sequence[Case], kinds: Sequence[str | None]) -> list[Problem]:

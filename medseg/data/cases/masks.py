@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from medseg.data.cases.layouts.layout import Layout
 from medseg.data.files.images import ENDINGS, case_name
 from medseg.data.files.pictures import LOSSY
 from medseg.data.writers import OWN
+from medseg.data.writers.bids import mask_name
 
+Key = Callable[[str], str]
 MAP = re.compile(r"_(entropy|disagreement|probability_.+)$")  # what `predict` once saved beside a mask
 
 
@@ -59,7 +61,7 @@ def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[st
         raise DataError(Problem(str(truth), f"no file is named {kind.label_names}", remedy))
     if double := [_several(case, files) for case, files in labels.items() if len(files) > 1]:
         raise DataError(double)
-    masks = find_masks(prediction, layout)
+    masks = _by_their_cases(find_masks(prediction, layout), labels)
     problems, pairs = [], []
     for case in sorted(labels if cases is None else set(cases)):
         found = masks.get(case, [])
@@ -76,6 +78,39 @@ def match_masks(prediction: Path, truth: Path, layout: str, cases: Collection[st
         what = f"holds none of the predictions of {truth}; it has {some}, ..."
         raise DataError(Problem(str(prediction), what, "a prediction has the name of its label"))
     return Matched(tuple(pairs), tuple(problems), tuple(sorted(set(masks) - set(labels))))
+
+
+def _by_their_cases(masks: Mapping[str, list[Path]], labels: Collection[str]) -> dict[str, list[Path]]:
+    """The masks under the names of their labels, where BIDS names the two otherwise.
+
+    A mask by medseg is named after its case (`sub-caseZ5F7_dseg`); else the two are of one subject, session and run, or
+    of one subject and session. Where several labels, or masks, could be meant, none is.
+    """
+    found = dict(masks)
+    keys: list[tuple[Key, Key]] = [(mask_name, str), (_run_of, _run_of), (_session_of, _session_of)]
+    for of_label, of_mask in keys:
+        wanted = _groups((case for case in labels if case not in found), of_label)
+        there = _groups((name for name in found if name not in labels), of_mask)
+        for key, cases in wanted.items():
+            if key and len(cases) == len(there.get(key, [])) == 1:
+                found[cases[0]] = found.pop(there[key][0])
+    return found
+
+
+def _groups(names: Iterable[str], key: Key) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups
+
+
+def _run_of(name: str) -> str:
+    return _session_of(name, ("sub", "ses", "run"))
+
+
+def _session_of(name: str, keys: Collection[str] = ("sub", "ses")) -> str:
+    """What says by BIDS of whom a file is; "" of any other name."""
+    return "_".join(part for part in name.split("_") if part.split("-")[0] in keys) if name.startswith("sub-") else ""
 
 
 def find_masks(folder: Path, layout: str) -> Mapping[str, list[Path]]:

@@ -211,7 +211,7 @@ def _forms_agree(header: Any) -> bool:
 def _label_table(labels: Labels) -> bytes:
     rows = []
     for name, value in labels.classes.items():
-        red, green, blue = (channel / 255 for channel in labels.colours.get(name, _colour(value)))
+        red, green, blue = (channel / 255 for channel in labels.colours.get(name, class_colour(value)))
         alpha = 0 if value == 0 else 1
         rows.append(
             f'<Label Key="{value}" Red="{red:.4g}" Green="{green:.4g}" Blue="{blue:.4g}" Alpha="{alpha}">'
@@ -225,7 +225,7 @@ def _label_table(labels: Labels) -> bytes:
     ).encode()
 
 
-def _colour(value: int) -> tuple[int, int, int]:
+def class_colour(value: int) -> tuple[int, int, int]:
     """A colour for a class that has none: Okabe and Ito's palette, distinct for the colour-blind."""
     palette = (
         (230, 159, 0),

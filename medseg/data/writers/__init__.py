@@ -12,6 +12,7 @@ WRITERS = Table(
         "png": ("medseg.data.writers.single:FileWriter", {"ending": ".png", "pictures": True, "maps": True}),
         "nrrd": ("medseg.data.writers.single:FileWriter", {"ending": ".nrrd"}),
         "mha": ("medseg.data.writers.single:FileWriter", {"ending": ".mha"}),
+        "bids": "medseg.data.writers.bids:BIDSWriter",
     },
 )
 AUTO = "auto"

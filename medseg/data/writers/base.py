@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,20 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.writers import AUTO, WRITERS
+
+
+@dataclass(frozen=True)
+class About:
+    """A file in the folder of masks that speaks of all of them.
+
+    Args:
+        name: of the file, in that folder.
+        lasting: what it says holds for the masks that are there already, so it may not say anything else later.
+    """
+
+    name: str
+    text: str
+    lasting: bool = False
 
 
 class Writer(ABC):
@@ -29,7 +44,11 @@ class Writer(ABC):
 
     @abstractmethod
     def file(self, folder: Path, name: str) -> Path:
-        """Where the mask, or map, of this name stands in a folder."""
+        """Where the mask, or map, of this name stands in a folder, or below it."""
+
+    def about(self, cases: Collection[str], labels: Labels) -> list[About]:
+        """What stands beside the masks of these cases, and speaks of all."""
+        return []
 
     @abstractmethod
     def write_mask(self, path: Path, mask: np.ndarray, *, like: Path, labels: Labels) -> None:
@@ -58,6 +77,15 @@ def writer_of(name: str) -> Writer:
 def own_writer(image: Path) -> Writer:
     """The writer of an image's own format: the first that takes it."""
     return next(writer for name in WRITERS.own if (writer := writer_of(name)).takes(image))
+
+
+def about_masks(formats: Sequence[str], cases: Collection[str], labels: Labels) -> list[About]:
+    """The files that speak of all masks in a folder, of the formats that are asked for.
+
+    Args:
+        labels: names and colours of the values in the masks.
+    """
+    return [about for name in formats if name != AUTO for about in writer_of(name).about(cases, labels)]
 
 
 def writers_of(image: Path, formats: Sequence[str] = (AUTO,)) -> list[Writer]:

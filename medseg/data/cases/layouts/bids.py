@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from medseg.core.errors import Problem, listed
+from medseg.core.errors import DataError, Problem, listed
 from medseg.data.cases.case import Case
 from medseg.data.cases.layouts.bids_labels import (
     CHOOSE,
@@ -38,17 +38,24 @@ class BIDS(Layout):
     """A session of a subject is a case."""
 
     expects = "sub-01/anat/sub-01_T1w.nii.gz of BIDS, labels among its derivatives"
+    label_names = "*_dseg, *_mask, *_msk or *_seg"
 
     def recognises(self, root: Path) -> bool:
-        return any(_raw(root))
+        return any(_raw(root)) or any(_masks(root))
 
     def find(self, root: Path) -> Found:
         return find_bids(root)
+
+    def is_label(self, name: str) -> bool:
+        return not name.startswith("sub-") or is_label(Path(name)) or "-" in name.rpartition("_")[2]
 
 
 def find_bids(root: Path) -> Found:
     """The sessions of all subjects. What is ambiguous is a problem, and never chosen in silence."""
     found = Found()
+    if not any(_raw(root)):
+        remedy = f"check the data set of the images, with this folder in its {DERIVATIVES}/; `score` reads it as it is"
+        raise DataError(Problem(str(root), "holds labels of BIDS, but no images", remedy))
     every, unread = label_files(root)
     files = chosen_labels(every, root, found.problems)
     if unread and not files:
@@ -93,6 +100,11 @@ def _raw(root: Path) -> Iterator[Path]:
             for file in sorted(root.glob(pattern)):
                 if file.name.lower().endswith(ENDINGS) and not is_label(file) and suffix(file) not in NO_LABELS:
                     yield file
+
+
+def _masks(root: Path) -> Iterator[Path]:
+    """The labels in the folders of subjects, where a derivative data set stands alone."""
+    return (file for who in ("sub-*", "sub-*/ses-*") for file in root.glob(f"{who}/anat/sub-*_dseg.nii*"))
 
 
 def _channel(file: Path, who: Collection[str], *, full: bool) -> str:

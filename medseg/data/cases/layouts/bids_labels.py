@@ -15,8 +15,11 @@ from pathlib import Path
 from medseg.core.errors import Problem
 from medseg.core.files import readable, walk
 from medseg.core.labels import Labels
+from medseg.core.tables import as_it_was
 from medseg.data.files.formats import ENDINGS
 from medseg.data.files.images import case_name
+from medseg.data.writers import OWN
+from medseg.data.writers.bids import IGNORE
 
 DERIVATIVES = "derivatives"
 OTHER_FOLDERS = ("sourcedata", "code", "stimuli", "rawdata")  # of BIDS, without labels
@@ -69,8 +72,13 @@ def label_files(root: Path) -> tuple[list[Path], list[Path]]:
 def _images(root: Path) -> Iterator[Path]:
     for folder in root.iterdir():
         if folder.is_dir() and folder.name not in OTHER_FOLDERS and not folder.name.startswith("."):
-            files = (file for file in walk(folder) if file.name.lower().endswith(ENDINGS))
+            files = (file for file in walk(folder) if file.name.lower().endswith(ENDINGS) and not _is_own(file))
             yield from (file for file in files if file.name.startswith("sub-") and file.is_file())
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file lies in what medseg keeps for itself beside the masks that it wrote (`data.writers.bids`)."""
+    return file.parent.name == OWN and (file.parent.parent / IGNORE).is_file()
 
 
 def _is_raw(file: Path, root: Path) -> bool:
@@ -134,9 +142,9 @@ def meaning(root: Path, files: list[Path], problems: list[Problem]) -> Labels:
         with readable(table).open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         for line, row in enumerate(rows, start=2):
-            index, name = row.get("index"), row.get("name")
+            index, name = row.get("index"), as_it_was(row.get("name") or "")
             if not name or not str(index).isdigit() or int(str(index)) > 255:
-                what = f"index {index!r}, name {name!r}"
+                what = f"index {index!r}, name {row.get('name')!r}"
                 problems.append(Problem(f"{table}:{line}", what, "expected the columns index (0 to 255) and name"))
             elif named.setdefault(int(str(index)), name) != name:
                 what = f"{index} is {name} here and {named[int(str(index))]} elsewhere"
@@ -152,10 +160,10 @@ def meaning(root: Path, files: list[Path], problems: list[Problem]) -> Labels:
 def _table(label: Path, root: Path) -> Path | None:
     """The `dseg.tsv` that speaks of a label: the nearest whose entities are all the label's (BIDS' inheritance)."""
     own = entities(label).items()
-    folder = label.parent
-    while folder != root and root in folder.parents:
+    for folder in label.parents:
         fitting = [file for file in folder.glob("*dseg.tsv") if entities(file).items() <= own]
         if fitting and suffix(label) == "dseg":
             return max(fitting, key=lambda file: (len(entities(file)), file.name))
-        folder = folder.parent
+        if folder == root:
+            break
     return None
