@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,7 @@ import typer
 
 from medseg.cli.options import Json
 from medseg.core.conventions import CONVENTIONS
-from medseg.core.errors import ConfigError, PartialFailure
-from medseg.core.files import replace_file
+from medseg.core.errors import PartialFailure
 
 app = typer.Typer()
 RULES = ", ".join(CONVENTIONS)
@@ -46,24 +46,21 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score any method's masks, 2D or 3D, by the rules of a benchmark. Needs no model."""
-    from medseg.workflows.score import score
+    from medseg.workflows.score import nnunet_file, score
 
-    if summary is not None and summary.exists():
-        raise ConfigError(f"--nnunet-summary: {summary} exists", "give a new file")
-    report = score(
-        prediction,
-        truth,
-        dataset=dataset,
-        convention=convention or None,
-        cases=cases,
-        train_ids=train_ids,
-        tolerance_mm=tolerance_mm,
-        workers=workers,
-    )
-    if summary is not None:
-        if report.by_nnunet is None:
-            raise ConfigError("--nnunet-summary: nnU-Net has no figures by this convention", "--convention medical")
-        replace_file(summary, json.dumps(report.by_nnunet, indent=4) + "\n")  # with NaN, as nnU-Net writes it
+    with nullcontext() if summary is None else nnunet_file(summary) as write:
+        report = score(
+            prediction,
+            truth,
+            dataset=dataset,
+            convention=convention or None,
+            cases=cases,
+            train_ids=train_ids,
+            tolerance_mm=tolerance_mm,
+            workers=workers,
+        )
+        if write is not None:
+            write(report)
     typer.echo(json.dumps(report.as_dict(), indent=2, allow_nan=False) if as_json else report.text())
     if report.problems:
         raise PartialFailure(report.shown_problems())

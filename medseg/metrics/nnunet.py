@@ -1,7 +1,7 @@
 """`summary.json` as nnU-Net's evaluation writes it, for programs that read that.
 
 Keys are label values ("1"), or those of a region ("(1, 2)"). As there, a case with a class in neither truth nor
-prediction has no Dice (NaN) and counts in no mean.
+prediction has no Dice (NaN) and counts in no mean of that class; a class without any Dice makes the foreground's NaN.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def nnunet_summary(cases: Iterable[tuple[str, str, Sequence[CaseScore], int]], l
     """The content of `summary.json`.
 
     Args:
-        cases: (file of the truth, file of the prediction, a score of each target, voxels of the image).
+        cases: (file of the truth, file of the prediction, a score of each target, voxels that are not ignored).
     """
     keys = {name: _key(values) for name, values in labels.targets.items()}
     rows: list[dict[str, Any]] = [
@@ -34,7 +34,7 @@ def nnunet_summary(cases: Iterable[tuple[str, str, Sequence[CaseScore], int]], l
     figures = [{key: _of(row, key) for key in keys.values()} for row in rows]
     names = list(figures[0][next(iter(keys.values()))]) if figures else []
     means = {key: {name: _mean(row[key][name] for row in figures) for name in names} for key in keys.values()}
-    foreground = {name: _mean(mean[name] for mean in means.values()) for name in names}
+    foreground = {name: float(np.mean([mean[name] for mean in means.values()])) for name in names}
     return {"foreground_mean": foreground, "mean": means, "metric_per_case": rows}
 
 

@@ -5,16 +5,19 @@ runs/brain/  splits.json  fold_0/ ... fold_4/  cache/  eval/  report.html  postp
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from medseg.bundle.components import fold_rules
 from medseg.bundle.facts import config_dataset, describe_data
 from medseg.config.schema import Config
-from medseg.core.errors import Problem, RunError
-from medseg.core.files import replace_file
+from medseg.core.errors import DataError, Problem, RunError
+from medseg.core.files import readable, replace_file
+from medseg.core.written import is_known
 from medseg.data.cases.dataset import Dataset
 from medseg.data.splits.folds import FOLDS_FILE, NNUNET_FILE, Folds, find_folds, read_folds
+from medseg.engine.places import Place, check_places
 from medseg.runs.folder import CONFIG
 
 FOLD = re.compile(r"fold_(0|[1-9][0-9]*)")
@@ -34,7 +37,8 @@ def keep_folds(config: Config, folder: Path, dataset: Dataset | None, *, anew: b
 
     Raises:
         RunError: `data.folds_file` says otherwise than the folder's own file.
-        DataError: as `find_folds`; the file names cases that the data set has no more.
+        DataError: as `find_folds`; the file names cases that the data set has no more; a file for nnU-Net would be
+            replaced that medseg did not write.
     """
     file = folder / FOLDS_FILE
     given = Path(config.data.folds_file).resolve() if config.data.folds_file else None
@@ -47,11 +51,28 @@ def keep_folds(config: Config, folder: Path, dataset: Dataset | None, *, anew: b
         if not (folder / NNUNET_FILE).exists():
             replace_file(folder / NNUNET_FILE, kept.to_nnunet())
         return kept
+    check_nnunet_file(folder)
     folds = config_folds(config, dataset or config_dataset(config))
     (folder / NNUNET_FILE).unlink(missing_ok=True)  # of other folds; what is not there is made again
     replace_file(file, folds.to_json())
     replace_file(folder / NNUNET_FILE, folds.to_nnunet())
     return folds
+
+
+def check_nnunet_file(folder: Path) -> None:
+    """Raise a DataError where nnU-Net's file of folds is not as medseg wrote it: somebody else's, or changed since."""
+    file = folder / NNUNET_FILE
+    ours = is_known(folder, file) or _is_of_own(file, folder / FOLDS_FILE)
+    check_places([Place(file, folder, "the folds", folder, ours)], remedy="move it away")
+
+
+def _is_of_own(file: Path, own: Path) -> bool:
+    """Whether nnU-Net's file has the folds of our own beside it, as older versions wrote it, which kept no account."""
+    try:
+        content: object = json.loads(readable(file).read_text(encoding="utf-8"))
+        return bool(content == json.loads(read_folds(own, None).to_nnunet()))
+    except (OSError, ValueError, DataError):
+        return False
 
 
 def fold_runs(run: Path) -> list[Path]:

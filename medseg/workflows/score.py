@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from medseg.core.conventions import CONVENTIONS
 from medseg.core.errors import ConfigError, DataError, Problem, did_you_mean
+from medseg.core.files import replace_file
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_processes
 from medseg.data.cases.layouts.picture_lists import entries_of
@@ -29,8 +32,9 @@ from medseg.data.files.images import (
 )
 from medseg.data.files.pictures import is_picture
 from medseg.data.files.text import read_lines
+from medseg.engine.places import Place, check_places, door, is_empty
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape
-from medseg.metrics.confusion import value_counts
+from medseg.metrics.confusion import value_counts, where_values
 from medseg.metrics.metric import Metric, load_metrics
 from medseg.metrics.misread import misread
 from medseg.metrics.nnunet import nnunet_summary
@@ -41,6 +45,7 @@ from medseg.runs.described import described
 
 Result = TypeVar("Result")
 
+NEW = "give a new file"
 SHOWN = 20  # problems printed; JSON has them all
 ON_GRID = "write the mask on the grid of its image"
 
@@ -147,6 +152,29 @@ def score(
     return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes, by_nnunet)
 
 
+@contextmanager
+def nnunet_file(file: Path) -> Iterator[Callable[[ScoreReport], None]]:
+    """What writes `summary.json` as nnU-Net does, into a new file, while nobody else writes it.
+
+    Raises:
+        ConfigError: the file is there; what is to be written is no medical score.
+        RunError: its folder cannot be written to.
+    """
+
+    def check() -> None:
+        if file.is_file() and not file.is_symlink() and not is_empty(file):
+            raise ConfigError(f"--nnunet-summary: {file} exists", NEW)
+        check_places([Place(file, file.parent, "the summary")], remedy=NEW, error=ConfigError)
+
+    def write(report: ScoreReport) -> None:
+        if report.by_nnunet is None:
+            raise ConfigError("--nnunet-summary: nnU-Net has no figures by this convention", "--convention medical")
+        replace_file(file, json.dumps(report.by_nnunet, indent=4) + "\n")  # with NaN, as nnU-Net writes it
+
+    with door(file.parent, check, only=file.name, remedy=NEW):
+        yield write
+
+
 @dataclass(frozen=True)
 class ByBenchmark:
     """One pair of masks -> its tally; `objects`: with the instanceIds, which then must be there."""
@@ -167,7 +195,7 @@ class ByBenchmark:
 
 @dataclass(frozen=True)
 class Scored:
-    """The files of a case, the score of each of its targets, and how many voxels it has."""
+    """The files of a case, the score of each of its targets, and how many voxels it has that are not ignored."""
 
     truth: str
     prediction: str
@@ -204,7 +232,8 @@ class ByCase:
             tolerance_mm=self.tolerance_mm,
             by=self.metrics,
         )
-        return Scored(str(pair.truth), str(pair.prediction), tuple(scores), values.size)
+        counted = values.size - int(where_values(values, self.labels.ignored).sum())
+        return Scored(str(pair.truth), str(pair.prediction), tuple(scores), counted)
 
 
 def read_pair(pair: MaskPair, train_ids: Labels | None) -> tuple[Image, np.ndarray]:

@@ -15,7 +15,7 @@ from medseg.config.schema import Config
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.core.files import absolute
 from medseg.data.cases.dataset import Dataset
-from medseg.data.splits.folds import FOLDS_FILE, Folds
+from medseg.data.splits.folds import FOLDS_FILE, NNUNET_FILE, Folds
 from medseg.engine.device import in_first_process, of_first, of_first_process, process_group, rank, speaks
 from medseg.engine.places import door
 from medseg.networks.weights import absolute_weights
@@ -157,7 +157,7 @@ def _open(config: Config, run: Path, dataset: Dataset, fold: str | None, asked: 
         check_beginning(config, dataset, run)
     begun = [folder for folder in fold_folders(run) if fold == "all" or folder.name == f"fold_{fold}"]
     checked = [check_resumed(folder, config, dataset, asked) for folder in begun] if fold is not None else []
-    with door(run, partial(check_results, run), wait=PATIENCE, remedy=ANOTHER):
+    with door(run, partial(check_results, run), account=[NNUNET_FILE], wait=PATIENCE, remedy=ANOTHER):
         folds = keep_folds(config, run, None if any(checked) else dataset, anew=anew)
         if anew:  # nothing is removed before the new folds are there
             for file in (folder / DECISION_FILE for folder in (run, *fold_folders(run))):

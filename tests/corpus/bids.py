@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
+from medseg.data.writers.base import writer_of
 from tests.corpus.labels import ball, image, save
+from tests.corpus.nnunet import scored
 from tests.corpus.situation import Subjects, read, refused, without
 
 COUNT = 5
+PREDICTED = Labels({"background": 0, "-left": 1})
 
 
 def bids(root: Path, label: str, *, scans: tuple[str, ...] = ("anat/{0}_T2w",), sessions: str = "") -> Path:
@@ -148,6 +154,56 @@ def scans_alone(folder: Path) -> Subjects:
     yield lambda: labelled(folder, 0)
 
 
+def predicted(root: Path, names: Sequence[str]) -> Path:
+    """Masks as `predict --format bids` leaves them: in folders of subjects, with what speaks of all of them."""
+    writer = writer_of("bids")
+    for name in names:
+        save(writer.file(root, name), ball())
+    for about in writer.about(names, PREDICTED):
+        (root / about.name).write_text(about.text)
+    save(root / f"medseg/{names[0]}_probability_mask.nii.gz", ball())
+    return root
+
+
+@read(__name__)
+def masks_by_medseg_beside_their_images(folder: Path) -> Subjects:
+    for number in range(COUNT):
+        save(folder / f"sub-{number:02d}/ses-1/anat/sub-{number:02d}_ses-1_T1w.nii.gz", image(number))
+    predicted(folder / "derivatives/network", [f"sub-{number:02d}_ses-1" for number in range(COUNT)])
+    yield folder
+    yield lambda: labelled(folder, classes=dict(PREDICTED.classes), channels=("T1w",))
+
+
+@read(__name__)
+def masks_by_medseg_are_scored_by_their_own_labels(folder: Path) -> Subjects:
+    names = ["case_7", "pat.1 left", "sub-01_acq-x_T1w", "Zed"]
+    for name in names:
+        save(folder / f"labels/{name}.nii.gz", ball())
+    predicted(folder / "masks", names)
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "-left": 1}}))
+    yield lambda: scored(folder / "masks", folder / "labels", folder / "dataset.json", len(names))
+
+
+@read(__name__)
+def masks_by_medseg_are_scored_by_labels_of_bids(folder: Path) -> Subjects:
+    for number in range(COUNT):
+        save(folder / f"manual/sub-{number:02d}/anat/sub-{number:02d}_run-1_desc-manual_mask.nii.gz", ball())
+    predicted(folder / "masks", [f"sub-{number:02d}" for number in range(COUNT)])
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "-left": 1}}))
+    yield lambda: scored(folder / "masks", folder / "manual", folder / "dataset.json", COUNT)
+
+
+@refused(__name__, "holds labels of BIDS, but no images", "in its derivatives/")
+def masks_by_medseg_alone(folder: Path) -> Subjects:
+    yield predicted(folder / "masks", ["sub-01", "case_7"])
+
+
+without(__name__, "medseg.data.cases.layouts.bids_labels.as_it_was", lambda cell: cell)
+without(__name__, "medseg.data.cases.layouts.bids_labels._is_own", lambda file: False)
+without(__name__, "medseg.data.cases.masks._by_their_cases", lambda masks, labels: masks)
+without(__name__, "medseg.data.cases.masks.mask_name", lambda case: case)
+without(__name__, "medseg.data.cases.masks._session_of", lambda name, keys=(): "")
+without(__name__, "medseg.data.cases.layouts.bids._masks", lambda root: iter(()))
 without(__name__, "medseg.data.cases.layouts.bids_labels.rater", lambda file: "")
 without(__name__, "medseg.data.cases.layouts.bids_labels.LABELS", ("mask", "dseg"))
 without(__name__, "medseg.data.cases.layouts.bids.are_of_runs", lambda files, who: False)

@@ -53,4 +53,4 @@ def test_figures_are_those_of_nnunet(seed: int, labels: Labels, keys: dict[str, 
             assert row["metrics"][key] == pytest.approx(right[key], nan_ok=True)
     dice = [mean(row[key]["Dice"] for row in expected) for key in keys]
     assert [summary["mean"][key]["Dice"] for key in keys] == pytest.approx(dice, nan_ok=True)
-    assert summary["foreground_mean"]["Dice"] == pytest.approx(mean(dice), nan_ok=True)
+    assert summary["foreground_mean"]["Dice"] == pytest.approx(sum(dice) / len(dice), nan_ok=True)

@@ -30,12 +30,13 @@ from tests.workflows.test_foreign import Call, snapshot
 calls = test_foreign.calls
 ROOT = Path(__file__).resolve().parents[2]
 
-QUICK = ("predict", "predict --overwrite", "evaluate", "bundle", "submission", "composite")
+QUICK = ("predict", "predict --overwrite", "predict --format bids", "evaluate", "bundle", "submission", "composite")
 VERBS = {
     **dict.fromkeys(QUICK, ("", "")),
     **dict.fromkeys(("train", "train --restart"), ("", "")),
     "train --fold": ("fold_0", ""),
     "plan": ("", "config.yaml"),
+    "score --nnunet-summary": ("", "summary.json"),
 }
 """Verb -> the folder in its output that it locks first, and the file in it, if it is that alone."""
 
@@ -85,7 +86,7 @@ def test_every_file_is_written_by_who_holds_its_folder(
         held = [(file.parent, file.name) for file in lock._held]
         real = path.resolve()
         whole = any(name == LOCK and folder in real.parents for folder, name in held)
-        one = any(name == f"{LOCK}-config.yaml" and folder == real.parent for folder, name in held)
+        one = any(name == f"{LOCK}-{VERBS[verb][1]}" and folder == real.parent for folder, name in held)
         if not (whole or one or real.parent.name == "cache"):  # whose entries are the same, whoever writes them
             alone.append(path)
 

@@ -12,13 +12,15 @@ import pytest
 
 from medseg.config.network import NetworkConfig
 from medseg.config.schema import Config
-from medseg.core.errors import ConfigError, DataError, RunError
+from medseg.core.errors import ConfigError, DataError, MedsegError, RunError
+from medseg.core.written import WRITTEN
 from medseg.runs.folder import read_run
-from medseg.runs.folds import fold_runs
+from medseg.runs.folds import fold_runs, keep_folds
 from medseg.workflows.bundle import bundle
 from medseg.workflows.evaluate import evaluate_folds
 from medseg.workflows.train import train
 from tests.tiny import finish, same_weights, tiny_config, torchrun
+from tests.workflows.test_foreign import snapshot
 
 
 def test_every_case_is_scored_by_the_fold_that_held_it_out(crossed: tuple[Path, Path]) -> None:
@@ -132,6 +134,50 @@ def test_restart_divides_anew_whatever_older_folds_kept(crossed: tuple[Path, Pat
     whys = [json.loads((run / f"fold_{n}" / "split.json").read_text())["why"] for n in range(4)]
     assert whys == [f"fold {n} of 4" for n in range(4)]
     assert not list(run.glob("fold_*/splits.json"))
+
+
+@pytest.mark.parametrize("account", [True, False])
+@pytest.mark.parametrize("what", ["changed", "no JSON", "a link", "a folder"])
+def test_no_folds_for_nnunet_are_replaced_that_are_not_medsegs(
+    what: str, account: bool, crossed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, root = Path(shutil.copytree(crossed[0], tmp_path / "run", ignore=shutil.ignore_patterns("cache"))), crossed[1]
+    config, theirs = tiny_config(root, data__folds=4), run / "splits_final.json"
+    if what == "changed":
+        theirs.write_text(json.dumps(json.loads(theirs.read_text())[::-1]))
+    elif what == "no JSON":
+        theirs.write_text("mine")
+    elif what == "a link":
+        theirs.replace(tmp_path / "mine.json")
+        theirs.symlink_to(tmp_path / "mine.json")
+    else:
+        theirs.unlink()
+        theirs.mkdir()
+        (theirs / "inside").write_text("mine")
+    if not account:  # as an older version left it
+        (run / WRITTEN).unlink()
+    before = snapshot(run)
+    with pytest.raises(MedsegError, match=r"splits_final\.json: (is|was) .*\n    -> move it away"):
+        train(config, run=run, fold="all", restart=True)
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("laid_out", ["as it was", "anew", "not there", "of damaged folds"])
+def test_folds_for_nnunet_follow_those_of_the_run(laid_out: str, crossed: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("splits.json", "splits_final.json", WRITTEN):
+        shutil.copy(crossed[0] / name, tmp_path)
+    theirs = tmp_path / "splits_final.json"
+    if laid_out == "anew":  # the same folds: by another program, or another version of this one
+        theirs.write_text(json.dumps(json.loads(theirs.read_text())))
+        (tmp_path / WRITTEN).unlink()
+    elif laid_out == "of damaged folds":
+        (tmp_path / "splits.json").write_text("{")
+    elif laid_out == "not there":
+        theirs.unlink()
+    config = tiny_config(crossed[1], data__folds=4)
+    folds = keep_folds(config, tmp_path, None, anew=True)
+    assert len(folds.folds) == 4
+    assert json.loads(theirs.read_text()) == json.loads((tmp_path / "splits.json").read_text())["folds"]
 
 
 def wrong(config: Config) -> NetworkConfig:

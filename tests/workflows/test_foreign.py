@@ -26,6 +26,7 @@ from medseg.workflows.evaluate import evaluate
 from medseg.workflows.plan import plan
 from medseg.workflows.postprocess import postprocess
 from medseg.workflows.predict import predict
+from medseg.workflows.score import nnunet_file, score
 from medseg.workflows.submission import write_submission
 from medseg.workflows.train import train
 from tests.tiny import tiny_config
@@ -67,6 +68,11 @@ def calls(trained: tuple[Path, Path], tmp_path: Path) -> dict[str, Call]:
             for place in places.values():
                 write_frame(place, np.zeros((4, 4, 3), np.uint8))
 
+    def scored(out: Path, _: Path) -> None:
+        labels = root / "labelsTr"
+        with nnunet_file(out / "summary.json") as write:
+            write(score(labels, labels, dataset=str(run), workers=1, progress=False))
+
     def decided(out: Path, _: Path) -> None:
         from medseg.runs.decision import SCHEMA
         from medseg.runs.folder import DECISION_FILE
@@ -77,6 +83,8 @@ def calls(trained: tuple[Path, Path], tmp_path: Path) -> dict[str, Call]:
     return {
         "predict": lambda out, _: predict(run, input=images, output=out),
         "predict --overwrite": lambda out, _: predict(run, input=images, output=out, overwrite=True, uncertainty=True),
+        "predict --format bids": lambda out, _: predict(run, input=images, output=out, formats=["bids"]),
+        "score --nnunet-summary": scored,
         "evaluate": lambda out, _: evaluate(run, output=out),
         "bundle": lambda out, _: bundle(config, output=out),
         "submission": lambda out, _: write_submission(masks, dataset="voc2012", output=out),
@@ -102,6 +110,8 @@ PLACES = {
         "masks/medseg/x.json",
     ],
     "bundle": ["LICENSE", "docs/README.md", "configs/train.yaml", "configs/metadata.json", "configs/logging.conf"],
+    "predict --format bids": ["dseg.tsv", "dataset_description.json", ".bidsignore"],
+    "score --nnunet-summary": ["summary.json"],
     "submission": ["a.png", "b.png"],
     "composite": ["a.png", "b.png"],
     "train": ["config.yaml", "notes.txt", "models/model.pt"],
@@ -115,7 +125,10 @@ CONTENTS = {
     "JSON": json.dumps({"Modality": "MR", "name": "mine"}).encode(),
     "image": gzip.compress(b"\0" * 400),
 }
-LINKED = ("predict", "predict --overwrite", "evaluate", "submission", "composite", "bundle", "plan", "postprocess")
+LINKED = (
+    *("predict", "predict --overwrite", "predict --format bids", "score --nnunet-summary", "evaluate"),
+    *("submission", "composite", "bundle", "plan", "postprocess"),
+)
 
 
 def meetings() -> list[tuple[str, str, str]]:
