@@ -167,6 +167,18 @@ def test_masks_of_other_classes_do_not_come_under_one_table(trained: tuple[Path,
 
 
 @pytest.mark.slow
+def test_a_mask_by_other_options_does_not_stay_beside_the_new_one(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    wishes = {"input": two_channels(trained, tmp_path / "in"), "output": tmp_path / "out"}
+    former = predict(trained[0], formats=["bids"], **wishes)
+    assert predict(trained[0], formats=["bids", "nrrd"], **wishes) == former, "one more format"
+    former[1].write_bytes(b"mine")
+    new = predict(trained[0], formats=["auto"], coding="organ=7,lesion=9", **wishes)
+    assert all(mask.is_file() for mask in new)
+    assert not former[0].exists()
+    assert former[1].read_bytes() == b"mine"
+
+
+@pytest.mark.slow
 def test_two_cases_of_one_name_are_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     source = two_channels(trained, tmp_path / "in")
     shutil.copy(source / "sub-01.nii.gz", source / "sub-01_T1w.nii.gz")
