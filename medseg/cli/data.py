@@ -21,7 +21,8 @@ def check(
         str, typer.Option("--layout", metavar="NAME", help=f"How it is organised: {', '.join([AUTO, *LAYOUTS.own])}.")
     ] = "auto",
     card: Annotated[
-        str | None, typer.Option("--card", metavar="NAME", help="What its labels mean; pictures need one.")
+        str | None,
+        typer.Option("--card", metavar="NAME", help="What its labels mean; else each value is a class."),
     ] = None,
     as_json: Json = False,
 ) -> None:

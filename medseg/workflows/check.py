@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
-from medseg.core.errors import ConfigError, DataError, Problem
+from medseg.core.errors import DataError, Problem
 from medseg.core.files import absolute
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
@@ -42,10 +42,11 @@ def check(root: str | Path, *, layout: str = "auto", card: str | None = None, pr
     A missing or damaged file never hides the findings in other cases.
 
     Args:
-        card: name of a card in `datasets/` that says what the labels mean; a folder of pictures needs one.
+        card: name of a card in `datasets/` that says what the labels mean; else where the data set does not, each value
+            that is found in them is a class, as for `medseg plan`.
 
     Raises:
-        ConfigError: nothing says what the labels mean.
+        ConfigError: there is no card, or no layout, of that name.
         DataError: the folder is missing or has no readable `dataset.json`, so there is nothing to look at.
     """
     root = Path(root)
@@ -59,8 +60,6 @@ def check(root: str | Path, *, layout: str = "auto", card: str | None = None, pr
             findings.append(
                 Finding("warning", "not the whole data set", "", problem.where, problem.what, problem.remedy)
             )
-    elif not dataset.labels.classes and dataset.natural:
-        raise ConfigError(f"{root}: does not say what the values of its masks mean", "name a card: --card camvid")
     else:
         dataset = replace(dataset, channels=channel_names(dataset))
         if not dataset.labels.classes and dataset.cases:
