@@ -192,6 +192,8 @@ class ScoreMaskd(MapTransform):
             affine = torch.as_tensor(data["native_affine"], dtype=torch.float64).cpu().numpy()
             grid = Image(prediction[None], affine, Path(data["image_path"]))
         truth = read_label(data["label_path"], grid)
+        if prediction.shape == (*truth.shape, 1):  # a slice among volumes: scored as `medseg score` reads its files
+            prediction = prediction[..., 0]
         values = class_values(truth, self.labels)[0]
         scores = score_case(
             prediction,

@@ -13,7 +13,7 @@ from medseg.core.boxes import bounding_box
 from medseg.core.errors import DataError, Problem
 from medseg.core.labels import Labels
 from medseg.data.files.formats import voxel_ml
-from medseg.data.files.images import label_values, read_label
+from medseg.data.files.images import as_volume, label_values, read_label
 from medseg.inference.cleaning import CLEANING
 from medseg.inference.cleaning.clean import clean_mask
 from medseg.inference.cleaning.step import HeldOut
@@ -26,12 +26,17 @@ Survey = Mapping[str, Mapping[str, Sequence[float]]]
 
 @dataclass(frozen=True)
 class TrialCase:
-    """A case, its fold, its mask before any step, and its label."""
+    """A case, its fold, its mask before any step, and its label.
+
+    Args:
+        dims: of the masks of the run; a file of one slice among volumes has a volume too.
+    """
 
     case: str
     fold: int
     mask: str
     truth: str
+    dims: int
 
 
 def survey(case: TrialCase, *, labels: Labels) -> Survey:
@@ -85,6 +90,8 @@ def _read(case: TrialCase, labels: Labels) -> tuple[np.ndarray, np.ndarray, floa
     """Mask and label in the box around both, and the volume of a voxel."""
     image = read_label(case.mask)
     other = read_label(case.truth, image)
+    if case.dims == 3:
+        image, other = as_volume(image), as_volume(other)
     mask, truth = label_values(image)[0], label_values(other, labels.counts_as)[0]
     if mask.shape != truth.shape:
         what = f"{mask.shape}, but its label is {truth.shape}"

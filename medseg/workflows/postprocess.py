@@ -146,7 +146,7 @@ def _saved_masks(folds: Sequence[FoldRun], config: Config) -> tuple[list[TrialCa
             elif sidecar.get("model", {}).get("crf") != wanted:
                 refined.append(name)
             else:
-                cases.append(TrialCase(name, fold.number, str(mask), str(case.label)))
+                cases.append(TrialCase(name, fold.number, str(mask), str(case.label), config.image_dims))
     if refined:
         what = f"{len(refined)} masks were predicted with another CRF than the config asks for"
         raise RunError(Problem(", ".join(refined[:SHOWN]), what, f"{AGAIN} predicts them anew"))
@@ -220,9 +220,7 @@ def _crf_cases(cases: Sequence[TrialCase]) -> list[TrialCase]:
     moved = []
     for case in cases:
         mask = Path(case.mask)
-        moved.append(
-            TrialCase(case.case, case.fold, str(mask.parents[2] / CRF_TRIAL / "masks" / mask.name), case.truth)
-        )
+        moved.append(replace(case, mask=str(mask.parents[2] / CRF_TRIAL / "masks" / mask.name)))
     return moved
 
 

@@ -36,7 +36,7 @@ def surveyed(folder: Path, mask: np.ndarray, truth: np.ndarray) -> dict:
     for name, values in (("mask", mask), ("truth", truth)):
         files.append(str(folder / f"{name}.nii.gz"))
         nib.save(nib.Nifti1Image(values, affine), files[-1])
-    return {key: dict(value) for key, value in survey(TrialCase("a", 0, *files), labels=LABELS).items()}
+    return {key: dict(value) for key, value in survey(TrialCase("a", 0, *files, mask.ndim), labels=LABELS).items()}
 
 
 def test_what_there_is_to_do_is_in_the_unit_of_each_step(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_postprocessing_is_decided_on_the_merged_classes(tiny_msd: Callable[...,
     whole = np.minimum(np.asarray(volume.dataobj), 1).astype(np.uint8)
     whole[:3, :3, :3] = 1
     nib.save(nib.Nifti1Image(whole, volume.affine), tmp_path / "mask.nii.gz")
-    case = TrialCase("tiny_00", 0, str(tmp_path / "mask.nii.gz"), str(truth))
+    case = TrialCase("tiny_00", 0, str(tmp_path / "mask.nii.gz"), str(truth), 3)
     (of_all,) = attempt(case, labels=labels, sets=[{"keep_largest_component": ["all"]}])
     assert of_all.tolist() == [[whole.sum() - 27, 0, 0, 1, 1, 0]], "the organ with its lesion is one part"
 
