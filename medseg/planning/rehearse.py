@@ -73,7 +73,8 @@ def _look(config: Config, facts: DataFacts, cases: Sequence[Case]) -> None:
             apply(load, case.entry())
             return judge(case)
 
-    say_findings(finding for found in every_result(look, cases, bar="look at") for finding in found)
+    found = [finding for findings in every_result(look, cases, bar="look at") for finding in findings]
+    say_findings([*found, *judge.together()])
 
 
 def _found(config: Config) -> str:

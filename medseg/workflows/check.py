@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from medseg.config.cards import load_card
@@ -20,9 +19,8 @@ from medseg.core.files import absolute
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
 from medseg.data.cases.case import Case, channel_of
-from medseg.data.cases.coarseness import slab_doubt, spacing_doubt
 from medseg.data.cases.dataset import Dataset, find_dataset
-from medseg.data.cases.inspection import IMPOSSIBLE, UNEXPECTED, CaseFacts, Finding, inspect_case
+from medseg.data.cases.inspection import UNEXPECTED, CaseFacts, Finding, doubted_spacing, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
 from medseg.data.files.dicom import called_as_patient, is_study
 from medseg.data.files.spacing import SAY_IT
@@ -118,8 +116,7 @@ def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
             if len(case.shape) == fewest:
                 what = f"{fewest}D among {count_of(sum(dims.values()) - dims[fewest], 'case')} of another kind"
                 yield Finding("error", "2D and 3D images mixed", case.case, "", what, "train on one kind at a time")
-    if doubt := _spacing(facts):
-        yield Finding("warning", IMPOSSIBLE, "", "", doubt, SAY_IT)
+    yield from doubted_spacing(facts)
     first: dict[str, str] = {}
     for case in facts:
         if case.digest and first.setdefault(case.digest, case.case) != case.case:
@@ -137,14 +134,3 @@ def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
         if count < min(FEW_CASES, len(labelled)):
             remedy = "it cannot be learnt or measured well: the held-out cases may have none of it"
             yield Finding("warning", "rare class", "", name, f"in {count} of {count_of(len(labelled), 'case')}", remedy)
-
-
-def _spacing(facts: Sequence[CaseFacts]) -> str:
-    """Why the spacing of all volumes cannot be true; empty where it may be, or where they have several."""
-    volumes = [case for case in facts if case.coarseness]
-    if not volumes:
-        return ""
-    spacings, shapes, coarse = (
-        np.array([getattr(case, name) for case in volumes]) for name in ("spacing_mm", "shape", "coarseness")
-    )
-    return spacing_doubt(spacings, shapes, coarse) or slab_doubt(spacings, shapes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.fast import components
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
-from medseg.data.cases.coarseness import coarseness
+from medseg.data.cases.coarseness import coarseness, slab_doubt, spacing_doubt
 from medseg.data.cases.kinds import CT, TO_HU, kind_of, no_hounsfield
 from medseg.data.cases.values import meanings, unknown_values
 from medseg.data.files.cause import cause
@@ -95,17 +95,20 @@ def counted(labels: Labels) -> dict[str, tuple[int, ...]]:
     return {**classes, **labels.regions}
 
 
-def inspect_case(case: Case, channels: Sequence[str], labels: Labels, *, measure: bool = True) -> CaseFacts:
+def inspect_case(
+    case: Case, channels: Sequence[str], labels: Labels, *, measure: bool = True, coarse: bool = True
+) -> CaseFacts:
     """Read the files of one case and judge them. Never raises for what is wrong with a file.
 
     Files that do not exist are passed over in silence: whoever listed the case has reported them.
 
     Args:
         measure: count parts and make a digest of the image too.
+        coarse: measure how coarse it is along each axis.
     """
     facts = CaseFacts(case.name, labelled=case.label is not None)
     try:
-        image = _inspect_image(facts, case, channels, measure)
+        image = _inspect_image(facts, case, channels, measure, coarse)
         if case.label is not None and Path(case.label).is_file():
             _inspect_label(facts, Path(case.label), image, labels, measure)
     except Exception as error:  # one strange case must not hide the findings in all the others
@@ -114,7 +117,7 @@ def inspect_case(case: Case, channels: Sequence[str], labels: Labels, *, measure
     return facts
 
 
-def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str], measure: bool) -> Image | None:
+def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str], measure: bool, coarse: bool) -> Image | None:
     """The first readable file of the image, for the label to be compared with."""
     images, one_each = [], len(case.images) > 1
     digest = hashlib.blake2b(digest_size=16)
@@ -143,7 +146,7 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str], measur
     if any(not LEAST_MM <= side < MOST_MM for side in first.spacing_mm) and not is_picture(first.path):
         what = f"{' x '.join(f'{side:.4g}' for side in first.spacing_mm)} mm"
         _add(facts, "warning", IMPOSSIBLE, first.path, what, SAY_IT)
-    facts.coarseness = _coarseness(first)
+    facts.coarseness = _coarseness(first) if coarse else ()
     facts.orientation = "".join(str(code) for code in nib.aff2axcodes(first.affine)[: len(first.shape)])
     facts.channels = len(case.images) if one_each else len(first.array)
     facts.digest = digest.hexdigest()
@@ -201,6 +204,18 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
     facts.voxels = {name: int(counts[list(members)].sum()) for name, members in counted(labels).items()}
     if measure:
         facts.components = {name: _components(values, members) for name, members in counted(labels).items()}
+
+
+def doubted_spacing(facts: Iterable[CaseFacts]) -> list[Finding]:
+    """The finding that the spacing of all volumes cannot be true; none where it may be, or where they have several."""
+    volumes = [case for case in facts if case.coarseness]
+    if not volumes:
+        return []
+    spacings, shapes, coarse = (
+        np.array([getattr(case, name) for case in volumes]) for name in ("spacing_mm", "shape", "coarseness")
+    )
+    doubt = spacing_doubt(spacings, shapes, coarse) or slab_doubt(spacings, shapes)
+    return [Finding("warning", IMPOSSIBLE, "", "", doubt, SAY_IT)] if doubt else []
 
 
 def _coarseness(image: Image) -> tuple[float, ...]:

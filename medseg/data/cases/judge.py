@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from medseg.core.errors import listed
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
-from medseg.data.cases.inspection import Finding, inspect_case
+from medseg.data.cases.inspection import CaseFacts, Finding, doubted_spacing, inspect_case
 
 
 class Judge:
@@ -17,14 +17,23 @@ class Judge:
     Args:
         channels: names of the image's channels.
         labels: what the values of a label mean.
+        compares: keep what `together` needs to know of every case.
     """
 
-    def __init__(self, channels: Sequence[str], labels: Labels) -> None:
-        self.channels, self.labels = tuple(channels), labels
+    def __init__(self, channels: Sequence[str], labels: Labels, compares: bool = True) -> None:
+        self.channels, self.labels, self.compares = tuple(channels), labels, compares
+        self._seen: list[CaseFacts] = []
 
     def __call__(self, case: Case) -> list[Finding]:
-        facts = inspect_case(case, self.channels, self.labels, measure=False)
+        facts = inspect_case(case, self.channels, self.labels, measure=False, coarse=self.compares)
+        if self.compares:
+            self._seen.append(facts)
         return [finding for finding in facts.findings if finding.level == "warning"]
+
+    def together(self) -> list[Finding]:
+        """What only shows when the cases are compared that were judged since the last time."""
+        seen, self._seen = self._seen, []
+        return doubted_spacing(seen)
 
 
 def say_findings(findings: Iterable[Finding]) -> None:
@@ -34,6 +43,6 @@ def say_findings(findings: Iterable[Finding]) -> None:
         kinds.setdefault(finding.kind, []).append(finding)
     for kind, found in kinds.items():
         cases, first = list(dict.fromkeys(finding.case for finding in found)), found[0]
+        where = f" in {len(cases)} cases: {listed(cases)}: {first.file}" if first.case else ""
         remedy = f" ({first.remedy})" if first.remedy else ""
-        text = f"warning: {kind} in {len(cases)} cases: {listed(cases)}: {first.file}: {first.detail}{remedy}"
-        print(text, file=sys.stderr)
+        print(f"warning: {kind}{where}: {first.detail}{remedy}", file=sys.stderr)

@@ -145,7 +145,8 @@ class CachedDataset(Dataset):
         shown = self.progress and share == 0
         indices = range(share, len(self), shares)
         every_result(self.entry, indices, max(1, self.workers), "preprocess" if shown else None)
-        say_findings(self._findings)
+        together = self.judge.together() if self.judge and share == 0 else []
+        say_findings([*self._findings, *together])
         self._findings = []
 
     def _make(self, stem: Path, case: Case) -> None:

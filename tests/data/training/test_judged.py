@@ -7,13 +7,16 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medseg.core.errors import DataError
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
+from medseg.data.cases.inspection import IMPOSSIBLE
 from medseg.data.cases.judge import Judge
 from medseg.data.cases.values import meanings
 from medseg.data.files import images
+from medseg.data.files.spacing import SAY_IT
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.transforms import preprocessing
 
@@ -64,6 +67,24 @@ def test_warnings_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert said.count("warning: image without contrast in 1 cases: c1") == 1
     assert len(said.splitlines()) == 1
     cached(tmp_path, some).fill()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_spacing_that_no_case_can_have_is_said_once_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((40, 40, 12)), (4, 4, 0.8))
+    some = []
+    for number in range(3):
+        nibabel.save(nibabel.Nifti1Image((smooth + number).astype(np.float32), np.eye(4)), tmp_path / f"{number}.nii")
+        some.append(Case(f"c{number}", (str(tmp_path / f"{number}.nii"),)))
+    transform, judge = preprocessing(keys=["image"]), Judge(("T1",), LABELS)
+    CachedDataset(some, transform, tmp_path / "cache", judge=judge).fill()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {IMPOSSIBLE}: all 3 cases say 1 x 1 x 1 mm, which cannot be true")
+    assert line.endswith(f"({SAY_IT})")
+    alone = CachedDataset(some, transform, tmp_path / "again", judge=Judge(("T1",), LABELS, compares=False))
+    alone.fill()
     assert capsys.readouterr().err == ""
 
 
