@@ -52,8 +52,18 @@ def padded_is_ignored(labels: Labels) -> Callable[[], None]:
 
 @read(__name__)
 def padding_of_crops_is_no_class(folder: Path) -> Subjects:
-    for labels in (NO_IGNORED, IGNORING, MERGED, REGIONS):
-        yield padded_is_ignored(labels)
+    yield padded_is_ignored(NO_IGNORED)
+    yield padded_is_ignored(MERGED)
+
+
+@read(__name__)
+def padding_of_crops_is_what_is_ignored_anyway(folder: Path) -> Subjects:
+    yield padded_is_ignored(IGNORING)
+
+
+@read(__name__)
+def padding_of_crops_is_in_no_region(folder: Path) -> Subjects:
+    yield padded_is_ignored(REGIONS)
 
 
 @read(__name__)

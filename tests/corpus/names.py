@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
 
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs, read_dataset
+from medseg.workflows.score import score
 from tests.corpus.labels import ball, image, nnunet, save
 from tests.corpus.situation import Subjects, read, refused, without
 
@@ -162,6 +167,49 @@ def a_folder_that_is_a_link(folder: Path) -> Subjects:
     yield name_is_the_links
 
 
+def linked(folder: Path, ending: str, write: Callable[[Path, int], None]) -> Path:
+    """A city of images and of labels each lies elsewhere; one link leads back to where it lies, which is a circle."""
+    for kind in ("images", "labels"):
+        for city in ("aachen", "bochum"):
+            store = folder / "store" / kind / city
+            store.mkdir(parents=True)
+            for number in range(3):
+                write(store / f"{city}{number}{ending}", number + 10 * (city == "bochum") if kind == "images" else -1)
+            (folder / "set" / kind).mkdir(parents=True, exist_ok=True)
+            (folder / "set" / kind / city).symlink_to(store)
+        (folder / "store" / kind / "aachen" / "again").symlink_to(folder / "set" / kind)
+    return folder / "set"
+
+
+def volume(path: Path, number: int) -> None:
+    save(path, ball() if number < 0 else image(number))
+
+
+def picture(path: Path, number: int) -> None:
+    values = np.eye(8, dtype=np.uint8) if number < 0 else np.full((8, 8), 10 * number + 1, np.uint8)
+    values[0, 0] = 0
+    Pillow.fromarray(values).save(path)
+
+
+CITIES = [f"{city}{number}" for city in ("aachen", "bochum") for number in range(3)]
+
+
+@read(__name__)
+def folders_of_pictures_that_are_links(folder: Path) -> Subjects:
+    yield linked(folder, ".png", picture)
+    yield lambda: cases_are(folder / "set", CITIES)
+
+
+@read(__name__)
+def masks_in_folders_that_are_links(folder: Path) -> Subjects:
+    def scored() -> None:
+        labels = linked(folder, ".nii.gz", volume) / "labels"
+        report = score(labels, labels, dataset="task04_hippocampus", workers=1, progress=False)
+        assert report.as_dict()["cases"] == len(CITIES)
+
+    yield scored
+
+
 @read(__name__)
 def names_of_lists(folder: Path) -> Subjects:
     def named() -> None:
@@ -181,3 +229,5 @@ without(__name__, "medseg.data.cases.layouts.files.are_channels", lambda files: 
 without(__name__, "medseg.data.cases.layouts.volumes.SUFFIXES", ("_seg", "_mask", ""))
 without(__name__, "medseg.data.cases.dataset.absolute", lambda path: Path(path).resolve())
 without(__name__, "medseg.data.cases.layouts.volumes._folders_of", lambda root: [])
+without(__name__, "medseg.data.cases.layouts.pictures.walk", lambda folder: folder.rglob("*"))
+without(__name__, "medseg.data.cases.masks.walk", lambda folder: folder.rglob("*"))
