@@ -13,6 +13,7 @@ from medseg.data.cases.dataset import list_inputs, read_dataset
 from medseg.workflows.score import score
 from tests.corpus.labels import ball, image, nnunet, save
 from tests.corpus.situation import Subjects, read, refused, without
+from tests.dicom_files import write_slices
 
 
 def volumes(root: Path, names: list[str], images: str = "images", labels: str = "labels", end: str = "") -> Path:
@@ -126,6 +127,22 @@ def folders_inside_both(folder: Path) -> Subjects:
 @refused(__name__, "5 in pictures_of_it", "5 in truths")
 def folders_of_unknown_names(folder: Path) -> Subjects:
     yield volumes(folder, list("abcde"), "pictures_of_it", "truths")
+
+
+@refused(__name__, "there are DICOM series, which a list gives labels: b, c")
+def a_folder_of_dicom_series(folder: Path) -> Subjects:
+    for name in "bc":
+        write_slices(folder / name, np.ones((3, 4, 5), np.uint16), series=name)
+    yield folder
+
+
+@read(__name__)
+def a_folder_that_is_called_as_a_picture(folder: Path) -> Subjects:
+    for number in range(3):
+        for kind, value in (("images", number), ("masks", -1)):
+            (folder / kind / "old.png").mkdir(parents=True, exist_ok=True)
+            picture(folder / kind / f"p{number}.png", value)
+    yield folder
 
 
 def stored(root: Path) -> Path:

@@ -13,7 +13,7 @@ import pytest
 import tests.corpus
 from tests.corpus.situation import HANDLINGS, SITUATIONS, Situation
 
-HELP = {"situation", "test_corpus"}
+HELP = {"situation", "test_corpus", "test_real"}
 ROOMS = sorted(module.name for module in pkgutil.iter_modules(tests.corpus.__path__) if module.name not in HELP)
 for room in ROOMS:
     importlib.import_module(f"tests.corpus.{room}")

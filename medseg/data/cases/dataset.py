@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,9 @@ def _what_lies_in(root: Path) -> str:
     """The images below a path, by folder, in words."""
     counts = Counter(str(file.parent.relative_to(root)) for file in walk(root) if file.name.lower().endswith(ENDINGS))
     if not counts:
-        return "there is no image in it"
+        series = find_series(root)[0] if root.is_dir() else []
+        folders = listed([os.path.relpath(folder, root) for folder in series])
+        return f"there are DICOM series, which a list gives labels: {folders}" if series else "there is no image in it"
     some = listed([f"{count} in {folder}" for folder, count in sorted(counts.items())])
     return f"there are images: {some}"
 

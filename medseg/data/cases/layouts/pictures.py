@@ -86,7 +86,8 @@ def pictures_in(folder: Path) -> list[Path]:
     """The pictures in a folder and below; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(f for f in walk(folder) if f.name.lower().endswith(PICTURES) and not f.name.startswith("."))
+    files = (file for file in walk(folder) if file.name.lower().endswith(PICTURES) and not file.name.startswith("."))
+    return sorted(file for file in files if not file.is_dir())
 
 
 def masks_in(folder: Path) -> Mapping[str, Path]:
