@@ -207,13 +207,16 @@ def _inspect_label(facts: CaseFacts, path: Path, image: Image | None, labels: La
 
 
 def doubted_spacing(facts: Iterable[CaseFacts]) -> list[Finding]:
-    """The finding that the spacing of all volumes cannot be true; none where it may be, or where they have several."""
-    volumes = [case for case in facts if case.coarseness]
-    if not volumes:
+    """The finding that the spacing of all volumes cannot be true; none where it may be, or where they have several.
+
+    How coarse they are need be measured in some of them only.
+    """
+    volumes = [case for case in facts if len(case.shape) == 3]
+    measured = [case.coarseness for case in volumes if case.coarseness]
+    if not measured:
         return []
-    spacings, shapes, coarse = (
-        np.array([getattr(case, name) for case in volumes]) for name in ("spacing_mm", "shape", "coarseness")
-    )
+    spacings, shapes = (np.array([getattr(case, name) for case in volumes]) for name in ("spacing_mm", "shape"))
+    coarse = np.tile(np.median(measured, axis=0), (len(volumes), 1))
     doubt = spacing_doubt(spacings, shapes, coarse) or slab_doubt(spacings, shapes)
     return [Finding("warning", IMPOSSIBLE, "", "", doubt, SAY_IT)] if doubt else []
 

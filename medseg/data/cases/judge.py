@@ -10,6 +10,8 @@ from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
 from medseg.data.cases.inspection import CaseFacts, Finding, doubted_spacing, inspect_case
 
+MEASURED = 32  # volumes whose coarseness says that of all: a median, and measuring takes as long as reading
+
 
 class Judge:
     """The warnings of `check` about a case; what is an error there, reading refuses.
@@ -25,7 +27,8 @@ class Judge:
         self._seen: list[CaseFacts] = []
 
     def __call__(self, case: Case) -> list[Finding]:
-        facts = inspect_case(case, self.channels, self.labels, measure=False, coarse=self.compares)
+        coarse = self.compares and len(self._seen) < MEASURED
+        facts = inspect_case(case, self.channels, self.labels, measure=False, coarse=coarse)
         if self.compares:
             self._seen.append(facts)
         return [finding for finding in facts.findings if finding.level == "warning"]

@@ -70,9 +70,11 @@ def test_warnings_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("measured", [1, 32])
 def test_a_spacing_that_no_case_can_have_is_said_once_of_all(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    measured: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("medseg.data.cases.judge.MEASURED", measured)
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((40, 40, 12)), (4, 4, 0.8))
     some = []
     for number in range(3):
