@@ -97,5 +97,5 @@ def _check_encoder(module: torch.nn.Module, config: Config, images: torch.Tensor
         coarsest = encoder(images)[-1]
     if math.prod(coarsest.shape[2:]) == 1:
         size = " x ".join(map(str, images.shape[2:]))
-        what = f"of {size} the encoder's last map is one voxel, which instance norm makes 0: most weights learn nothing"
+        what = f"of {size} the encoder's last map is one voxel, which instance norm makes 0: its weights learn nothing"
         raise ConfigError(Problem("training.patch_size", what, "make it larger, or take network.norm=group"))

@@ -26,7 +26,7 @@ from medseg.data.training.apply import transformed
 from medseg.data.training.grids import plain
 from medseg.data.training.region import REGION
 from medseg.engine.device import autocast, choose_precision, memory_format
-from medseg.engine.memory import OutOfMemory, enough_memory
+from medseg.engine.memory import enough_memory
 from medseg.engine.sidecar import read_sidecar
 
 LESS_AT_ONCE = "lower window_batch, the windows at once; end what else uses the memory; or compute on the device cpu"
@@ -175,12 +175,15 @@ class SegmentationEvaluator(Evaluator):
         self.network.eval()
 
     def _iteration(self, engine: Any, batch: dict | Failure) -> dict:
+        validating = self.postprocess is None  # a metric that needs all cases
         if isinstance(batch, Failure):
+            if validating:
+                raise DataError(Problem(batch.case, batch.reason))
             return self._fail(batch)
         try:
             return self.segmented(batch)
         except (MedsegError, RuntimeError, OSError, ValueError) as error:
-            if isinstance(error, OutOfMemory) and self.postprocess is None:  # validation, whose metric needs all cases
+            if validating:
                 raise
             return self._fail(Failure(batch["case"], _root_cause(error)))
 

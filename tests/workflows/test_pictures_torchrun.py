@@ -14,7 +14,7 @@ from tests.pictures import camvid_cpu, pairs_overrides, write_cityscapes, write_
 from tests.tiny import finish, medseg, together
 
 LEARNT = [  # enough to find cars: there are no statistics of batches that must settle first
-    "network.norm=instance",
+    "network.norm=group",
     "training.weight_average=0",
     "training.optimizer.learning_rate=0.01",
     "training.iterations_per_epoch=30",

@@ -258,7 +258,14 @@ SMALL_ENCODER = {"network__encoder": "resnet18", "network__encoder_options": {"w
     [
         ("deeplabv3plus", {**SMALL_ENCODER, "network__width": 8, "network__auxiliary": True}),
         ("encnet", {**SMALL_ENCODER, "network__channels": 8, "network__codes": 4, "network__auxiliary": True}),
-        ("hrnet", {"network__encoder": "hrnet_w18s", "network__encoder_options": {"width": 4, "stem_width": 8}}),
+        (
+            "hrnet",
+            {
+                "network__encoder": "hrnet_w18s",
+                "network__encoder_options": {"width": 4, "stem_width": 8},
+                "network__norm": "batch",
+            },
+        ),
     ],
 )
 def test_other_networks_by_name(tiny_msd, tmp_path: Path, name: str, options: dict, spatial_dims: int) -> None:
@@ -270,10 +277,9 @@ def test_other_networks_by_name(tiny_msd, tmp_path: Path, name: str, options: di
         network__widths=None,
         network__name=name,
         network__spatial_dims=spatial_dims,
-        network__norm="instance",
         training__patch_size=list(shape),
         training__max_epochs=1,
-        **options,
+        **{"network__norm": "instance", **options},
     )
     run = train(config, run=tmp_path / "run")
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
