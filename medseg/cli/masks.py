@@ -48,7 +48,7 @@ def score(
     """Score any method's masks, 2D or 3D, by the rules of a benchmark. Needs no model."""
     from medseg.workflows.score import nnunet_file, score
 
-    with nullcontext() if summary is None else nnunet_file(summary) as write:
+    with nullcontext() if summary is None else nnunet_file(summary, dataset, convention or None) as write:
         report = score(
             prediction,
             truth,

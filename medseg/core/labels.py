@@ -31,6 +31,7 @@ class Labels:
         colours: name of a class or region -> (red, green, blue), 0 to 255.
         recoded: value of the label file -> value here, where files hold other values for the same classes (those of
             another data set).
+        undeclared: values that mean something here, but nothing in the label files of another data set.
 
     Raises:
         DataError: a name would be code in a MONAI bundle (a `dataset.json` comes from anywhere).
@@ -45,6 +46,7 @@ class Labels:
     merged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     recoded: Mapping[int, int] = field(default_factory=dict)
+    undeclared: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         reasons = [reason for name in (*self.classes, *self.regions, *self.merged) if (reason := refusal(name))]
@@ -54,8 +56,10 @@ class Labels:
     def to_plain(self) -> dict[str, Any]:
         """As dicts, lists, numbers and None, for JSON and YAML; the keys are the arguments."""
         recoded = {"recoded": dict(self.recoded)} if self.recoded else {}
+        undeclared = {"undeclared": list(self.undeclared)} if self.undeclared else {}
         return {
             **recoded,
+            **undeclared,
             "classes": dict(self.classes),
             "regions": {name: list(values) for name, values in self.regions.items()},
             "region_values": list(self.region_values),
@@ -85,7 +89,9 @@ class Labels:
         }
         if "recoded" in content:
             tuples["recoded"] = {int(value): own for value, own in content["recoded"].items()}
-        lists = {name: tuple(content[name]) for name in ("region_values", "also_ignored") if name in content}
+        lists = {
+            name: tuple(content[name]) for name in ("region_values", "also_ignored", "undeclared") if name in content
+        }
         return cls(**{**content, **tuples, **lists})
 
     @property

@@ -6,6 +6,7 @@ containers may have one name of a machine, and each its own numbers of processes
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -26,7 +27,7 @@ from medseg.core.owner import Owner
 LOCK = ".medseg-lock"
 TRIES = 5
 POLL = 0.05  # seconds
-LONGEST = 200  # characters of a file's name in the name of its lock
+LONGEST = 200  # bytes of a file's name that stands in the name of its lock; of a longer one its digest does
 
 _held: dict[Path, IO[str] | None] = {}  # the files, open as long as the system's lock is needed
 
@@ -48,7 +49,7 @@ def writing_to(folder: Path, remedy: str, *, only: str = "", wait: float = 0.0) 
     """
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     make_folder(folder, remedy)
-    file = folder.resolve() / (f"{LOCK}-{only[-LONGEST:]}" if only else LOCK)
+    file = folder.resolve() / _name(only)
     process, again = os.getpid(), file in _held
     if not again:
         _held[file] = _take(file, time.monotonic() + wait)
@@ -62,6 +63,14 @@ def writing_to(folder: Path, remedy: str, *, only: str = "", wait: float = 0.0) 
             with suppress(OSError):  # it is not empty
                 for one in made:
                     one.rmdir()
+
+
+def _name(only: str) -> str:
+    """Of the lock of a file, or of a whole folder."""
+    name = os.fsencode(only)
+    if len(name) > LONGEST:  # most file systems count bytes, of which a letter may have four
+        return f"{LOCK}-{hashlib.sha256(name).hexdigest()}"
+    return f"{LOCK}-{only}" if only else LOCK
 
 
 def _take(file: Path, until: float) -> IO[str] | None:

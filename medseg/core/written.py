@@ -8,15 +8,17 @@ not name is not known: an older version wrote it, or somebody else.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from medseg.core.errors import Problem, RunError
 from medseg.core.files import announced, readable, replace_file
+from medseg.core.sealed import sealed, unsealed
 
 WRITTEN = ".medseg-written"
+UNREAD = "keep what you changed in this folder elsewhere, then remove the file: medseg may replace what it wrote there"
 
 _accounts: dict[Path, frozenset[str]] = {}  # folder -> the files in it that are written down, while a verb writes there
 
@@ -65,14 +67,31 @@ def digest_of_text(text: str) -> str:
 
 
 def _read(folder: Path) -> dict[str, list[str]]:
-    """File -> digests; empty where there is no account, or a damaged one."""
+    """File -> digests; empty where there is no account.
+
+    Raises:
+        RunError: it is damaged: nobody knows which files were changed.
+    """
+    file = folder / WRITTEN
     try:
-        content = json.loads(readable(folder / WRITTEN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = readable(file).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    if not isinstance(content, dict):
-        return {}
-    return {name: list(map(str, digests)) for name, digests in content.items() if isinstance(digests, list)}
+    except OSError as failure:
+        raise RunError(Problem(str(file), f"cannot be read: {failure.strerror}", UNREAD)) from None
+    except UnicodeDecodeError:
+        raise _damaged(file, "it is not UTF-8 text") from None
+    try:
+        content = unsealed(text, indent=1, required=False)  # an older version wrote no digest
+    except (ValueError, RecursionError) as failure:
+        raise _damaged(file, str(failure)) from None
+    if not all(isinstance(digests, list) for digests in content.values()):
+        raise _damaged(file, "it holds something else than digests")
+    return {name: list(map(str, digests)) for name, digests in content.items()}
+
+
+def _damaged(file: Path, why: str) -> RunError:
+    return RunError(Problem(str(file), f"says which files medseg wrote here, and is damaged: {why}", UNREAD))
 
 
 def _write_down(path: Path, writing: Path) -> None:
@@ -89,7 +108,7 @@ def _write_down(path: Path, writing: Path) -> None:
         account = _read(folder)
         stood = [digest_of(path)] if path.is_file() else []
         account[real.relative_to(folder).as_posix()] = list(dict.fromkeys([*stood, digest_of(writing)]))
-        replace_file(folder / WRITTEN, json.dumps(account, indent=1, sort_keys=True) + "\n")
+        replace_file(folder / WRITTEN, sealed(dict(sorted(account.items()))))
 
 
 announced.append(_write_down)

@@ -147,7 +147,7 @@ class SaveMaskd(MapTransform):
         """What was decided when the image was read, and where it seems to be of another kind of scan."""
         found = [*data.get("doubts", ()), *data.get("notes", ())]
         if self.kinds:
-            if why := other_scan(data.get("kind"), self.kinds[0]):
+            if why := other_scan(data.get("kinds", ()), self.kinds):
                 found.append(why)
             found += suspicions(self.kinds, data.get("measured", ()), data.get("missing", ()))
         return found

@@ -234,14 +234,6 @@ def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
-def first_process_first(work: Callable[[], object]) -> None:
-    """Call `work` in the first process, then (its results now on disk) in the others; where it fails in the first, all
-    fail."""
-    in_first_process(work)
-    if _place() != 0:
-        work()
-
-
 def in_shares(work: Callable[[int, int], object]) -> None:
     """Call `work(number, processes)` for its share in every process; then, when all are ready, `work(0, 1)` in each,
     which finds on disk what the others did.

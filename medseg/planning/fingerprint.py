@@ -156,11 +156,6 @@ class Fingerprint:
         """Case -> the classes that it has."""
         return {case.case: frozenset(name for name, count in case.voxels.items() if count) for case in self.cases}
 
-    def anisotropy(self) -> float:
-        """Largest over smallest side of the median voxel."""
-        median = np.median(self.spacings_mm(), axis=0)
-        return float(median.max() / median.min())
-
     def slices(self) -> Slices:
         """The coarsest axis of volumes, by the voxels and by the headers."""
         return thick_slices(self.spacings_mm(), self._coarseness())

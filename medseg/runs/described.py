@@ -79,4 +79,4 @@ def _of_run(run: Path) -> Described:
     card = None if trained.config.data.card is None else load_card(trained.config.data.card)
     if card is not None and card.labels == facts.labels:
         return _of_card(card)
-    return Described(facts.name, facts.labels, "nnunet" if layout == AUTO else layout, "medical")
+    return Described(facts.name, facts.labels, "nnunet" if layout == AUTO else layout, facts.convention)

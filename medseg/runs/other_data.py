@@ -35,11 +35,20 @@ def understood(dataset: Dataset, known: Labels) -> Labels:
     """The labels of the runs, with the values that the data set's files have for them (`Labels.recoded`).
 
     Classes are found by their names. One that no run knows counts as background; where no name is known, the names are
-    other words for the same values. What is ignored there is ignored.
+    other words for the same values. What is ignored there is ignored. A value that the data set does not declare means
+    nothing in its files, whatever it means to the runs (`Labels.undeclared`).
 
     Raises:
         DataError: a region has other values; a class that no run knows, where there is no background.
     """
+    labels, own = _recoded(dataset, known), dataset.labels
+    if not own.classes:  # it declares none
+        return labels
+    declared = {*own.known, *own.counts_as, own.background}
+    return replace(labels, undeclared=tuple(sorted({*labels.known, *labels.counts_as} - declared)))
+
+
+def _recoded(dataset: Dataset, known: Labels) -> Labels:
     there, ignored = dataset.labels.classes, dataset.labels.ignored
     of_run = {**known.classes, **_merged_names(dataset, known)}
     shared = [name for name in there if name in of_run and of_run[name] != known.background]

@@ -23,7 +23,7 @@ from medseg.core.written import is_known
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.cases.kinds import other_scan
-from medseg.data.files.dicom import modality
+from medseg.data.files.dicom import is_study, modality
 from medseg.data.writers import AUTO, WRITERS
 from medseg.data.writers.base import About, about_masks
 from medseg.engine.cohort import FAILURES, CohortReport, is_failures, write_failures
@@ -164,14 +164,17 @@ def other_scans(cases: Sequence[Case], kinds: Sequence[str | None]) -> list[Prob
     """The cases whose DICOM headers say another kind of scan than the network was trained on."""
     found = []
     for case in cases:
-        for path, kind in zip(case.images, kinds, strict=False):
-            if path is None or not Path(path).is_dir() or kind is None:
-                continue
-            with contextlib.suppress(DataError):  # the series is read again, and said then
-                if why := other_scan(modality(Path(path)), kind):
-                    found.append(Problem(case.name, why, ANY_SCAN))
-                    break
+        if why := other_scan([_kind(path) for path in case.images], kinds):
+            found.append(Problem(case.name, why, ANY_SCAN))
     return found
+
+
+def _kind(path: str | None) -> str | None:
+    """What a DICOM header says; None where there is none, or one that cannot be read, which is said later."""
+    if path is not None and is_study(Path(path)):
+        with contextlib.suppress(DataError):  # the series is read again, and said then
+            return modality(Path(path))
+    return None
 
 
 def lacking_text(cases: Sequence[Case], channels: Sequence[str]) -> str:

@@ -145,13 +145,13 @@ class Predictor:
             what = f"are {', '.join(names)}, but the run knows {', '.join(self.channels)}"
             raise DataError(Problem("the channels", what, "name those that the image has, each once"))
         read = self._of_array(image, affine, names) if isinstance(image, np.ndarray) else read_image(image)
-        if not any_scan and (why := other_scan(read.kind, self._kinds[0])):
-            raise DataError(Problem(str(read.path), why, "any_scan=True predicts it all the same"))
         if channels is not None:
             if len(read.array) != len(names) or read.missing:
                 what = f"has {len(read.array)} channels, but {len(names)} are named: {', '.join(names)}"
                 raise DataError(Problem(str(read.path), what, "name those that the image has, each once"))
             read = among_channels(read, [self.channels.index(name) for name in names], len(self.channels))
+        if not any_scan and (why := other_scan(read.kinds, self._kinds)):
+            raise DataError(Problem(str(read.path), why, "any_scan=True predicts it all the same"))
         case = apply(self._prepare, {"image": read, "case": read.path.name})
         case = self._evaluator.segmented({**case, "image_path": str(read.path), "label_path": None})
         array = np.asarray(case["pred"])[0]

@@ -41,7 +41,7 @@ from medseg.metrics.nnunet import nnunet_summary
 from medseg.metrics.score import CaseScore, score_case
 from medseg.metrics.summary import BenchmarkTable
 from medseg.metrics.table import MetricsTable
-from medseg.runs.described import described
+from medseg.runs.described import Described, described
 
 Result = TypeVar("Result")
 
@@ -119,9 +119,7 @@ def score(
     """
     prediction, truth = Path(prediction), Path(truth)
     given = described(dataset)
-    chosen = convention or given.convention
-    if chosen not in CONVENTIONS:
-        raise ConfigError(f"unknown convention {chosen!r}", did_you_mean(chosen, CONVENTIONS))
+    chosen = _rules(given, convention)
     if chosen != "medical" and given.card is None:
         remedy = "give a card, which says which classes a benchmark evaluates"
         raise ConfigError(f"the convention {chosen!r} needs a card, and {dataset} is none", remedy)
@@ -152,12 +150,23 @@ def score(
     return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes, by_nnunet)
 
 
+def _rules(given: Described, convention: str | None) -> str:
+    """By whose rules masks are scored."""
+    chosen = convention or given.convention
+    if chosen not in CONVENTIONS:
+        raise ConfigError(f"unknown convention {chosen!r}", did_you_mean(chosen, CONVENTIONS))
+    return chosen
+
+
 @contextmanager
-def nnunet_file(file: Path) -> Iterator[Callable[[ScoreReport], None]]:
+def nnunet_file(file: Path, dataset: str, convention: str | None = None) -> Iterator[Callable[[ScoreReport], None]]:
     """What writes `summary.json` as nnU-Net does, into a new file, while nobody else writes it.
 
+    Args:
+        dataset, convention: as those of `score`.
+
     Raises:
-        ConfigError: the file is there; what is to be written is no medical score.
+        ConfigError: the file is there; by these rules nnU-Net has no figures.
         RunError: its folder cannot be written to.
     """
 
@@ -165,10 +174,10 @@ def nnunet_file(file: Path) -> Iterator[Callable[[ScoreReport], None]]:
         if file.is_file() and not file.is_symlink() and not is_empty(file):
             raise ConfigError(f"--nnunet-summary: {file} exists", NEW)
         check_places([Place(file, file.parent, "the summary")], remedy=NEW, error=ConfigError)
+        if _rules(described(dataset), convention) != "medical":
+            raise ConfigError("--nnunet-summary: nnU-Net has no figures by this convention", "--convention medical")
 
     def write(report: ScoreReport) -> None:
-        if report.by_nnunet is None:
-            raise ConfigError("--nnunet-summary: nnU-Net has no figures by this convention", "--convention medical")
         replace_file(file, json.dumps(report.by_nnunet, indent=4) + "\n")  # with NaN, as nnU-Net writes it
 
     with door(file.parent, check, only=file.name, remedy=NEW):

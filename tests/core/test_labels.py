@@ -35,7 +35,7 @@ def test_a_name_that_would_be_code_in_a_bundle_is_refused(name: str) -> None:
 def test_plain_and_back(labels: Labels) -> None:
     plain = json.loads(json.dumps(labels.to_plain()))
     assert Labels.from_plain(plain) == labels
-    assert set(plain) | {"recoded"} == {one.name for one in fields(Labels)}
+    assert set(plain) | {"recoded", "undeclared"} == {one.name for one in fields(Labels)}
     assert list(Labels.from_plain(plain).classes) == list(labels.classes), "the order is that of the channels"
 
 

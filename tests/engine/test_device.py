@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from medseg.cli.failure import tell
 from medseg.core.errors import ConfigError, PartialFailure, Problem, RunError
 from medseg.engine import device
-from medseg.engine.device import first_process_first, in_first_process, of_first_process, prepare, set_up
+from medseg.engine.device import in_first_process, of_first_process, prepare, set_up
 from tests.tiny import finish, together
 
 SEVERAL = """
@@ -41,7 +41,7 @@ errors = [
 ]
 with device.process_group():
     found, calls = [], []
-    for call in (device.in_first_process, device.of_first_process, device.first_process_first):
+    for call in (device.in_first_process, device.of_first_process):
         for error in errors:
             try:
                 call(partial(fail, error))
@@ -49,7 +49,7 @@ with device.process_group():
                 problems = [str(problem) for problem in getattr(raised, "problems", ())]
                 text = type(raised).__name__, str(raised), problems, getattr(raised, "result", None)
                 found.append([device.rank(), call.__name__, *text])
-    assert len(calls) == (12 if device.rank() == 0 else 0)
+    assert len(calls) == (8 if device.rank() == 0 else 0)
     assert device.of_first_process(lambda: device.rank() + 7) == 7
     assert device.in_first_process(lambda: "mine") == ("mine" if device.rank() == 0 else None)
     print("FOUND " + json.dumps(found))
@@ -159,7 +159,7 @@ def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
         assert "LEFT []" in finish(process)[0]
 
 
-@pytest.mark.parametrize("call", [in_first_process, of_first_process, first_process_first])
+@pytest.mark.parametrize("call", [in_first_process, of_first_process])
 def test_a_single_process_fails_as_it_does(call: Callable[..., object]) -> None:
     def fail() -> None:
         raise ConfigError(Problem("here", "is wrong"))

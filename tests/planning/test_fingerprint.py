@@ -68,7 +68,6 @@ def test_measures_one_volume_the_same_however_it_is_turned(boxes: Callable[..., 
     assert found.target_share(cropped=True) == pytest.approx(120 / 400)
     assert found.target_share(cropped=False) == pytest.approx(120 / 6000)
     assert found.frequency("top") == pytest.approx(40 / 400)
-    assert found.anisotropy() == 3.0
     (channel,) = found.intensities
     assert (channel.mean, channel.std, channel.minimum, channel.median, channel.maximum) == (75, 25, 50, 75, 100)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from medseg.core import files, lock
 from medseg.core.errors import MedsegError, RunError
 from medseg.core.files import WRITING
 from medseg.core.lock import LOCK
+from medseg.core.sealed import unsealed
 from medseg.core.written import WRITTEN
 from medseg.workflows.bundle import bundle
 from medseg.workflows.clean import clean
@@ -124,7 +124,7 @@ def test_a_file_that_somebody_has_changed_is_theirs(verb: str, trained: tuple[Pa
     folder = tmp_path / "out"
     call = made(verb, folder, trained)
     call()  # what nobody has changed is no obstacle
-    known = json.loads((folder / WRITTEN).read_text())
+    known = unsealed((folder / WRITTEN).read_text())
     assert len(known) >= 3
     for name in known:
         file = folder / name

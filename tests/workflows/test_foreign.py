@@ -70,7 +70,7 @@ def calls(trained: tuple[Path, Path], tmp_path: Path) -> dict[str, Call]:
 
     def scored(out: Path, _: Path) -> None:
         labels = root / "labelsTr"
-        with nnunet_file(out / "summary.json") as write:
+        with nnunet_file(out / "summary.json", str(run)) as write:
             write(score(labels, labels, dataset=str(run), workers=1, progress=False))
 
     def decided(out: Path, _: Path) -> None:

@@ -48,7 +48,7 @@ def test_classes_are_found_by_their_names(
     labels = understood(described(Labels(there, background=there.get("background", 0))), known)
     image = Image(np.array([*values], np.uint8)[None], np.eye(4), Path("a.nii"))
     assert class_values(image, labels).ravel().tolist() == [*values.values()]
-    assert replace(labels, recoded={}) == known
+    assert replace(labels, recoded={}, undeclared=()) == known
     assert "labels are compared by their names" in capsys.readouterr().out
 
 

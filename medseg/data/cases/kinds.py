@@ -66,11 +66,18 @@ def measured(image: np.ndarray) -> list[dict[str, Any]]:
     return [{"low": float(one.min()), "high": float(one.max()), "like_ct": like_ct(one)} for one in image]
 
 
-def other_scan(kind: str | None, trained_on: str | None) -> str:
-    """Why a scan whose header says its kind is none for a network; empty where one of them is not known."""
-    if kind is None or trained_on is None or kind == trained_on:
-        return ""
-    return f"its DICOM header says {kind}, but the network was trained on {trained_on}"
+def other_scan(kinds: Sequence[str | None], trained_on: Sequence[str | None]) -> str:
+    """Why a scan whose headers say its kinds is none for a network; empty where nothing speaks against it.
+
+    Args:
+        kinds: of each channel; None of one whose kind is not known, or that is missing.
+        trained_on: the kind of each channel, None where it is not known.
+    """
+    for number, (kind, own) in enumerate(zip(kinds, trained_on, strict=False)):
+        if kind is not None and own is not None and kind != own:
+            name = f"channel {number}: " if len(kinds) > 1 else ""
+            return f"{name}its DICOM header says {kind}, but the network was trained on {own}"
+    return ""
 
 
 def suspicions(

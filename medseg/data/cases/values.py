@@ -60,9 +60,18 @@ def class_values(label: Image, labels: Labels) -> np.ndarray:
     Raises:
         DataError: a value is no whole number, or means nothing.
     """
+    if labels.undeclared:
+        check_values(label_values(label), _meanings_in_files(labels), label.path)
     values = label_values(label, labels.counts_as)
     check_values(values, meanings(labels), label.path)
     return values
+
+
+def _meanings_in_files(labels: Labels) -> dict[int, str]:
+    """As `meanings`, by the values in the label files, before `counts_as`."""
+    after, own = meanings(labels), labels.counts_as
+    known = ((value, own.get(value, value)) for value in range(256) if value not in labels.undeclared)
+    return {value: after[counted] for value, counted in known if counted in after}
 
 
 def ranges(values: Collection[int]) -> str:

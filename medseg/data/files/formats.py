@@ -37,7 +37,7 @@ class Image:
         notes: what was decided when it was read, for whoever looks at the result.
         doubts: a sentence for each thing in which the header contradicts itself, which says how it was decided.
         segments: (name, value) of each segment of a segmentation (`seg_nrrd`) that has a name.
-        kind: of scan, CT, MR or PT, where a DICOM header says it.
+        kinds: of scan, CT, MR or PT, of each channel, None where no DICOM header says it; empty where none says any.
         slope: what the whole numbers of the file were multiplied by; None where they are as they were.
     """
 
@@ -51,7 +51,7 @@ class Image:
     doubts: tuple[str, ...] = ()
     segments: tuple[tuple[str, int], ...] = ()
     slope: float | None = None
-    kind: str | None = None
+    kinds: tuple[str | None, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -78,8 +78,7 @@ def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: 
                 )
         if len(path) == 1:
             return images[0]
-        whole, notes = np.concatenate([one.array for one in images]), (note for one in images for note in one.notes)
-        return among_channels(replace(images[0], array=whole, notes=tuple(notes)), places, len(path))
+        return among_channels(_joined(images), places, len(path))
 
     image = _read_file(Path(path), label=not channel_axis)
     return image if channel_axis else _one_channel(image)
@@ -134,7 +133,21 @@ def among_channels(image: Image, places: Sequence[int], channels: int) -> Image:
         return image
     array = np.zeros((channels, *image.shape), image.array.dtype)
     array[list(places)] = image.array
-    return replace(image, array=array, missing=tuple(sorted(set(range(channels)) - set(places))))
+    own = dict(zip(places, image.kinds, strict=False))
+    kinds = tuple(own.get(number) for number in range(channels)) if own else ()
+    return replace(image, array=array, missing=tuple(sorted(set(range(channels)) - set(places))), kinds=kinds)
+
+
+def _joined(images: Sequence[Image]) -> Image:
+    """The channels, one an image, as one image: what was found in each of them is kept."""
+    kinds = tuple(kind for one in images for kind in one.kinds or (None,))
+    return replace(
+        images[0],
+        array=np.concatenate([one.array for one in images]),
+        notes=tuple(note for one in images for note in one.notes),
+        doubts=tuple(dict.fromkeys(doubt for one in images for doubt in one.doubts)),
+        kinds=kinds if any(kinds) else (),
+    )
 
 
 @contextmanager

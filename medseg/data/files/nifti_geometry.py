@@ -188,12 +188,20 @@ def _alike(sform: np.ndarray, qform: np.ndarray, path: Path) -> bool:
         return True
     one, other = sform[:3, :3], qform[:3, :3]
     same_origin = np.allclose(sform[:3, 3], qform[:3, 3], rtol=0, atol=2 * ALIKE)
-    if same_origin and np.allclose(one @ one.T, other @ other.T, rtol=0, atol=10 * ALIKE):
+    longest = max(1.0, float(np.linalg.norm(one, axis=0).max()))  # a turn tells more of a long voxel
+    if same_origin and np.allclose(one @ one.T, other @ other.T, rtol=0, atol=10 * ALIKE * longest**2):
         across, inside = one @ np.linalg.inv(other), np.linalg.inv(other) @ one
-        if any(np.allclose(np.abs(turn), np.rint(np.abs(turn)), rtol=0, atol=1e-2) for turn in (across, inside)):
+        if any(_is_exchange(turn) for turn in (across, inside)):
             what = "its sform and its qform have one origin, but opposite or exchanged axes: which is right?"
             raise DataError(Problem(str(path), what, BOTH_FORMS))
     return False
+
+
+def _is_exchange(turn: np.ndarray) -> bool:
+    """Whether a turn leads axes onto others, or their opposite, and not nearly onto themselves."""
+    nearest = np.rint(turn)
+    close = np.allclose(np.abs(turn), np.abs(nearest), rtol=0, atol=1e-2)
+    return close and not np.array_equal(nearest, np.eye(3))
 
 
 def _quaternion(header: Any) -> list[float]:

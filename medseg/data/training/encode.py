@@ -25,7 +25,7 @@ class LabelEncoder:
                 table[list(values), channel] = 1.0
             ignored: float = IGNORED_REGION
         else:
-            table = torch.zeros(256, dtype=torch.int64)  # a value without a class is background; `check` reports it
+            table = torch.zeros(256, dtype=torch.int64)  # 0 where a value means nothing: such labels are refused before
             table[list(labels.values)] = torch.arange(len(labels.values))
             ignored = IGNORED_CLASS
         if labels.beyond not in labels.values:

@@ -121,7 +121,7 @@ class LoadCased(MapTransform):
     """Read a case's files into `MetaTensor`s: image `(C, *spatial)` float32, label `(1, *spatial)` uint8.
 
     In the place of the image's path an `Image` may stand. Adds `case` (the file's name, unless given), `native_affine`
-    (4x4 float64) and `native_shape`: the grid of the file; `measured`, `doubts` and `kind`, by which a prediction is
+    (4x4 float64) and `native_shape`: the grid of the file; `measured`, `doubts` and `kinds`, by which a prediction is
     warned of (`data.cases.kinds`); and, where channels are missing, their numbers as `missing`.
     A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
 
@@ -183,8 +183,8 @@ class LoadCased(MapTransform):
             case["measured"] = measured(image.array)
         if image.doubts:
             case["doubts"] = image.doubts
-        if image.kind:
-            case["kind"] = image.kind
+        if image.kinds:
+            case["kinds"] = image.kinds
         case["native_affine"] = torch.from_numpy(affine.copy())
         case["native_shape"] = tuple(array.shape[1:])
         if image.missing:

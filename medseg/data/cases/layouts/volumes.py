@@ -2,7 +2,8 @@
 
 An image is one file, one file a channel (`a_0000.nii.gz`, `a_0001.nii.gz`), or a folder, or a zip, with a DICOM study.
 A label has its image's name, perhaps with `_mask`, `_label` or `_seg`; those of equal names belong together first. Both
-folders may have the same folders inside (`images/site1/a.nii.gz`).
+folders may have the same folders inside (`images/site1/a.nii.gz`), beside files or instead of them; labels of the same
+folder go before those right in the folder of labels.
 """
 
 from __future__ import annotations
@@ -58,12 +59,16 @@ def _folders_in(root: Path) -> tuple[Path, Path] | None:
 
 
 def _folders_of(root: Path) -> list[Path]:
-    return sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def image_entries(folder: Path) -> list[Path]:
-    """Files of images, and folders and zips of DICOM studies; where there is none, those in the folders right below."""
-    return _entries(folder) or sorted(entry for inner in _folders_of(folder) for entry in _entries(inner))
+    """Files of images, and folders and zips of DICOM studies, in the folder and in those right below."""
+    own = _entries(folder)
+    inner = [one for one in _folders_of(folder) if one not in own]
+    return [*own, *sorted(entry for one in inner for entry in _entries(one))]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -99,8 +104,7 @@ Masks = Mapping[tuple[str, str], list[Path]]
 
 def _masks(labels: Path) -> Masks:
     found: dict[tuple[str, str], list[Path]] = {}
-    files = image_files(labels) or sorted(file for folder in _folders_of(labels) for file in image_files(folder))
-    for file in files:
+    for file in (file for folder in (labels, *_folders_of(labels)) for file in image_files(folder)):
         found.setdefault((_inside(file, labels), case_name(file)), []).append(file)
     return found
 
@@ -133,22 +137,25 @@ def _cases(entries: Sequence[Path], images: Path, masks: Masks, found: Found) ->
     counts = Counter((case.name, _inside(Path(case.first), images)) for case in cases)
     names = Counter(name for name, _ in counts)
     return [
-        replace(case, name=f"{_inside(Path(case.first), images)}_{case.name}") if names[case.name] > 1 else case
-        for case in cases
+        replace(case, name=f"{inside}_{case.name}") if names[case.name] > 1 and inside else case
+        for case, inside in ((case, _inside(Path(case.first), images)) for case in cases)
     ]
 
 
 def _pairs(cases: Sequence[Case], images: Path, masks: Masks) -> dict[str, list[Path]]:
-    """First file of an image -> its labels: those of equal names first, then those with a word behind the name."""
+    """First file of an image -> its labels: those of its own folder first, and of equal names before those with a word
+    behind the name."""
     own: dict[str, list[Path]] = {}
     left = dict(masks)
-    for suffix in SUFFIXES:
-        for case in cases:
-            inside = _inside(Path(case.first), images)
-            plain = case.name.removeprefix(f"{inside}_") if inside else case.name
-            for place in dict.fromkeys((inside, "")):
-                if case.first not in own and (place, plain + suffix) in left:
-                    own[case.first] = left.pop((place, plain + suffix))
+    insides = {case.first: _inside(Path(case.first), images) for case in cases}
+    for nearest in (True, False):
+        for suffix in SUFFIXES:
+            for case in cases:
+                inside = insides[case.first]
+                plain = case.name.removeprefix(f"{inside}_") if inside else case.name
+                place = (inside if nearest else "", plain + suffix)
+                if case.first not in own and place in left:
+                    own[case.first] = left.pop(place)
     return own
 
 

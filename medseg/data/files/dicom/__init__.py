@@ -21,7 +21,8 @@ from medseg.data.files.dicom import header as of
 from medseg.data.files.dicom.choice import choice as asked  # `choice` is the module here
 from medseg.data.files.dicom.frames import check_mosaic_alone, frames_of
 from medseg.data.files.dicom.header import SNIFFED, Header, begins_as_dicom, is_dicom, read_header
-from medseg.data.files.dicom.series import KNOWN, Series, chosen_series, fitting, frame_count, is_image, series_of
+from medseg.data.files.dicom.parts import whole_series
+from medseg.data.files.dicom.series import KNOWN, Series, chosen_series, fitting, frame_count, is_image
 from medseg.data.files.dicom.volume import affine_of, in_order, slides, upright, voxels_of
 from medseg.data.files.formats import Image
 from medseg.data.files.limits import check_bytes
@@ -70,7 +71,7 @@ def find_series(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _has_image(folder: Path) -> bool:
     try:
-        every = series_of(map(read_header, _files_in(folder)))
+        every = whole_series(map(read_header, _files_in(folder)))
     except DataError:
         return True  # a damaged file is said where the image is read
     return any(fits and is_image(one) for one, fits in zip(every, fitting(every, asked()), strict=True))
@@ -83,11 +84,15 @@ def modality(path: Path) -> str | None:
         DataError: see `read_series`.
     """
     with _headers(path) as (folder, headers):
-        return _known(chosen_series(series_of(headers), folder)[0])
+        return _known(chosen_series(whole_series(headers), folder)[0])
 
 
 def _known(series: Series) -> str | None:
     return series.modality if series.modality in KNOWN else None
+
+
+def _kinds(series: Series) -> tuple[str | None, ...]:
+    return () if (kind := _known(series)) is None else (kind,)
 
 
 def read_series(path: Path) -> Image:
@@ -100,7 +105,7 @@ def read_series(path: Path) -> Image:
             (one missing or there twice, unequal distances).
     """
     with _headers(path) as (folder, headers):
-        series, notes = chosen_series(series_of(headers), folder)
+        series, notes = chosen_series(whole_series(headers), folder)
         return _volume(series, path, notes)
 
 
@@ -124,7 +129,7 @@ def _volume(series: Series, path: Path, notes: Sequence[str]) -> Image:
     for row in range(volume.shape[1]):  # plane by plane: several times faster than all axes at once
         data[:, row] = volume[:, row].T
     data = data[..., 0] if len(volume) == 1 else data  # a single slice is of two dimensions
-    return Image(data[None], affine, path, notes=tuple(notes), kind=_known(series))
+    return Image(data[None], affine, path, notes=tuple(notes), kinds=_kinds(series))
 
 
 @contextmanager
