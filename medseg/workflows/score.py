@@ -121,7 +121,7 @@ def score(
     given = described(dataset)
     chosen = _rules(given, convention)
     if chosen != "medical" and given.card is None:
-        remedy = "give a card, which says which classes a benchmark evaluates"
+        remedy = "give a card, which says which classes a benchmark evaluates, or --convention medical"
         raise ConfigError(f"the convention {chosen!r} needs a card, and {dataset} is none", remedy)
     listed = None if cases is None else read_list(cases, find_masks(truth, given.layout))
     matched = match_masks(prediction, truth, given.layout, listed)

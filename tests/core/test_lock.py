@@ -169,3 +169,18 @@ def test_a_lock_that_is_being_written_is_nobodys_to_take(tmp_path: Path, monkeyp
     with pytest.raises(RunError, match="other processes begin to write there too"), writing_to(tmp_path, ""):
         pass
     assert (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "測", "😀"])
+def test_a_file_of_any_name_is_locked(letter: str, tmp_path: Path) -> None:
+    """Names are 255 bytes long at most, which are fewer letters of most alphabets."""
+    for count in range(1, 251 // len(letter.encode()), 9):
+        name = f"{letter * count}.yaml"
+        with writing_to(tmp_path, "", only=name):
+            (file,) = tmp_path.iterdir()
+            assert file.name.startswith(f"{LOCK}-")
+            (tmp_path / name).touch()
+            other = f"{name[:-6]}x.yaml"
+            with writing_to(tmp_path, "", only=other):
+                assert len(list(tmp_path.glob(f"{LOCK}*"))) == 2, "two files have two locks"
+        (tmp_path / name).unlink()

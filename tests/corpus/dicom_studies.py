@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -173,6 +174,50 @@ def mixed_series_in_one_folder(folder: Path) -> Subjects:
     yield Reading(folder / "a", VOXELS.T)
 
 
+# --- a series of which some slices are called derived ---------------------------------------------------------------
+
+DERIVED = "DERIVED\\PRIMARY\\AXIAL"
+
+
+def part_of(folder: Path, slices: Sequence[int], kinds: str = "ORIGINAL\\PRIMARY\\AXIAL", **options: Any) -> None:
+    """These slices of the volume, in files of their numbers."""
+    for at in slices:
+        tags = image_tags(VOXELS[at], position=(0, 0, 2 * at), kinds=kinds, number=at + 1, **options)
+        write(folder / f"{kinds[0]}{at:03}.dcm", tags)
+
+
+@read(__name__)
+def slices_called_derived_that_go_on_or_lie_between(folder: Path) -> Subjects:
+    for number, derived in enumerate(([2, 3], [3], [0, 2], [1])):
+        part_of(folder / f"a{number}", [at for at in range(len(VOXELS)) if at not in derived])
+        part_of(folder / f"a{number}", derived, DERIVED)
+        yield Reading(folder / f"a{number}", VOXELS.T, affine())
+        yield Reading(zipped(folder / f"a{number}", folder / f"a{number}.zip"), VOXELS.T, affine())
+
+
+@refused(__name__, "a slice is missing")
+def a_slice_is_missing_between_the_original_and_the_derived(folder: Path) -> Subjects:
+    part_of(folder / "a", [0, 1])
+    part_of(folder / "a", [3], DERIVED)
+    yield Reading(folder / "a", VOXELS.T)
+
+
+@warned(__name__, "derived (D000.dcm, ...)", "derived (mpr.dcm)", "derived (small.dcm)")
+def derived_images_of_the_same_series_that_are_no_part_of_it(folder: Path) -> Subjects:
+    """Computed from slices where they lie; in another plane; with other pixels."""
+    root = study_of(folder / "set", scans=3) / "images"
+    for number in range(3):
+        shutil.rmtree(root / f"c{number}")
+        part_of(root / f"c{number}", range(len(VOXELS)), sop_class=MR, modality="MR", more={0x00281052: ("DS", number)})
+    part_of(root / "c0", range(len(VOXELS)), DERIVED, modality="MR")
+    about: dict[str, Any] = {"kinds": DERIVED, "number": 99, "modality": "MR", "position": (0, 0, 2 * len(VOXELS))}
+    write(root / "c1" / "mpr.dcm", image_tags(VOXELS[0], plane=(0, 1, 0, 0, 0, -1), **about))
+    write(root / "c2" / "small.dcm", image_tags(VOXELS[0, :2, :2], **about))
+    yield folder / "set"
+    for number in range(3):
+        yield Reading(root / f"c{number}", VOXELS.T + number, affine())
+
+
 # --- zips ----------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +281,9 @@ def a_zip_with_a_damaged_slice(folder: Path) -> Subjects:
     yield Reading(zipped(folder / "a", folder / "a.zip"), VOXELS.T)
 
 
+without(__name__, f"{DICOM}.dicom.parts._are_one_volume", lambda *_: False)
+without(__name__, f"{DICOM}.dicom.parts._fits", lambda *_: True)
+without(__name__, f"{DICOM}.dicom.parts.ELSEWHERE", -1.0)
 without(__name__, f"{DICOM}.dicom.series.LOCALISER", "scan")
 without(__name__, f"{DICOM}.dicom.series.DERIVED", "scan")
 without(__name__, f"{DICOM}.dicom.series.fitting", lambda every, _: [True] * len(every))

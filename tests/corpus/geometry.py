@@ -195,6 +195,37 @@ def forms_that_are_mirror_images(folder: Path) -> Subjects:
     yield lambda: read_image(path)
 
 
+def turned(angle: float, axis: int = 2) -> np.ndarray:
+    """The oblique grid, turned about its origin, in radians."""
+    turn = nibabel.eulerangles.euler2mat(*np.eye(3)[axis] * angle)
+    return nibabel.affines.from_matvec(turn @ OBLIQUE[:3, :3], OBLIQUE[:3, 3])
+
+
+@read(__name__)
+def forms_that_nearly_agree(folder: Path) -> Subjects:
+    """As two tools write one turn, with other numbers of digits."""
+    for number, angle in enumerate((1e-6, 1e-5, 1e-4, 3e-4, 1e-3)):
+        for axis in range(3):
+            for code in (2, 4):
+                name = f"{number}{axis}{code}.nii"
+                yield by_itk(write(folder / name, sform=OBLIQUE, qform=turned(angle, axis), codes=(code, 1)))
+
+
+@warned(__name__, "read by the qform")
+def forms_that_are_a_small_turn_apart(folder: Path) -> Subjects:
+    for name, angle in (("little", 5e-3), ("more", 9e-3)):
+        yield from both(write(folder / f"{name}.nii", sform=OBLIQUE, qform=turned(angle), codes=(2, 1)), folder / name)
+
+
+@refused(__name__, "one origin, but opposite or exchanged axes")
+def forms_that_are_nearly_mirror_images_with_long_voxels(folder: Path) -> Subjects:
+    turn = nibabel.eulerangles.euler2mat(0, 1e-4, 0)
+    sform, qform = np.eye(4), np.eye(4)
+    sform[:3, :3], qform[:3, :3] = np.diag([1.0, 5, 3]), turn @ np.diag([-1.0, -5, 3])
+    path = write(folder / "a.nii", sform=sform, qform=qform, codes=(3, 1))
+    yield lambda: read_image(path)
+
+
 @refused(__name__, "below 0", "pixdim")
 def negative_pixdim(folder: Path) -> Subjects:
     path = write(folder / "a.nii", sform=OBLIQUE, codes=(1, 0), pixdim=pixdim(-0.8, 0.8, 2.5))
@@ -240,6 +271,8 @@ def a_fourth_dimension_of_zero(folder: Path) -> Subjects:
 
 
 without(__name__, "medseg.data.files.nifti_geometry.UNITS", {})
+without(__name__, "medseg.data.files.nifti_geometry._is_exchange", lambda _: True)
+without(__name__, "medseg.data.files.nifti_geometry._is_exchange", lambda _: False)
 without(__name__, "medseg.data.files.nifti_geometry.ITK_SKEW", 1.0)
 without(__name__, "medseg.data.files.nifti_geometry.SCANNER", 7)
 without(__name__, "medseg.data.files.nifti_geometry.SKEW", 1.0)

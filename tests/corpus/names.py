@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def volumes(root: Path, names: list[str], images: str = "images", labels: str = 
 def cases_are(root: Path, names: list[str]) -> None:
     found = [case.name for case in read_dataset(root).cases]
     assert found == sorted(names), found
+
+
+def labels_of(root: Path) -> dict[str, str]:
+    """Case -> its label, by the path in the folder of labels."""
+    return {
+        case.name: Path(case.label or "").relative_to(root / "labels").as_posix() for case in read_dataset(root).cases
+    }
 
 
 def inputs_are(path: Path, channels: int, names: list[str]) -> None:
@@ -225,6 +233,34 @@ def masks_in_folders_that_are_links(folder: Path) -> Subjects:
         assert report.as_dict()["cases"] == len(CITIES)
 
     yield scored
+
+
+@read(__name__)
+def files_beside_folders(folder: Path) -> Subjects:
+    """Images of a first site right in the folder, those of others in folders of their own; of hidden ones none."""
+    volumes(folder, ["a", "site1/b", "site1/c", "site2/b"])
+    (folder / "images" / ".hidden").mkdir()
+    shutil.copy(folder / "images" / "a.nii.gz", folder / "images" / ".hidden" / "z.nii.gz")
+    yield folder
+
+    def paired() -> None:
+        expected = {"a": "a", "c": "site1/c", "site1_b": "site1/b", "site2_b": "site2/b"}
+        assert labels_of(folder) == {name: f"{label}.nii.gz" for name, label in expected.items()}
+
+    yield paired
+
+
+@read(__name__)
+def a_label_of_the_same_folder_goes_before_one_above(folder: Path) -> Subjects:
+    volumes(folder, ["A/x", "B/x"])
+    (folder / "labels" / "A" / "x.nii.gz").rename(folder / "labels" / "A" / "x_seg.nii.gz")
+    (folder / "labels" / "B" / "x.nii.gz").rename(folder / "labels" / "x.nii.gz")
+    yield folder
+
+    def paired() -> None:
+        assert labels_of(folder) == {"A_x": "A/x_seg.nii.gz", "B_x": "x.nii.gz"}
+
+    yield paired
 
 
 @read(__name__)

@@ -63,6 +63,34 @@ def test_what_is_ignored_there_is_ignored() -> None:
     assert "recoded" not in KNOWN.to_plain(), "an older version reads the file of a run"
 
 
+@pytest.mark.parametrize(
+    ("known", "there", "undeclared"),
+    [
+        (Labels({"background": 0, "tumour": 1, "cyst": 2}), Labels({"background": 0, "tumour": 2}), {1}),
+        (KNOWN, Labels({"background": 0, "lesion": 3, "organ": 1}), {2}),
+        (KNOWN, Labels({"background": 0, "liver": 1}), {2}),
+        (replace(KNOWN, ignore_index=255), Labels(CLASSES), {255}),
+        (KNOWN, Labels({"background": 0, "lesion": 1, "organ": 3}, ignore_index=2), {255}),
+        (MERGED, Labels({"background": 0, "organ": 2}), {1}),
+        (REGIONS, Labels({"background": 0, "core": 2}), {1}),
+        (KNOWN, Labels(CLASSES), set()),
+        (KNOWN, Labels({"organ": 1, "lesion": 2}), set()),
+        (KNOWN, Labels({"background": 0, "lesion": 5}, merged={"lesion": (1, 2)}), set()),
+        (KNOWN, Labels({}), set()),
+    ],
+)
+def test_a_value_that_is_not_declared_there_means_nothing(known: Labels, there: Labels, undeclared: set[int]) -> None:
+    labels = understood(described(there), known)
+    assert set(labels.undeclared) == undeclared
+    assert Labels.from_plain(json.loads(json.dumps(labels.to_plain()))) == labels
+    for value in {*there.known, 0}:
+        class_values(Image(np.full((1, 2, 2), value, np.uint8), np.eye(4), Path("a.nii")), labels)
+    for value in undeclared:
+        voxels = np.array([[[value, 0], [0, value]]], np.uint8)
+        with pytest.raises(DataError, match=rf"no classes here: {value} \(2 voxels\)"):
+            class_values(Image(voxels, np.eye(4), Path("a.nii")), labels)
+
+
 def test_a_background_alone_is_not_found_by_its_name() -> None:
     with pytest.raises(DataError, match="class 'background' is 1, in the run 0") as refused:
         understood(described(Labels({"background": 1, "liver": 0}, background=1)), KNOWN)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,8 @@ import torch
 from medseg.bundle.facts import DataFacts
 from medseg.core.labels import Labels
 from medseg.data.cases.case import Case
-from medseg.data.cases.kinds import kind_of, like_ct, measured, suspicions
-from medseg.data.files.images import read_image
+from medseg.data.cases.kinds import kind_of, like_ct, measured, other_scan, suspicions
+from medseg.data.files.images import among_channels, read_image, write_mask
 from medseg.data.training.transforms import LoadCased
 from medseg.engine.cohort import SaveMaskd
 from medseg.workflows.predict import other_scans
@@ -78,3 +80,67 @@ def test_the_sidecar_says_it(tmp_path: Path) -> None:
         sidecar = json.loads((tmp_path / f"out{kinds}/medseg/scan.json").read_text())
         assert sidecar.get("warnings") == (done["warnings"] or None)
         assert (len(done["warnings"]) or None) == expected
+
+
+def test_a_zip_of_another_kind_is_refused_too(tmp_path: Path) -> None:
+    for kind in ("CT", "MR"):
+        shutil.make_archive(str(tmp_path / kind), "zip", write_series(tmp_path / "series" / kind, CT, modality=kind))
+    cases = [Case(kind, (str(tmp_path / f"{kind}.zip"),)) for kind in ("CT", "MR")]
+    (found,) = other_scans(cases, ["MR"])
+    assert (found.where, found.what) == ("CT", "its DICOM header says CT, but the network was trained on MR")
+    (tmp_path / "MR.zip").write_bytes(b"PK damaged")
+    assert [problem.where for problem in other_scans(cases, ["PT"])] == ["CT"], "a damaged one is said where it is read"
+
+
+def test_each_channel_has_a_kind_of_its_own(tmp_path: Path) -> None:
+    ct, mr, pt = (str(write_series(tmp_path / kind, CT, modality=kind)) for kind in ("CT", "MR", "PT"))
+    plain = str(tmp_path / "plain.nii.gz")
+    write_mask(plain, (CT > 0).astype(np.uint8).T, like=ct)
+    for files, kinds in (
+        ([ct, pt], ("CT", "PT")),
+        ([None, pt], (None, "PT")),
+        ([plain, mr], (None, "MR")),
+        ([ct, None, plain], ("CT", None, None)),
+        ([plain, plain], ()),
+        ([plain, None], ()),
+    ):
+        image = read_image(files)
+        assert image.kinds == kinds
+        assert len(image.array) == len(files)
+    assert among_channels(read_image([ct, pt]), (2, 0), 3).kinds == ("PT", None, "CT")
+    for files, wrong in (([ct, mr], 1), ([pt, ct], 0), ([None, mr], 1), ([mr, None], 0)):
+        why = other_scan(read_image(files).kinds, ["CT", "PT"])
+        assert why.startswith(f"channel {wrong}: its DICOM header says")
+        (found,) = other_scans([Case("a", tuple(files))], ["CT", "PT"])
+        assert found.what == why, "before it is read, and after"
+        case = LoadCased(keys=["image"], missing=True)({"image": files, "case": "a"})
+        save = SaveMaskd(str(tmp_path / "out"), LABELS, kinds=["CT", "PT"], channels=["ct", "pet"])
+        pred = torch.zeros((1, *case["native_shape"]), dtype=torch.uint8)
+        assert why in save({**case, "pred": pred, "image_path": ct})["warnings"]
+    for files in ([ct, pt], [None, pt], [ct, None], [plain, pt]):
+        assert other_scan(read_image(files).kinds, ["CT", "PT"]) == ""
+        assert other_scan(read_image(files).kinds, [None, None]) == ""
+
+
+def test_the_doubts_of_each_channel_are_said(tmp_path: Path) -> None:
+    for name, affine in (
+        ("sure", np.eye(4)),
+        ("doubtful", np.diag([2.0, 2, 3, 1])),
+        ("other", np.diag([4.0, 4, 3, 1])),
+    ):
+        image = nibabel.Nifti1Image(np.zeros((8, 8, 6), np.int16), None)
+        image.set_sform(affine, 1)
+        image.header["pixdim"][1:4] = 1
+        image.to_filename(tmp_path / f"{name}.nii")
+    sure, doubtful, other = (str(tmp_path / f"{name}.nii") for name in ("sure", "doubtful", "other"))
+    (one,), (two,) = read_image(doubtful).doubts, read_image(other).doubts
+    assert one != two
+    for files, doubts in (
+        ([sure, sure], ()),
+        ([doubtful, sure], (one,)),
+        ([sure, doubtful], (one,)),
+        ([None, doubtful], (one,)),
+        ([doubtful, doubtful], (one,)),
+        ([sure, doubtful, other], (one, two)),
+    ):
+        assert read_image(files).doubts == doubts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -14,9 +15,12 @@ from cityscapesscripts.helpers.labels import trainId2label
 from PIL import Image
 from typer.testing import CliRunner
 
+from medseg.bundle.facts import DataFacts
 from medseg.cli import app
 from medseg.config.cards import load_card
 from medseg.core.errors import ConfigError, DataError, PartialFailure
+from medseg.core.labels import Labels
+from medseg.runs import described as of_run
 from medseg.workflows.score import score
 from medseg.workflows.submission import write_submission
 
@@ -263,3 +267,21 @@ def test_a_submission_never_holds_what_is_no_class(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["2008_000007.png"]
     with pytest.raises(ConfigError, match="no server"):
         write_submission(tmp_path / "masks", dataset="camvid", output=tmp_path / "out")
+
+
+def test_nnunets_summary_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    for dataset, convention in (("voc2012", ""), ("brats2modal", "voc"), ("cityscapes", "")):
+        options = ["--convention", convention] if convention else []
+        there = ("--prediction", tmp_path / "none", "--truth", tmp_path / "none")
+        done = run(*there, "--dataset", dataset, *options, "--nnunet-summary", tmp_path / "out" / "summary.json")
+        assert done.exit_code != 0
+        assert "nnU-Net has no figures by this convention" in str(done.exception or done.output)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_scored_by_its_convention(monkeypatch: pytest.MonkeyPatch) -> None:
+    for convention in ("medical", "voc"):
+        facts = DataFacts("set", ("0",), Labels({"background": 0, "x": 1}), convention=convention)
+        trained = SimpleNamespace(facts=facts, config=SimpleNamespace(data=SimpleNamespace(layout="auto", card=None)))
+        monkeypatch.setattr(of_run, "read_run", lambda _, trained=trained: trained)
+        assert of_run._of_run(Path("run")).convention == convention

@@ -153,3 +153,25 @@ def test_a_series_its_conversion_and_its_mask_lie_on_one_another(seed: int, spac
         assert np.array_equal(mask.array[0], voxels > 0)
         assert grid_difference(image, mask) is None
         same(by_nibabel(folder / "mask.nii.gz")[1], by_itk(SimpleITK.ReadImage(str(folder / "mask.nii.gz")))[1])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-6, -0.5), st.sampled_from([(2, 1), (3, 2), (4, 1), (1, 1)]))
+@settings(drawn, max_examples=60)
+def test_forms_a_small_turn_apart_are_read_as_by_itk(seed: int, exponent: float, codes: tuple[int, int]) -> None:
+    random = np.random.default_rng(seed)
+    lengths = random.uniform(0.3, 5, 3) if seed % 2 else random.choice([0.5, 1, 1, 3], 3)
+    axes = Rotation.from_rotvec(random.normal(size=3)).as_matrix()[:, random.permutation(3)]
+    across = random.normal(size=3) if seed % 3 else np.eye(3)[random.integers(3)]
+    turn = Rotation.from_rotvec(across / np.linalg.norm(across) * 10**exponent).as_matrix()
+    sform, qform = np.eye(4), np.eye(4)
+    sform[:3, :3], qform[:3, :3] = axes * lengths, turn @ axes * lengths
+    sform[:3, 3] = qform[:3, 3] = random.normal(0, 50, 3)
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), None)
+    image.set_qform(qform, codes[1])
+    image.set_sform(sform, codes[0])
+    image.header["pixdim"][1:4] = lengths
+    with tempfile.TemporaryDirectory() as name:
+        image.to_filename(Path(name) / "a.nii")
+        read = read_image(Path(name) / "a.nii").affine
+        expected = by_itk(SimpleITK.ReadImage(str(Path(name) / "a.nii")))[1]
+    np.testing.assert_allclose(read, expected, atol=1e-3)
