@@ -238,13 +238,13 @@ def masks_in_folders_that_are_links(folder: Path) -> Subjects:
 @read(__name__)
 def files_beside_folders(folder: Path) -> Subjects:
     """Images of a first site right in the folder, those of others in folders of their own; of hidden ones none."""
-    volumes(folder, ["a", "site1/b", "site1/c", "site2/b"])
+    volumes(folder, ["a", "site1/b", "site1/c", "site2/b", "site2/site2_d"])
     (folder / "images" / ".hidden").mkdir()
     shutil.copy(folder / "images" / "a.nii.gz", folder / "images" / ".hidden" / "z.nii.gz")
     yield folder
 
     def paired() -> None:
-        expected = {"a": "a", "c": "site1/c", "site1_b": "site1/b", "site2_b": "site2/b"}
+        expected = {"a": "a", "c": "site1/c", "site1_b": "site1/b", "site2_b": "site2/b", "site2_d": "site2/site2_d"}
         assert labels_of(folder) == {name: f"{label}.nii.gz" for name, label in expected.items()}
 
     yield paired

@@ -67,7 +67,7 @@ def test_what_the_first_process_fails_with_reaches_the_others(tmp_path: Path) ->
     first, second = (json.loads(re.search(r"FOUND (.*)", out)[1]) for out in outputs)  # type: ignore[index]
     assert {row[0] for row in first} == {0}
     assert {row[0] for row in second} == {1}
-    assert len(first) == len(second) == 12
+    assert len(first) == len(second) == 8
     for mine, other in zip(first, second, strict=True):
         if mine[2] == "Unreadable":
             assert other[2:4] == ["RuntimeError", "Unreadable: it cannot be made from one argument"]

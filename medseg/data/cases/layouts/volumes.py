@@ -85,7 +85,7 @@ def find_volumes(root: Path) -> Found:
     entries, masks = image_entries(images), _masks(labels)
     cases = _cases(entries, images, masks, found)
     own = _pairs(cases, images, masks)
-    for case in cases:
+    for case in _told_apart(cases, images):
         files = own.get(case.first, [])
         if len(files) == 1:
             found.cases.append(replace(case, label=str(files[0])))
@@ -110,7 +110,7 @@ def _masks(labels: Path) -> Masks:
 
 
 def _cases(entries: Sequence[Path], images: Path, masks: Masks, found: Found) -> list[Case]:
-    """The images, each folder's own; those of one name in several folders are called by both."""
+    """The images, each folder's own."""
     folders: dict[str, list[Path]] = {}
     for entry in entries:
         folders.setdefault(_inside(entry, images), []).append(entry)
@@ -134,6 +134,11 @@ def _cases(entries: Sequence[Path], images: Path, masks: Masks, found: Found) ->
         for name in sorted(name for name, count in Counter(case.name for case in own).items() if count > 1):
             found.problems.append(Problem(str(images), f"several images are named {name!r}", "leave one of them"))
         cases += own
+    return cases
+
+
+def _told_apart(cases: Sequence[Case], images: Path) -> list[Case]:
+    """The cases; those of one name in several folders are called by both."""
     counts = Counter((case.name, _inside(Path(case.first), images)) for case in cases)
     names = Counter(name for name, _ in counts)
     return [
@@ -151,9 +156,7 @@ def _pairs(cases: Sequence[Case], images: Path, masks: Masks) -> dict[str, list[
     for nearest in (True, False):
         for suffix in SUFFIXES:
             for case in cases:
-                inside = insides[case.first]
-                plain = case.name.removeprefix(f"{inside}_") if inside else case.name
-                place = (inside if nearest else "", plain + suffix)
+                place = (insides[case.first] if nearest else "", case.name + suffix)
                 if case.first not in own and place in left:
                     own[case.first] = left.pop(place)
     return own
