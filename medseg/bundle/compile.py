@@ -154,7 +154,7 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
             ),
         },
         "initialize": [
-            *parts.reading(config),
+            parts.reading(config),
             Code(f"$hardware.prepare(@seed, {training.deterministic})"),
             Code("$hardware.in_shares(@train#cases.fill)"),
         ],
@@ -302,7 +302,7 @@ def _prediction(
             postprocessing=Code("@postprocessing"),
             val_handlers=Code("@handlers"),
         ),
-        "initialize": [*parts.reading(config), Code("$hardware.prepare(@seed)")],
+        "initialize": [parts.reading(config), Code("$hardware.prepare(@seed)")],
         "run": [Code("$@evaluator.run()")],
     }
 

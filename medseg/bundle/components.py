@@ -8,16 +8,14 @@ from typing import Any
 
 import torch
 
-from medseg.bundle.facts import DataFacts, network_channels
+from medseg.bundle.facts import DataFacts, network_channels, reading_rules
 from medseg.bundle.language import Code, Component, target
 from medseg.config.cards import load_card
 from medseg.config.schema import Config
 from medseg.core.labels import Labels
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.cases.judge import Judge
-from medseg.data.files.dicom.choice import choose_series
-from medseg.data.files.limits import allow
-from medseg.data.files.spacing import say_spacing
+from medseg.data.files.reading import read_as
 from medseg.data.splits.split import OFFICIAL, SPLIT_FILE, find_split
 from medseg.data.training.augment import TRANSFORMS
 from medseg.data.training.augment.pipeline import Augment
@@ -64,17 +62,12 @@ def common(config: Config, facts: DataFacts, bundle_root: str) -> Component:
     }
 
 
-def reading(config: Config) -> list[Component]:
-    """Of how a bundle begins: how images are read, as far as the config says it."""
-    data, begins = config.data, []
-    limits = {"largest_file_gib": data.largest_file_gib, "largest_picture_mp": data.largest_picture_mp}
-    if any(limit is not None for limit in limits.values()):
-        begins.append(target(allow, **limits))
-    if data.spacing_mm is not None:
-        begins.append(target(say_spacing, spacing_mm=[float(length) for length in data.spacing_mm]))
-    if data.dicom is not None:
-        begins.append(target(choose_series, modality=data.dicom.modality, description=data.dicom.description))
-    return begins
+def reading(config: Config) -> Component:
+    """How a bundle begins: images are read as the config says, and nothing holds that another one said before."""
+    rules = {name: value for name, value in asdict(reading_rules(config)).items() if value is not None}
+    return target(
+        read_as, **{name: list(value) if isinstance(value, tuple) else value for name, value in rules.items()}
+    )
 
 
 def network(config: Config, facts: DataFacts) -> Component:

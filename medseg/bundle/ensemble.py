@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from medseg.bundle import components as parts
+from medseg.bundle.facts import reading_rules
 from medseg.bundle.language import Code, Component, target
 from medseg.bundle.preprocessing import preprocessing
 from medseg.bundle.run import checked
@@ -18,6 +19,9 @@ from medseg.core.errors import Problem, RunError
 from medseg.engine.ensemble import EnsembleEvaluator, MemberWeights, SeveralPreprocessings
 from medseg.engine.maps import SplitMomentsd
 from medseg.inference.ensemble import EnsembleInferer
+
+READ_ALIKE = {"spacing_mm": ("spacing_mm",), "dicom": ("modality", "description")}
+"""What all members have to say alike of how images are read, as keys of `data`: the names in `ReadingRules`."""
 
 
 def compile_members(kind: Literal["evaluate", "inference"], members: Sequence[Trained]) -> Component:
@@ -104,6 +108,12 @@ def _check(members: Sequence[Trained]) -> None:
             if one != other:
                 remedy = "the members of an ensemble predict the same targets from the same channels"
                 problems.append(Problem(str(member.folder), f"{what} {other}, but {one} in {first.folder}", remedy))
+        for key, rules in READ_ALIKE.items():
+            one, other = ({name: getattr(reading_rules(run.config), name) for name in rules} for run in (first, member))
+            if one != other:
+                what = f"reads images by data.{key} {_rules(other)}, but {first.folder} by {_rules(one)}"
+                remedy = "the members of an ensemble read an image alike: give runs that say the same of it"
+                problems.append(Problem(str(member.folder), what, remedy))
     if len(_groups(members)) > 1 and first.config.inference.crf is not None:
         what = "inference.crf needs one grid, but the members see images on different ones"
         problems.append(
@@ -111,6 +121,11 @@ def _check(members: Sequence[Trained]) -> None:
         )
     if problems:
         raise RunError(problems)
+
+
+def _rules(said: dict[str, Any]) -> str:
+    values = [str(list(value) if isinstance(value, tuple) else value) for value in said.values() if value is not None]
+    return ", ".join(values) or "null"
 
 
 def _meaning(member: Trained) -> dict[str, Any]:

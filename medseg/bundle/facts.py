@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,7 @@ from medseg.core.labels import Labels, merge_classes
 from medseg.data.cases.dataset import Dataset, read_dataset
 from medseg.data.cases.kinds import CT, MR, PET, kind_of
 from medseg.data.cases.unnamed import channel_names
-from medseg.data.files.dicom.choice import choose_series
-from medseg.data.files.limits import allow
-from medseg.data.files.spacing import say_spacing
+from medseg.data.files.reading import ReadingRules, reading
 from medseg.inference.colour import COLOUR_SCALES
 from medseg.losses import LOSSES
 
@@ -98,12 +97,16 @@ def network_channels(config: Config, facts: DataFacts) -> int:
     return len(facts.channels) * (config.data.context or 1)
 
 
-def read_as(config: Config) -> None:
-    """From now on images may be as large, lie on such voxels, and series are chosen, as the config says."""
+def reading_rules(config: Config) -> ReadingRules:
+    """How the config says that images are read."""
     data, dicom = config.data, config.data.dicom or DicomConfig()
-    allow(data.largest_file_gib, data.largest_picture_mp)
-    say_spacing(data.spacing_mm)
-    choose_series(dicom.modality, dicom.description)
+    spacing = None if data.spacing_mm is None else tuple(map(float, data.spacing_mm))
+    return ReadingRules(data.largest_file_gib, data.largest_picture_mp, spacing, dicom.modality, dicom.description)
+
+
+def reading_as(config: Config) -> AbstractContextManager[None]:
+    """Inside images may be as large, lie on such voxels, and series are chosen, as the config says: for each verb."""
+    return reading(reading_rules(config))
 
 
 def config_dataset(config: Config) -> Dataset:
@@ -113,8 +116,8 @@ def config_dataset(config: Config) -> Dataset:
         DataError: the folder is no data set, or something is wrong with it.
     """
     data = config.data
-    read_as(config)
-    return read_dataset(Path(str(data.root)), data.layout, missing=config.training.lacks_channels)
+    with reading_as(config):
+        return read_dataset(Path(str(data.root)), data.layout, missing=config.training.lacks_channels)
 
 
 def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
@@ -146,7 +149,8 @@ def describe_data(config: Config, dataset: Dataset | None = None) -> DataFacts:
         dataset = dataset or config_dataset(config)
         if not dataset.labels.classes:
             dataset = _described(config, dataset)
-        dataset = replace(dataset, channels=channel_names(dataset))
+        with reading_as(config):
+            dataset = replace(dataset, channels=channel_names(dataset))
         convention = "medical" if dataset.labels.background == 0 else "voc"
         facts = DataFacts(dataset.name, dataset.channels, dataset.labels, _modality(dataset), convention=convention)
     else:

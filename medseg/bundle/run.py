@@ -12,6 +12,7 @@ from torch import nn
 from medseg.bundle.language import Code, Component, parsed
 from medseg.core.errors import below
 from medseg.core.foreign import unwrapped
+from medseg.data.files.reading import now, reading
 from medseg.networks import name_of, options_of
 
 
@@ -29,7 +30,7 @@ def run_compiled(content: Component, **objects: Any) -> ConfigParser:
     for name, level in (("ignite", logging.CRITICAL), ("monai", logging.WARNING)):  # as in a bundle's logging.conf
         logging.getLogger(name).setLevel(level)
     parser = parser_of({**content, **objects})
-    with unwrapped():
+    with reading(now()), unwrapped():  # what the bundle says of it ends with the bundle
         for name in ("initialize", "run"):
             parser.get_parsed_content(name)
     return parser

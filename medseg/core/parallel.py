@@ -6,9 +6,10 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import copy_context
 from multiprocessing.context import SpawnContext, SpawnProcess
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ MOST_THREADS = 8  # each holds a case or two in memory, and a disk serves no mor
 FEW = 8  # items a process: for fewer it is not worth starting one
 HIDDEN = {"__spec__": None, "__file__": None}  # by what of `__main__` multiprocessing finds the program to import
 _starting = Lock()
+_carried: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
 
 
 class _WithoutMain(SpawnProcess):
@@ -49,6 +51,14 @@ class _Fresh(SpawnContext):
     Process = _WithoutMain
 
 
+def carry(now: Callable[[], Any], begin: Callable[[Any], None]) -> None:
+    """Each process that `in_processes` starts begins with `begin(now())`, as it is where the processes are started.
+
+    Both are functions of modules, and what is given is picklable.
+    """
+    _carried.append((now, begin))
+
+
 def in_threads(
     work: Callable[[Item], Result],
     items: Collection[Item],
@@ -57,12 +67,15 @@ def in_threads(
 ) -> Iterator[Result]:
     """The results in the order of the items: for work that leaves the interpreter free (reading, NumPy, PyTorch).
 
+    What the caller's context variables hold (`contextvars`), they hold for each item too.
+
     Args:
         workers: threads; default: one a core, at most `MOST_THREADS`.
         prepare: called once in each thread.
     """
     with ThreadPoolExecutor(workers or min(MOST_THREADS, count_cores()), initializer=prepare) as pool:
-        yield from pool.map(work, items)
+        here = copy_context()
+        yield from pool.map(lambda item: here.copy().run(work, item), items)
 
 
 def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None) -> Iterator[Result]:
@@ -77,13 +90,16 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers:
     if workers == 1:
         yield from map(work, items)
         return
-    with ProcessPoolExecutor(workers, mp_context=_Fresh(), initializer=_leave_signals) as pool:
+    given = [(begin, now()) for now, begin in _carried]
+    with ProcessPoolExecutor(workers, mp_context=_Fresh(), initializer=_begin, initargs=(given,)) as pool:
         yield from pool.map(work, items, chunksize=max(1, min(8, len(items) // (4 * workers))))
 
 
-def _leave_signals() -> None:
+def _begin(given: Sequence[tuple[Callable[[Any], None], Any]]) -> None:
     """Ctrl-C reaches all processes of a terminal: the one that started this one ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for begin, value in given:
+        begin(value)
 
 
 def every_result(

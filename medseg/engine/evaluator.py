@@ -22,6 +22,7 @@ from medseg.core.labels import Labels
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.cases.values import class_values
 from medseg.data.files.images import label_values, read_image
+from medseg.data.files.reading import ReadingRules, now, reading
 from medseg.data.training.apply import transformed
 from medseg.data.training.grids import plain
 from medseg.data.training.region import REGION
@@ -70,12 +71,19 @@ class CaseDataset(Dataset):
         self.data = as_cases(data)
         self.transform = transform
         self.kept = {str(name): str(file) for name, file in kept}
+        self.rules: ReadingRules | None = None  # of the process that a worker works for
 
     def __len__(self) -> int:
         return len(self.data)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"rules": self.rules or now()}
+
     def __getitem__(self, index: int) -> dict | Failure:
-        case = self.data[index]
+        with reading(self.rules or now()):
+            return self._read(self.data[index])
+
+    def _read(self, case: Case) -> dict | Failure:
         try:
             if self.labels is not None and case.label is not None:
                 class_values(case.read_label(), self.labels)

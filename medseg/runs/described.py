@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.bundle.facts import reading_rules
 from medseg.config.cards import Card, load_card
 from medseg.config.document import read_document
 from medseg.config.validate import validated
@@ -13,6 +14,7 @@ from medseg.core.labels import Labels
 from medseg.core.resources import resource_names
 from medseg.data.cases.layouts import AUTO
 from medseg.data.cases.layouts.description import FILE, JSON, labels_of, read_description
+from medseg.data.files.reading import ReadingRules
 from medseg.runs.folder import CONFIG, read_run
 
 CARDS = (".yaml", ".yml")
@@ -26,6 +28,7 @@ class Described:
         layout: how the files of labels and masks are named, see `data.cases.masks`.
         convention: by whose rules they are scored, where nobody says otherwise.
         card: with all that a benchmark needs, where there is one.
+        rules: how a run reads images, and so masks on their grids; None: nothing says it.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Described:
     layout: str
     convention: str
     card: Card | None = None
+    rules: ReadingRules | None = None
 
 
 def described(dataset: str) -> Described:
@@ -75,8 +79,9 @@ def _of_description(file: Path) -> Described:
 
 def _of_run(run: Path) -> Described:
     trained = read_run(run)
-    facts, layout = trained.facts, trained.config.data.layout
+    facts, layout, rules = trained.facts, trained.config.data.layout, reading_rules(trained.config)
     card = None if trained.config.data.card is None else load_card(trained.config.data.card)
     if card is not None and card.labels == facts.labels:
-        return _of_card(card)
-    return Described(facts.name, facts.labels, "nnunet" if layout == AUTO else layout, facts.convention)
+        return replace(_of_card(card), rules=rules)
+    layout = "nnunet" if layout == AUTO else layout
+    return Described(facts.name, facts.labels, layout, facts.convention, rules=rules)

@@ -19,6 +19,7 @@ from medseg.core.errors import DataError
 from medseg.core.sealed import data_digest
 from medseg.data.cases.case import Case
 from medseg.data.files.digests import file_digest
+from medseg.data.files.reading import seen_as
 from medseg.engine.origin import MASK, ORIGIN, is_of_image
 from medseg.engine.outputs import mask_paths
 from medseg.engine.sidecar import read_sidecar
@@ -60,8 +61,8 @@ def _maker(members: Sequence[Trained], pipeline: Any) -> dict[str, str]:
         if not any(finders)
         else {"finder": _joined(["" if one is None else _digest(one.weights) for one in finders])}
     )
-    lengths = members[0].config.data.spacing_mm
-    said = [] if lengths is None else [{"spacing_mm": lengths}]
+    series, spacing = seen_as()
+    said = [{key: value} for key, value in {"spacing_mm": spacing, "dicom": series}.items() if value and any(value)]
     plugins = [plugin for member in members for plugin in plugins_of(member.config)]
     return {
         "weights": _joined([_digest(member.weights) for member in members]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.bundle.facts import describe_data
+from medseg.bundle.facts import describe_data, reading_as
 from medseg.bundle.trained import Trained
 from medseg.bundle.write import write_bundle
 from medseg.config.schema import Config
@@ -34,15 +34,16 @@ def bundle(config: Config, *, output: Path) -> None:
     fold = config.data.fold is not None
     if fold and config.data.root is None:
         raise ConfigError("data.root: folds are of a data set, whose folder is not given", "add --set data.root=DIR")
-    dataset = read_data(config) if fold else None
-    facts = describe_data(config, dataset)
-    bundled = Trained(output, config, facts)
-    split = run_split(bundled, dataset, anew=not bundled.weights.exists()) if fold else None
-    if split is not None and split.parts != run_split(bundled, dataset, anew=True).parts:
-        what = f"holds weights that were trained on another split ({split.why})"
-        raise RunError(Problem(str(output), what, "give another --output DIR"))
-    with door(output, lambda: check_bundle(output), account=OF_BUNDLE):
-        write_bundle(config, output=output, facts=facts)
-        if split is not None:
-            for stage in bundled.stages:
-                replace_file(stage.folder / SPLIT_FILE, split.to_json())
+    with reading_as(config):
+        dataset = read_data(config) if fold else None
+        facts = describe_data(config, dataset)
+        bundled = Trained(output, config, facts)
+        split = run_split(bundled, dataset, anew=not bundled.weights.exists()) if fold else None
+        if split is not None and split.parts != run_split(bundled, dataset, anew=True).parts:
+            what = f"holds weights that were trained on another split ({split.why})"
+            raise RunError(Problem(str(output), what, "give another --output DIR"))
+        with door(output, lambda: check_bundle(output), account=OF_BUNDLE):
+            write_bundle(config, output=output, facts=facts)
+            if split is not None:
+                for stage in bundled.stages:
+                    replace_file(stage.folder / SPLIT_FILE, split.to_json())

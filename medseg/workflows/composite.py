@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.bundle.compile import compile_inference
-from medseg.bundle.facts import DataFacts
+from medseg.bundle.facts import DataFacts, reading_as
 from medseg.bundle.run import parser_of
 from medseg.config.schema import Config
 from medseg.core.errors import (
@@ -107,7 +107,7 @@ def composite(
     channels = choose_targets(facts.labels, target)
     behind = read_background(background)
     frames = list_frames(input)
-    with _places(frames, input, output, [Path(background)]) as places:
+    with reading_as(config), _places(frames, input, output, [Path(background)]) as places:
         compositor = Compositor(run, config, facts, channels, behind, size or SIZE)
         return _through(compositor, places)
 

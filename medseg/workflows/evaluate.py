@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from medseg.bundle.facts import reading_as
 from medseg.bundle.run import run_compiled
 from medseg.bundle.trained import Trained
 from medseg.core.errors import ConfigError, DataError, PartialFailure, Problem, RunError, listed
@@ -107,28 +108,33 @@ def evaluate_run(
         cases: those to score, compared with the run's files already; default: they are found and compared.
     """
     trained = read_decided(run, postprocess)
-    names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
-    own = run / "-".join(names)
-    output = output or own
-    dataset, (trained,) = (opened.dataset, [trained]) if opened else _dataset([trained], data)
-    said: list[str] = []
-    if split is not None or data is not None:
-        cases = list(dataset.cases) if split is None else _official(dataset, split)
-        said = of_first_process(lambda: _to_be_scored(trained, dataset, cases or (), data, split, asked))
-    elif cases is None:
-        cases = of_first_process(lambda: scored_cases(trained, dataset, asked, opened=opened is not None))
-    as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
-    content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
-    with process_group(), of_first(door(output, lambda: check_evaluation(output, masks=False), account=TABLES)):
-        say_cleaning(trained.config)
-        maker = of_first_process(lambda: made_by(trained, content))  # who has just written the last of the weights
-        kept = () if anew else of_first_process(lambda: kept_masks((output, own), cases, maker))
-        if kept and speaks():
-            print(f"{len(kept)} of {len(cases)} cases have masks by these weights: not predicted again (--anew does)")
-        objects = {"cases": tuple(cases), "kept": kept, "origin": maker, "output_dir": str(output)}
-        cohort = run_compiled(content, **objects).get_parsed_content("cohort")
-        shown = {case.name: case for case in cases}
-        return Review(trained, output, shown, report or output / REPORT, board).conclude(Results.of(cohort), said=said)
+    with reading_as(trained.config):
+        names = ["eval", *([data.resolve().name] if data else []), *([split] if split else [])]
+        own = run / "-".join(names)
+        output = output or own
+        dataset, (trained,) = (opened.dataset, [trained]) if opened else _dataset([trained], data)
+        said: list[str] = []
+        if split is not None or data is not None:
+            cases = list(dataset.cases) if split is None else _official(dataset, split)
+            said = of_first_process(lambda: _to_be_scored(trained, dataset, cases or (), data, split, asked))
+        elif cases is None:
+            cases = of_first_process(lambda: scored_cases(trained, dataset, asked, opened=opened is not None))
+        as_opened = opened is not None and opened.run.config == trained.config  # nothing is decided on top of it
+        content = opened.contents["evaluate"] if opened and as_opened else trained.compiled("evaluate")
+        with process_group(), of_first(door(output, lambda: check_evaluation(output, masks=False), account=TABLES)):
+            say_cleaning(trained.config)
+            maker = of_first_process(lambda: made_by(trained, content))  # who has just written the last of the weights
+            kept = () if anew else of_first_process(lambda: kept_masks((output, own), cases, maker))
+            if kept and speaks():
+                print(
+                    f"{len(kept)} of {len(cases)} cases have masks by these weights: not predicted again (--anew does)"
+                )
+            objects = {"cases": tuple(cases), "kept": kept, "origin": maker, "output_dir": str(output)}
+            cohort = run_compiled(content, **objects).get_parsed_content("cohort")
+            shown = {case.name: case for case in cases}
+            return Review(trained, output, shown, report or output / REPORT, board).conclude(
+                Results.of(cohort), said=said
+            )
 
 
 def evaluate_folds(
@@ -162,24 +168,27 @@ def evaluate_folds(
     """
     runs = all_fold_runs(run)
     first = read_decided(runs[0], postprocess)
-    folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
-    dataset, _ = _dataset([first], None)
-    cases = {case.name: case for case in dataset.cases}
-    held_out = of_first_process(lambda: [scored_cases(read_run(folder), dataset, asked) for folder in runs])
-    failures: list[Problem] = []
-    together = output or run / "eval"
-    with process_group(), of_first(door(together, lambda: check_evaluation(together), account=TABLES)):
-        scored = of_first_process(lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)])
-        for folder, place, done, some in zip(runs, folders, scored, held_out, strict=True):
-            if again or not done:
-                try:
-                    evaluate_run(
-                        folder, postprocess=postprocess, anew=anew, output=place, report=place / REPORT, cases=some
-                    )
-                except PartialFailure as error:
-                    failures += [problem for problem in error.problems if problem.where in cases]
-        review = Review(replace(first, folder=run), together, cases, report or together / REPORT)
-        summary = of_first_process(lambda: _conclude_folds(review, folders, failures))
+    with reading_as(first.config):
+        folders = [(folder / "eval" if output is None else output / folder.name) for folder in runs]
+        dataset, _ = _dataset([first], None)
+        cases = {case.name: case for case in dataset.cases}
+        held_out = of_first_process(lambda: [scored_cases(read_run(folder), dataset, asked) for folder in runs])
+        failures: list[Problem] = []
+        together = output or run / "eval"
+        with process_group(), of_first(door(together, lambda: check_evaluation(together), account=TABLES)):
+            scored = of_first_process(
+                lambda: [_is_scored(*pair, postprocess) for pair in zip(runs, folders, strict=True)]
+            )
+            for folder, place, done, some in zip(runs, folders, scored, held_out, strict=True):
+                if again or not done:
+                    try:
+                        evaluate_run(
+                            folder, postprocess=postprocess, anew=anew, output=place, report=place / REPORT, cases=some
+                        )
+                    except PartialFailure as error:
+                        failures += [problem for problem in error.problems if problem.where in cases]
+            review = Review(replace(first, folder=run), together, cases, report or together / REPORT)
+            summary = of_first_process(lambda: _conclude_folds(review, folders, failures))
     if failures:
         raise PartialFailure(failures, result=summary)
     return summary
@@ -230,20 +239,21 @@ def evaluate_together(
     members = read_members(runs, postprocess)
     if any(member.facts.convention != "medical" for member in members):
         raise RunError("ensembles are scored per case, by the convention medical", "predict, then medseg score")
-    dataset, members = _dataset(members, data)
-    if data is not None:
-        parts = [(members, list(dataset.cases))]
-    elif all(fold_runs(run) for run in runs):
-        parts = of_first_process(lambda: _by_fold(runs, dataset, postprocess, asked))
-    else:
-        parts = [(members, of_first_process(lambda: held_out_by_all(members, dataset, asked)))]
-    seen = [] if data is None else of_first_process(lambda: _not_unseen(members, dataset.cases))
-    with process_group(), of_first(door(output, lambda: check_evaluation(output, masks=False), account=TABLES)):
-        say_cleaning(members[0].config)
-        results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
-        said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
-        cases = {case.name: case for case in dataset.cases}
-        return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[*seen, said])
+    with reading_as(members[0].config):
+        dataset, members = _dataset(members, data)
+        if data is not None:
+            parts = [(members, list(dataset.cases))]
+        elif all(fold_runs(run) for run in runs):
+            parts = of_first_process(lambda: _by_fold(runs, dataset, postprocess, asked))
+        else:
+            parts = [(members, of_first_process(lambda: held_out_by_all(members, dataset, asked)))]
+        seen = [] if data is None else of_first_process(lambda: _not_unseen(members, dataset.cases))
+        with process_group(), of_first(door(output, lambda: check_evaluation(output, masks=False), account=TABLES)):
+            say_cleaning(members[0].config)
+            results = Results.joined([Results.of(score_members(group, cases, output)) for group, cases in parts])
+            said = f"ensemble of {len(parts[0][0])} networks" + (f", in {len(parts)} folds" if len(parts) > 1 else "")
+            cases = {case.name: case for case in dataset.cases}
+            return Review(members[0], output, cases, output / REPORT).conclude(results, joined=True, said=[*seen, said])
 
 
 def _to_be_scored(

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from medseg.bundle.facts import config_dataset, describe_data
+from medseg.bundle.facts import config_dataset, describe_data, reading_as
 from medseg.config.document import Document
 from medseg.config.load import load_config, load_text
 from medseg.config.network import NetworkConfig
@@ -125,10 +125,16 @@ def _plan(
     progress: bool,
 ) -> Plan:
     """As `plan`, where nothing speaks against writing there."""
-    beside = output.with_suffix(RECORD)
     record = _asked(data, minutes, memory_gib, overrides) if again is None else read_record(Path(again))
     root = absolute(record.data if data is None else data)
     given = _given(root, record.overrides)
+    with reading_as(given):
+        return _decided(record, root, given, output, anew=again is None, progress=progress)
+
+
+def _decided(record: Record, root: Path, given: Config, output: Path, *, anew: bool, progress: bool) -> Plan:
+    """The plan of what was asked for, or measured before (`anew` False: nothing is tried again); it is written."""
+    beside = output.with_suffix(RECORD)
     dataset = without_test(config_dataset(given))
     _check_lists(given, dataset)
     given, named = _named(given, dataset)
@@ -182,7 +188,7 @@ def _plan(
     )
     proposals = fitter.fit_all(listed.kinds)
     trials = record.trials
-    if again is None and folds is not None:
+    if anew and folds is not None:
         tried_on = official_folds(dataset, measured.presence(), patients) or folds
         trials = try_all(proposals, tried_on, record.minutes, output.parent)
     untried = no_trial(proposals, folds, record.minutes)

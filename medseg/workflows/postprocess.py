@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medseg.bundle.compile import RAW_MASKS
-from medseg.bundle.facts import DataFacts, config_dataset
+from medseg.bundle.facts import DataFacts, config_dataset, reading_as
 from medseg.bundle.trained import Trained
 from medseg.config.crf import CRFConfig, CRFName
 from medseg.config.postprocess import PostprocessConfig, Step, with_step
@@ -88,7 +88,7 @@ def postprocess(
     first = read_run(runs[0])
     if first.facts.convention != "medical":
         raise RunError("post-processing is chosen by scores per case, of the convention medical", "predict without it")
-    with ExitStack() as writing:
+    with reading_as(first.config), ExitStack() as writing:
         for folder in (run, *runs):
             writing.enter_context(door(folder, account=[DECISION_FILE], remedy=ELSEWHERE))
         check_decision((run, *runs), DECISION_FILE, SCHEMA)

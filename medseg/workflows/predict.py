@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.ensemble import compile_members
-from medseg.bundle.facts import read_as
+from medseg.bundle.facts import reading_as
 from medseg.bundle.run import run_compiled
 from medseg.config.coding import recode, recoded
 from medseg.core.errors import DataError, PartialFailure, Problem
@@ -91,44 +91,46 @@ def predict(
     if coding is not None:
         wishes["recode"] = [list(pair) for pair in recode(facts.labels, coding).items()]
     content = {**compile_members("inference", members), **wishes}
-    read_as(members[0].config)
-    cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members), facts.channels))
-    written = recoded(facts.labels, dict(content["recode"]))
-    about = about_masks(wishes["formats"], [case.name for case in cases], written)
-    maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
-    with process_group(), of_first(door(output, account=[one.name for one in about])):
-        maker = of_first_process(lambda: predicted_by(members, content))
-        asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
-        found = of_first_process(lambda: _begin(cases, output, overwrite, asked, about))
-        pending = found.pending
-        refused = [] if any_scan else of_first_process(lambda: other_scans(pending, facts.kinds))
-        pending = [case for case in pending if case.name not in {problem.where for problem in refused}]
-        say_cleaning(members[0].config)
-        if len(members) > 1 and rank() == 0:
-            print(f"ensemble of {len(members)} networks")
-        objects = {"cases": tuple(pending), "origin": maker, "output_dir": str(output)}
-        cohort: CohortReport = run_compiled(content, **objects).get_parsed_content("cohort")
-        left = {*found.changed, *(case.name for case in found.pending)} - set(cohort.finished)
-        done = {
-            case.name: mask_paths(output, case.name, case.first, formats)[0] for case in cases if case.name not in left
-        }
-        if rank() == 0:
-            _tell(cohort, done, output, maps)
-            for name, warning in cohort.warnings:
-                print(f"warning: {name}: {warning}")
-            if refused:
-                failures = [Problem(failure.case, failure.reason) for failure in cohort.failures]
-                write_failures(output / OWN, [*failures, *refused])
-            if lacking := [case for case in cases if case.missing and case.name in done]:
-                print(lacking_text(lacking, facts.channels))
-            print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
-    masks = list(done.values())
-    problems = [*found.problems(), *(Problem(f.case, f.reason) for f in cohort.failures), *refused]
-    if failed := len(cohort.failures) + len(refused):
-        problems.append(Problem(str(output / OWN / FAILURES), f"{failed} of {len(cases)} cases failed"))
-    if problems:
-        raise PartialFailure(problems, result={"masks": [str(mask) for mask in masks]})
-    return masks
+    with reading_as(members[0].config):
+        cases = tuple(list_inputs(source, len(facts.channels), channels_by_name(members), facts.channels))
+        written = recoded(facts.labels, dict(content["recode"]))
+        about = about_masks(wishes["formats"], [case.name for case in cases], written)
+        maps = map_names(facts.labels, probabilities, uncertainty, members=len(members))
+        with process_group(), of_first(door(output, account=[one.name for one in about])):
+            maker = of_first_process(lambda: predicted_by(members, content))
+            asked: dict[str, Any] = {"maps": maps, "formats": wishes["formats"], "maker": maker}
+            found = of_first_process(lambda: _begin(cases, output, overwrite, asked, about))
+            pending = found.pending
+            refused = [] if any_scan else of_first_process(lambda: other_scans(pending, facts.kinds))
+            pending = [case for case in pending if case.name not in {problem.where for problem in refused}]
+            say_cleaning(members[0].config)
+            if len(members) > 1 and rank() == 0:
+                print(f"ensemble of {len(members)} networks")
+            objects = {"cases": tuple(pending), "origin": maker, "output_dir": str(output)}
+            cohort: CohortReport = run_compiled(content, **objects).get_parsed_content("cohort")
+            left = {*found.changed, *(case.name for case in found.pending)} - set(cohort.finished)
+            done = {
+                case.name: mask_paths(output, case.name, case.first, formats)[0]
+                for case in cases
+                if case.name not in left
+            }
+            if rank() == 0:
+                _tell(cohort, done, output, maps)
+                for name, warning in cohort.warnings:
+                    print(f"warning: {name}: {warning}")
+                if refused:
+                    failures = [Problem(failure.case, failure.reason) for failure in cohort.failures]
+                    write_failures(output / OWN, [*failures, *refused])
+                if lacking := [case for case in cases if case.missing and case.name in done]:
+                    print(lacking_text(lacking, facts.channels))
+                print(f"{time.perf_counter() - started:.1f} s, {peak_memory_text()}")
+        masks = list(done.values())
+        problems = [*found.problems(), *(Problem(f.case, f.reason) for f in cohort.failures), *refused]
+        if failed := len(cohort.failures) + len(refused):
+            problems.append(Problem(str(output / OWN / FAILURES), f"{failed} of {len(cases)} cases failed"))
+        if problems:
+            raise PartialFailure(problems, result={"masks": [str(mask) for mask in masks]})
+        return masks
 
 
 def _begin(

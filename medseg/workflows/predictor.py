@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from medseg.bundle.ensemble import compile_members
-from medseg.bundle.facts import read_as
+from medseg.bundle.facts import reading_as
 from medseg.bundle.language import Code, target
 from medseg.bundle.run import parser_of
 from medseg.bundle.trained import Trained
@@ -104,16 +104,16 @@ class Predictor:
             MedsegError: a folder is no trained run, or the runs do not predict the same.
         """
         members = read_members(as_folders(run), postprocess)
-        read_as(members[0].config)
-        content = compile_members("inference", members)
-        steps = [Code(f"@steps#{name}") for name in content["steps"] if name not in ONLY_FOR_FILES]
-        content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
-        content["device"] = {**content["device"], "name": device}
-        parser = parser_of(content)
-        set_up()
-        with unwrapped():
-            predictor = cls(parser, members[0])
-            parser.get_parsed_content("weights").load(predictor._evaluator)
+        with reading_as(members[0].config):
+            content = compile_members("inference", members)
+            steps = [Code(f"@steps#{name}") for name in content["steps"] if name not in ONLY_FOR_FILES]
+            content |= {"handlers": [], "postprocessing": target(Compose, transforms=steps), "cases": ()}
+            content["device"] = {**content["device"], "name": device}
+            parser = parser_of(content)
+            set_up()
+            with unwrapped():
+                predictor = cls(parser, members[0])
+                parser.get_parsed_content("weights").load(predictor._evaluator)
         return predictor
 
     def __call__(
@@ -139,7 +139,16 @@ class Predictor:
         """
         if affine is not None and not isinstance(image, np.ndarray):
             raise DataError(Problem("affine", "is given beside a file, which has its own", AFFINE_OF_FILE))
-        read_as(self._config)
+        with reading_as(self._config):
+            return self._mask(image, affine, channels, any_scan)
+
+    def _mask(
+        self,
+        image: str | Path | Sequence[str | Path | None] | np.ndarray,
+        affine: np.ndarray | None,
+        channels: Sequence[str] | None,
+        any_scan: bool,
+    ) -> Mask:
         names = self.channels if channels is None else tuple(channels)
         if not set(names) <= set(self.channels) or len(set(names)) < len(names):
             what = f"are {', '.join(names)}, but the run knows {', '.join(self.channels)}"

@@ -31,6 +31,7 @@ from medseg.data.files.images import (
     read_label,
 )
 from medseg.data.files.pictures import is_picture
+from medseg.data.files.reading import now, reading
 from medseg.data.files.text import read_lines
 from medseg.engine.places import Place, check_places, door, is_empty
 from medseg.metrics.benchmarks import Benchmark, Tally, from_train_ids, same_shape
@@ -123,31 +124,34 @@ def score(
     if chosen != "medical" and given.card is None:
         remedy = "give a card, which says which classes a benchmark evaluates, or --convention medical"
         raise ConfigError(f"the convention {chosen!r} needs a card, and {dataset} is none", remedy)
-    listed = None if cases is None else read_list(cases, find_masks(truth, given.layout))
-    matched = match_masks(prediction, truth, given.layout, listed)
-    pairs, problems = matched.pairs, list(matched.problems)
-    notes: tuple[str, ...] = ()
-    table: BenchmarkTable | MetricsTable
-    by_nnunet: dict[str, Any] | None = None
-    if chosen == "medical" or given.card is None:
-        by_case = ByCase(given.labels, tolerance_mm, train_ids, load_metrics(metrics))
-        rows = list(_successes(by_case, pairs, problems, workers, progress))
-        counted, table = len(rows), MetricsTable([score for row in rows for score in row.scores])
-        by_nnunet = nnunet_summary(((row.truth, row.prediction, row.scores, row.voxels) for row in rows), given.labels)
-    else:
-        benchmark = Benchmark.of_card(given.card, chosen)
-        objects = chosen == "cityscapes" and bool(benchmark.instance_pixels)
-        if objects and not any(pair.instances for pair in pairs):
-            objects, notes = False, ("no iIoU: there are no *_instanceIds beside the labels",)
-        total = benchmark.empty
-        for tally in _successes(ByBenchmark(benchmark, objects, train_ids), pairs, problems, workers, progress):
-            total += tally
-        counted, table = total.cases, BenchmarkTable(benchmark, total)
-        if hint := misread(total.matrix, benchmark.labels, benchmark.values):
-            notes = (*notes, f"NOTE: {hint}")
-    if not counted:
-        raise DataError(problems[:SHOWN])
-    return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes, by_nnunet)
+    with reading(given.rules or now()):
+        listed = None if cases is None else read_list(cases, find_masks(truth, given.layout))
+        matched = match_masks(prediction, truth, given.layout, listed)
+        pairs, problems = matched.pairs, list(matched.problems)
+        notes: tuple[str, ...] = ()
+        table: BenchmarkTable | MetricsTable
+        by_nnunet: dict[str, Any] | None = None
+        if chosen == "medical" or given.card is None:
+            by_case = ByCase(given.labels, tolerance_mm, train_ids, load_metrics(metrics))
+            rows = list(_successes(by_case, pairs, problems, workers, progress))
+            counted, table = len(rows), MetricsTable([score for row in rows for score in row.scores])
+            by_nnunet = nnunet_summary(
+                ((row.truth, row.prediction, row.scores, row.voxels) for row in rows), given.labels
+            )
+        else:
+            benchmark = Benchmark.of_card(given.card, chosen)
+            objects = chosen == "cityscapes" and bool(benchmark.instance_pixels)
+            if objects and not any(pair.instances for pair in pairs):
+                objects, notes = False, ("no iIoU: there are no *_instanceIds beside the labels",)
+            total = benchmark.empty
+            for tally in _successes(ByBenchmark(benchmark, objects, train_ids), pairs, problems, workers, progress):
+                total += tally
+            counted, table = total.cases, BenchmarkTable(benchmark, total)
+            if hint := misread(total.matrix, benchmark.labels, benchmark.values):
+                notes = (*notes, f"NOTE: {hint}")
+        if not counted:
+            raise DataError(problems[:SHOWN])
+        return ScoreReport(given.name, table, tuple(problems), matched.without_truth, notes, by_nnunet)
 
 
 def _rules(given: Described, convention: str | None) -> str:

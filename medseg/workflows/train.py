@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from medseg.bundle.facts import reading_as
 from medseg.bundle.run import run_compiled
 from medseg.config.load import load_config, start_override, start_with
 from medseg.config.schema import Config
@@ -88,14 +89,15 @@ def train(
         settings = with_paths(load_config(config, start_override(start)))
     folder = RUNS / settings.name if run is None else Path(run)
     asked = Asked(accept=accept_changes, verify=verify)
-    if fold is not None:
-        return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run, asked=asked)
-    dataset = read_data(settings)
-    if dry_run:
-        if speaks():
-            rehearse(settings, dataset, folder)
-    else:
-        train_on(settings, dataset, run=folder, restart=restart, asked=asked)
+    with reading_as(settings):
+        if fold is not None:
+            return _train_folds(settings, folder, str(fold), restart=restart, dry_run=dry_run, asked=asked)
+        dataset = read_data(settings)
+        if dry_run:
+            if speaks():
+                rehearse(settings, dataset, folder)
+        else:
+            train_on(settings, dataset, run=folder, restart=restart, asked=asked)
     return folder
 
 

@@ -13,9 +13,8 @@ import nibabel
 import numpy as np
 
 from medseg.data.cases.dataset import list_inputs
-from medseg.data.files import limits
-from medseg.data.files.dicom import choice as rule
 from medseg.data.files.images import read_image
+from medseg.data.files.reading import ReadingRules, reading
 from tests.corpus.dicom import DICOM, VOXELS, affine, nothing
 from tests.corpus.situation import Reading, Subjects, read, refused, warned, without
 from tests.dicom_files import (
@@ -49,11 +48,8 @@ def zipped(folder: Path, path: Path) -> Path:
 
 @contextmanager
 def choosing(**asked: str) -> Iterator[None]:
-    rule.choose_series(**asked)
-    try:
+    with reading(ReadingRules(**asked)):
         yield
-    finally:
-        rule.choose_series()
 
 
 # --- studies -------------------------------------------------------------------------------------------------------
@@ -267,11 +263,8 @@ def a_zip_that_unpacks_to_too_much(folder: Path) -> Subjects:
     large = image_tags(np.zeros((300, 300), np.uint16), series="2", kinds="ORIGINAL\\PRIMARY\\LOCALIZER")
     write(folder / "a" / "999.dcm", large)
     zipped(folder / "a", folder / "a.zip")
-    limits.allow(largest_file_gib=1e-4)
-    try:
+    with reading(ReadingRules(largest_file_gib=1e-4)):
         yield Reading(folder / "a.zip", VOXELS.T)
-    finally:
-        limits.allow()
 
 
 @refused(__name__, "a.zip/a/002.dcm", "unreadable DICOM")

@@ -14,9 +14,9 @@ from PIL import ImageOps
 
 from medseg.core.errors import DataError
 from medseg.data.cases.dataset import find_dataset
-from medseg.data.files import limits
 from medseg.data.files.frames import read_frame, write_frame
 from medseg.data.files.images import grid_difference, read_image, write_mask
+from medseg.data.files.reading import ReadingRules, reading
 from medseg.data.files.signed import is_signed
 from tests.corpus.situation import Reading, Subjects, read, refused, without
 
@@ -197,11 +197,8 @@ def above_the_limit(path: Path, **options: object) -> Subjects:
     save(path, np.zeros((60, 50), np.uint8), **options)
 
     def tried() -> None:
-        limits.allow(largest_picture_mp=0.0029)
-        try:
+        with reading(ReadingRules(largest_picture_mp=0.0029)):
             read_image(path)
-        finally:
-            limits.allow()
 
     yield tried
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from medseg.data.cases.dataset import read_dataset
 from medseg.data.files.images import grid_difference, read_image, write_mask
-from medseg.data.files.spacing import say_spacing
+from medseg.data.files.reading import ReadingRules, reading
 from tests.corpus.situation import Subjects, read, refused, warned, without
 
 SPACING = (0.9, 0.9, 2.5)
@@ -131,8 +131,7 @@ def spacing_that_somebody_says(folder: Path) -> Subjects:
     dataset(folder, small, (30, 30, 30))
 
     def lengths() -> None:
-        say_spacing(SPACING)
-        try:
+        with reading(ReadingRules(spacing_mm=SPACING)):
             (case, _) = read_dataset(folder).cases
             image = case.read_image()
             assert np.allclose(image.spacing_mm, SPACING)
@@ -141,8 +140,6 @@ def spacing_that_somebody_says(folder: Path) -> Subjects:
             write_mask(mask, image.array[0] > 200, like=case.first)
             assert np.allclose(read_image(mask).spacing_mm, SPACING)
             assert np.array_equal(nibabel.load(mask).affine, nibabel.load(case.first).affine)
-        finally:
-            say_spacing(None)
 
     yield lengths
 
@@ -152,11 +149,8 @@ def two_lengths_for_volumes(folder: Path) -> Subjects:
     dataset(folder, small)
 
     def lengths() -> None:
-        say_spacing([1, 1])
-        try:
+        with reading(ReadingRules(spacing_mm=(1.0, 1.0))):
             read_dataset(folder).cases[0].read_image()
-        finally:
-            say_spacing(None)
 
     yield lengths
 

@@ -32,7 +32,7 @@ from medseg.data.files.images import (
 )
 from medseg.data.files.nifti_geometry import BOTH_FORMS
 from medseg.data.files.pictures import is_picture
-from medseg.data.files.spacing import SAY_IT
+from medseg.data.files.spacing import RESPACED, SAY_IT
 from medseg.data.training.size import entry_bytes
 
 COPY_HEADER = "if they overlay voxel by voxel, copy the image's header to it; if not, resample it onto the image's grid"
@@ -41,6 +41,7 @@ IMPOSSIBLE = "spacing that cannot be true"
 UNEXPECTED = "unexpected label values"
 RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
 
+NOT_ALL = "image that is not all that is there"
 NOTED = "look at it: is this the scan that is meant?"
 
 
@@ -136,7 +137,8 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str], measur
             digest.update(np.ascontiguousarray(one.array).data)
         _inspect_voxels(facts, one, path, channels[number:] if one_each else channels)
         for note in one.notes:
-            _add(facts, "warning", "image that is not all that is there", path, note, NOTED)
+            kind, remedy = (RESPACED, "") if note.startswith(RESPACED) else (NOT_ALL, NOTED)
+            _add(facts, "warning", kind, path, note, remedy)
     if not images:
         return None
     first = images[0]

@@ -39,6 +39,7 @@ class Image:
         segments: (name, value) of each segment of a segmentation (`seg_nrrd`) that has a name.
         kinds: of scan, CT, MR or PT, of each channel, None where no DICOM header says it; empty where none says any.
         slope: what the whole numbers of the file were multiplied by; None where they are as they were.
+        affine_of_file: as the file says it, where somebody says another spacing (`spacing`); None: `affine`.
     """
 
     array: np.ndarray
@@ -52,6 +53,7 @@ class Image:
     segments: tuple[tuple[str, int], ...] = ()
     slope: float | None = None
     kinds: tuple[str | None, ...] = ()
+    affine_of_file: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """How large an image may be: a small file can unpack to, or claim, more than any memory holds.
 
-The limits are those of the process, and of those that it starts: they stand in its environment. A config raises them
-where its data are read (`allow`); where there is no config, whoever starts medseg does.
+A config raises the limits where its data are read (`reading.ReadingRules`); where there is no config, whoever starts
+medseg does, in its environment.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from medseg.core.errors import ConfigError, DataError, Problem
 from medseg.core.fast import TooLarge, decompress
 from medseg.core.machine import GIB, machine_memory, size_text
+from medseg.data.files.reading import now
 
 FILE, PICTURE = "MEDSEG_LARGEST_FILE_GIB", "MEDSEG_LARGEST_PICTURE_MP"
 DEFAULTS = {FILE: 16.0, PICTURE: 1000.0}
-GIVEN = {name: os.environ.get(name) for name in DEFAULTS}  # by whoever started this process
 UNITS = {FILE: "GiB", PICTURE: "megapixels"}
 KEYS = {FILE: "largest_file_gib", PICTURE: "largest_picture_mp"}
 SMALL = 256 * 2**20  # bytes, of which there are always so many
@@ -23,18 +23,11 @@ DEFLATED = 1032  # bytes, at most, that one compressed byte is unpacked to
 SMALLER = "if that is right, end other programs, or make it smaller; else replace the file"
 
 
-def allow(largest_file_gib: float | None = None, largest_picture_mp: float | None = None) -> None:
-    """Images may be so large from now on; None: as this process was started, or the default."""
-    for name, value in {FILE: largest_file_gib, PICTURE: largest_picture_mp}.items():
-        text = GIVEN[name] if value is None else repr(float(value))
-        if text is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = text
-
-
 def limit(name: str) -> float:
     """The limit of that name; raises ConfigError where the environment holds no number above 0."""
+    said: float | None = getattr(now(), KEYS[name])
+    if said is not None:
+        return said
     text = os.environ.get(name)
     try:
         value = DEFAULTS[name] if text is None else float(text)

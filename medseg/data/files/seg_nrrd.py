@@ -70,7 +70,8 @@ def laid_on(label: Image, image: Image) -> Image:
     """A segmentation that was cropped to what it holds, on the grid of its image; any other label as it is."""
     if not is_segmentation(label.path) or label.array.ndim != image.array.ndim or len(image.shape) != 3:
         return label
-    between = np.linalg.inv(image.affine) @ label.affine
+    said = [one.affine if one.affine_of_file is None else one.affine_of_file for one in (image, label)]
+    between = np.linalg.inv(said[0]) @ said[1]  # where it was cropped, only the files know
     start = np.rint(between[:3, 3]).astype(int)
     lattice = np.eye(4)
     lattice[:3, 3] = start
@@ -85,7 +86,7 @@ def laid_on(label: Image, image: Image) -> Image:
         return label
     array = np.zeros((1, *image.shape), label.array.dtype)
     array[:, *(slice(a, b) for a, b in zip(low, high, strict=True))] = inside
-    return replace(label, array=array, affine=image.affine)
+    return replace(label, array=array, affine=image.affine, affine_of_file=image.affine_of_file)
 
 
 def _segments(header: Mapping[str, str]) -> list[Segment]:

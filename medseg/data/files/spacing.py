@@ -1,51 +1,26 @@
 """Spacing that somebody says where the headers of all files lie: `data.spacing_mm` of a config.
 
-As the limits of sizes, it stands in the environment of the process, so that whatever reads an image in it, or in a
-process that it starts, reads images and labels alike. Masks are written with the header of their image.
+Images and labels get it alike; masks are written with the header of their image.
 """
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from medseg.core.errors import ConfigError, DataError, Problem
+from medseg.core.errors import DataError, Problem
 from medseg.data.files.formats import Image
+from medseg.data.files.reading import SPACING, now, said_spacing
 
-SPACING = "MEDSEG_SPACING_MM"
-GIVEN = os.environ.get(SPACING)  # by whoever started this process
+RESPACED = "the spacing is that of"  # how such a note begins
 SAY_IT = "say the right one, which counts for all files: spacing_mm"
-
-
-def say_spacing(spacing_mm: Sequence[float] | None = None) -> None:
-    """Volumes are read with these lengths of a voxel, along the axes of the file; None: as this process was started."""
-    text = GIVEN if spacing_mm is None else ",".join(repr(float(length)) for length in spacing_mm)
-    if text is None:
-        os.environ.pop(SPACING, None)
-    else:
-        os.environ[SPACING] = text
-
-
-def said_spacing() -> tuple[float, ...] | None:
-    """What was said; raises ConfigError where the environment holds no lengths."""
-    text = os.environ.get(SPACING)
-    if not text:
-        return None
-    try:
-        lengths = tuple(float(number) for number in text.strip("[] ").split(","))
-    except ValueError:
-        lengths = ()
-    if len(lengths) not in (2, 3) or not all(0 < length < math.inf for length in lengths):
-        raise ConfigError(Problem(SPACING, f"{text!r} is no spacing", "give two or three lengths in mm: 0.9,0.9,5"))
-    return lengths
 
 
 def respaced(image: Image) -> Image:
     """The image with the spacing that was said, about the same origin; as it is where none was.
+
+    One slice among volumes has two axes and three lengths: the third is that of its thickness.
 
     Raises:
         DataError: it has another number of axes.
@@ -53,9 +28,16 @@ def respaced(image: Image) -> Image:
     lengths = said_spacing()
     if lengths is None:
         return image
-    if len(lengths) != len(image.shape):
-        what = f"has {len(image.shape)} axes, but spacing_mm has {len(lengths)} lengths"
+    axes = len(image.shape)
+    if axes > len(lengths):
+        what = f"has {axes} axes, but spacing_mm has {len(lengths)} lengths"
         raise DataError(Problem(str(image.path), what, "give a length for each axis of the files"))
-    affine = image.affine.copy()
-    affine[:3, : len(lengths)] *= np.divide(lengths, image.spacing_mm)
-    return replace(image, affine=affine)
+    affine, sides = image.affine.copy(), np.linalg.norm(image.affine[:3, : len(lengths)], axis=0)
+    affine[:3, : len(lengths)] *= np.divide(lengths, np.where(sides > 0, sides, 1))
+    by = f"the variable {SPACING}" if now().spacing_mm is None else "data.spacing_mm"
+    note = f"{RESPACED} {by}, {_text(lengths[:axes])} mm; the file says {_text(image.spacing_mm)} mm"
+    return replace(image, affine=affine, affine_of_file=image.affine, notes=(*image.notes, note))
+
+
+def _text(lengths: tuple[float, ...]) -> str:
+    return " x ".join(f"{length:.4g}" for length in lengths)

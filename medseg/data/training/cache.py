@@ -35,10 +35,9 @@ from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
 from medseg.data.cases.inspection import Finding
 from medseg.data.cases.judge import Judge, say_findings
-from medseg.data.files.dicom.choice import choice
 from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
 from medseg.data.files.images import files_beside, read_once
-from medseg.data.files.spacing import said_spacing
+from medseg.data.files.reading import ReadingRules, now, reading, seen_as
 from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
 from medseg.data.training.identity import parameters
@@ -101,10 +100,11 @@ class CachedDataset(Dataset):
         self.progress = progress
         self._parameters = json.dumps([FORMAT, medseg.__version__, monai.__version__, parameters(transform)])
         self._open: dict[int, Entry] = {}
+        self._rules: ReadingRules | None = None  # of the process that this one works for
         self._sound: set[int] = set()  # which entries were compared with their digests
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}  # a worker process maps the files itself
+        return self.__dict__ | {"_open": {}, "_rules": self._rules or now()}  # a worker process maps the files itself
 
     def __len__(self) -> int:
         return len(self.data)
@@ -119,22 +119,26 @@ class CachedDataset(Dataset):
 
     def entry(self, index: int) -> Entry:
         """The case's plain tensors; computed and stored on first use, or if what is stored is damaged or outdated."""
+        if not 0 <= index < len(self.data):
+            raise IndexError(index)
         if index not in self._open:
-            if not 0 <= index < len(self.data):
-                raise IndexError(index)
-            case = self.data[index]
-            stem = self._stem(case)
-            if index not in self._sound and not _is_sound(stem, case):
-                self._make(stem, case)
-            self._sound.add(index)
+            with reading(self._rules or now()):
+                self._open[index] = self._opened(index)
+        return self._open[index]
+
+    def _opened(self, index: int) -> Entry:
+        case = self.data[index]
+        stem = self._stem(case)
+        if index not in self._sound and not _is_sound(stem, case):
+            self._make(stem, case)
+        self._sound.add(index)
+        entry = _read(stem)
+        if entry is None:
+            self._make(stem, case)
             entry = _read(stem)
             if entry is None:
-                self._make(stem, case)
-                entry = _read(stem)
-                if entry is None:
-                    raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
-            self._open[index] = entry
-        return self._open[index]
+                raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
+        return entry
 
     def fill(self, share: int = 0, shares: int = 1) -> None:
         """Make every entry now, or one of several shares of them, for a process each.
@@ -191,7 +195,8 @@ class CachedDataset(Dataset):
             key = "image" if position < len(case.there) else "label"
             files.append([key, str(Path(path).absolute()), status.st_size, status.st_mtime_ns])
             files += [[name, one.st_size, one.st_mtime_ns] for name, one in beside]
-        read_as = [case.missing, choice().plain(), None if case.is_picture else said_spacing()]
+        series, spacing = seen_as()
+        read_as = [case.missing, series, None if case.is_picture else spacing]
         return hashlib.sha256(json.dumps([self._parameters, case.name, files, *read_as]).encode()).hexdigest()[:32]
 
 

@@ -19,25 +19,18 @@ import torch
 from PIL import Image as Pillow
 
 from medseg.bundle.compile import compile_evaluation, compile_inference, compile_training
-from medseg.bundle.facts import config_dataset, describe_data
+from medseg.bundle.facts import config_dataset, describe_data, reading_as
 from medseg.core.errors import ConfigError, DataError
 from medseg.core.machine import Memory, machine_memory
 from medseg.data.files import limits
 from medseg.data.files.images import read_image
+from medseg.data.files.reading import ReadingRules, reading
 from medseg.data.training.apply import apply
 from medseg.data.training.transforms import preprocessing
 from medseg.engine.evaluator import CaseDataset, Failure
 from tests.tiny import tiny_config
 
 Set = Callable[..., None]
-
-
-@pytest.fixture(autouse=True)
-def _own_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a test allows holds for another one."""
-    for name in limits.DEFAULTS:
-        monkeypatch.setenv(name, "1")  # so that it is put back at the end
-        monkeypatch.delenv(name)
 
 
 def png(width: int, height: int, colour: int) -> bytes:
@@ -104,12 +97,14 @@ def test_a_size_that_a_header_claims_is_not_believed(name: str, tmp_path: Path) 
 
 
 def test_a_bomb_is_not_unpacked_whatever_it_says_of_its_size(tmp_path: Path) -> None:
-    limits.allow(largest_file_gib=0.01)
     content = bytearray(gzip.compress(bytes(2**26)))
     for said in (2**26, 100):
         content[-4:] = struct.pack("<I", said)
         (tmp_path / "bomb.nii.gz").write_bytes(content)
-        with pytest.raises(DataError, match=r"unpacks to more than 10.2 MiB: the limit is 0.01 GiB"):
+        with (
+            reading(ReadingRules(largest_file_gib=0.01)),
+            pytest.raises(DataError, match=r"unpacks to more than 10.2 MiB: the limit is 0.01 GiB"),
+        ):
             read_image(tmp_path / "bomb.nii.gz")
 
 
@@ -129,19 +124,17 @@ def test_a_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for file in written(tmp_path):
         monkeypatch.setitem(limits.DEFAULTS, limits.FILE, 1e-7)  # 107 bytes
         monkeypatch.setitem(limits.DEFAULTS, limits.PICTURE, 3e-4)  # 300 pixels
-        limits.allow()
         with pytest.raises(DataError, match="the limit is"):
             read_image(file)
-        limits.allow(largest_file_gib=1, largest_picture_mp=1)
-        assert read_image(file).shape[:2] == (20, 20)
+        with reading(ReadingRules(largest_file_gib=1, largest_picture_mp=1)):
+            assert read_image(file).shape[:2] == (20, 20)
 
 
 def test_who_starts_medseg_may_raise_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(limits.GIVEN, limits.FILE, "20")
-    limits.allow()
+    monkeypatch.setenv(limits.FILE, "20")
     assert limits.limit(limits.FILE) == 20
-    limits.allow(largest_file_gib=3)
-    assert (limits.limit(limits.FILE), limits.limit(limits.PICTURE)) == (3, 1000)
+    with reading(ReadingRules(largest_file_gib=3)):
+        assert (limits.limit(limits.FILE), limits.limit(limits.PICTURE)) == (3, 1000)
     for text in ("much", "0", "-1", "nan"):
         monkeypatch.setenv(limits.PICTURE, text)
         with pytest.raises(ConfigError, match=f"{limits.PICTURE}: '{text}' is no number above 0"):
@@ -216,13 +209,15 @@ def test_what_a_config_allows_holds_for_its_data_and_in_its_bundles(tiny_msd: Ca
     larger = tiny_config(Path(str(plain.data.root)), data__largest_file_gib=33.0)
     facts = describe_data(plain)
     for compiler in (compile_training, compile_evaluation, compile_inference):
-        assert "limits" not in str(compiler(plain, facts=facts, bundle_root="."))
-        begins = compiler(larger, facts=facts, bundle_root=".")["initialize"]
-        assert begins[0]["_target_"].endswith("limits.allow")
-        assert (begins[0]["largest_file_gib"], begins[0].get("largest_picture_mp")) == (33.0, None)
+        for config, said in ((larger, {"largest_file_gib": 33.0}), (plain, {})):
+            begins = compiler(config, facts=facts, bundle_root=".")["initialize"]
+            assert begins[0].pop("_target_").endswith("reading.read_as")
+            assert begins[0] == said
+    with reading_as(larger):
+        assert limits.limit(limits.FILE) == 33
+        config_dataset(plain)
+        assert limits.limit(limits.FILE) == 33
     config_dataset(larger)
-    assert limits.limit(limits.FILE) == 33
-    config_dataset(plain)
     assert limits.limit(limits.FILE) == 16
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.data.files.archives import ARCHIVE, holds, unpacked_files
 from medseg.data.files.dicom import header as of
-from medseg.data.files.dicom.choice import choice as asked  # `choice` is the module here
 from medseg.data.files.dicom.frames import check_mosaic_alone, frames_of
 from medseg.data.files.dicom.header import SNIFFED, Header, begins_as_dicom, is_dicom, read_header
 from medseg.data.files.dicom.parts import whole_series
@@ -26,6 +25,7 @@ from medseg.data.files.dicom.series import KNOWN, Series, chosen_series, fitting
 from medseg.data.files.dicom.volume import affine_of, in_order, slides, upright, voxels_of
 from medseg.data.files.formats import Image
 from medseg.data.files.limits import check_bytes
+from medseg.data.files.reading import choice
 
 PATIENT = {"PatientName": of.NAME, "PatientID": of.IDENTIFIER}
 BYTES = 12  # a voxel takes while a series is read
@@ -74,7 +74,7 @@ def _has_image(folder: Path) -> bool:
         every = whole_series(map(read_header, _files_in(folder)))
     except DataError:
         return True  # a damaged file is said where the image is read
-    return any(fits and is_image(one) for one, fits in zip(every, fitting(every, asked()), strict=True))
+    return any(fits and is_image(one) for one, fits in zip(every, fitting(every, choice()), strict=True))
 
 
 def modality(path: Path) -> str | None:

@@ -16,8 +16,8 @@ import numpy as np
 from medseg.core.errors import DataError, Problem
 from medseg.core.patterns import search_all
 from medseg.data.files.dicom import header as of
-from medseg.data.files.dicom.choice import DESCRIPTION, KEYS, REMEDY, Choice, choice
 from medseg.data.files.dicom.header import Header
+from medseg.data.files.reading import DESCRIPTION, MODALITY, Choice, choice
 
 KNOWN = ("CT", "MR", "PT")  # what a header may say of a channel
 NO_SCAN = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "SR", "PR", "KO", "DOC", "FID")
@@ -25,6 +25,11 @@ OTHER = ("NM", "US", "XA", "CR", "DX", "MG", "OT")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SCAN, DERIVED, CAPTURE, LOCALISER, NO_IMAGE = "scan", "derived", "secondary capture", "localiser", "no image"
 RANKS = (SCAN, DERIVED, CAPTURE)  # which are an image, the best first
+KEYS = {MODALITY: "dicom.modality", DESCRIPTION: "dicom.description"}
+REMEDY = (
+    f"say which one by {' or '.join(KEYS.values())} (a config's section data; without a config: the variables "
+    f"{' and '.join(KEYS)}), or give each a folder of its own"
+)
 PLANES = ("sagittal", "coronal", "axial")
 
 

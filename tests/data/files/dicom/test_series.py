@@ -23,8 +23,8 @@ from medseg.core.errors import ConfigError, DataError
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import list_inputs
 from medseg.data.files.dicom import find_series, is_series, modality
-from medseg.data.files.dicom.choice import Choice, choice, choose_series
 from medseg.data.files.images import Image, read_image, write_mask
+from medseg.data.files.reading import Choice, ReadingRules, choice, reading
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.transforms import preprocessing
 from tests.dicom import SECRET, write_series
@@ -204,22 +204,18 @@ def test_a_rule_of_the_config_holds_for_its_data_in_its_bundles_and_in_the_cache
     write_series(tmp_path / "study" / "ct", VOLUME)
     write_series(tmp_path / "study" / "mr", VOLUME[:3], series=2, modality="MR")
     cases = [{"case": "a", "image": str(tmp_path / "study")}]
-    try:
+    with reading(ReadingRules()):
         for compiler in (compile_training, compile_evaluation, compile_inference):
-            assert "choose_series" not in str(compiler(plain, facts=facts, bundle_root="."))
-            first = compiler(ruled, facts=facts, bundle_root=".")["initialize"][0]
-            parsed({"first": first}).get_parsed_content("first")
-            assert choice() == Choice("MR", "$T2@ #.*%")
-        config_dataset(ruled)
-        assert choice().modality == "MR"
-        config_dataset(plain)
-        assert not choice()
-        for kind, slices in (("MR", 3), ("CT", 6)):
-            choose_series(modality=kind)
+            for config, chosen in ((ruled, Choice("MR", "$T2@ #.*%")), (plain, Choice())):
+                first = compiler(config, facts=facts, bundle_root=".")["initialize"][0]
+                parsed({"first": first}).get_parsed_content("first")
+                assert choice() == chosen
+    config_dataset(ruled)
+    assert not choice()
+    for kind, slices in (("MR", 3), ("CT", 6)):
+        with reading(ReadingRules(modality=kind)):
             cached = CachedDataset(cases, preprocessing(keys=["image"], normalization="none"), tmp_path / "cache")
             assert cached[0]["image"].shape[-1] == slices
-    finally:
-        choose_series()
 
 
 def test_a_pattern_that_is_none_is_refused(tiny_msd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
