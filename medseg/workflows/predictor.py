@@ -21,6 +21,7 @@ from medseg.core.foreign import unwrapped
 from medseg.core.labels import Labels
 from medseg.data.cases.kinds import other_scan
 from medseg.data.files.images import Image, among_channels, read_image, voxel_ml, write_mask
+from medseg.data.files.reading import ReadingRules, now, reading
 from medseg.data.training.apply import apply
 from medseg.engine.device import set_up
 from medseg.engine.places import Place, check_places
@@ -40,12 +41,14 @@ class Mask:
         affine: 4x4 float64, voxel index -> RAS+ millimetres.
         labels: what the values mean.
         like: the image, or its file, whose grid a saved mask gets.
+        rules: how that file was read, and is read again for the mask.
     """
 
     array: np.ndarray
     affine: np.ndarray
     labels: Labels
     like: Image | Path = field(repr=False)
+    rules: ReadingRules = field(default_factory=now, repr=False)
 
     @property
     def volume_ml(self) -> dict[str, float]:
@@ -66,7 +69,8 @@ class Mask:
             check_places(
                 [Place(place, place.parent, str(self.like), ours=True)], [self.like], remedy="save it elsewhere"
             )
-        write_mask(path, self.array, like=self.like, labels=self.labels)
+        with reading(self.rules):
+            write_mask(path, self.array, like=self.like, labels=self.labels)
         return Path(path)
 
 

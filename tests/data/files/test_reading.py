@@ -6,12 +6,13 @@ import itertools
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from medseg.core.errors import ConfigError, DataError
 from medseg.core.parallel import in_processes, in_threads
@@ -56,7 +57,7 @@ def test_rules_hold_inside_and_those_around_them_again_behind(outer: ReadingRule
     before, environment = state(), dict(os.environ)
     with reading(outer):
         assert state() == of(outer)
-        with pytest.raises(KeyError), reading(inner):
+        with suppress(KeyError), reading(inner):
             assert state() == of(inner)
             raise KeyError
         with reading(inner):
@@ -139,15 +140,15 @@ def test_a_cropped_segmentation_lies_where_it_was_cropped_from(
     low = draw.integers(0, 6, 3)
     whole[tuple(slice(start, start + 3) for start in low)] = 1
     begins = [draw.integers(0, start + 1) for start in low]
-    image = sitk.GetImageFromArray(whole.T.astype(np.int16) * 500)
+    image = SimpleITK.GetImageFromArray(whole.T.astype(np.int16) * 500)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(draw.uniform(-90, 90, 3).tolist())
     image.SetDirection((turned(seed) if seed else np.eye(3)).ravel().tolist())
-    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
-    cropped = sitk.Cast(image[*(slice(int(start), None) for start in begins)] > 0, sitk.sitkUInt8)
+    SimpleITK.WriteImage(image, str(tmp_path / "a.nrrd"))
+    cropped = SimpleITK.Cast(image[*(slice(int(start), None) for start in begins)] > 0, SimpleITK.sitkUInt8)
     for key, value in {"ID": "s", "Name": "organ", "Layer": "0", "LabelValue": "1"}.items():
         cropped.SetMetaData(f"Segment0_{key}", value)
-    sitk.WriteImage(cropped, str(tmp_path / "a.seg.nrrd"))
+    SimpleITK.WriteImage(cropped, str(tmp_path / "a.seg.nrrd"))
     with reading(ReadingRules(spacing_mm=said)):
         read = read_image(tmp_path / "a.nrrd")
         label = read_label(tmp_path / "a.seg.nrrd", read)
