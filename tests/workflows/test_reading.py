@@ -12,9 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.bundle.facts import reading_rules
+from medseg.bundle.compile import compile_training
+from medseg.bundle.facts import describe_data, reading_rules
+from medseg.bundle.language import parsed
 from medseg.core.errors import RunError
 from medseg.core.labels import Labels
+from medseg.data.cases.inspection import OTHER_SPACING
 from medseg.data.files.images import read_image
 from medseg.data.files.reading import SPACING, ReadingRules, now, reading
 from medseg.engine.sidecar import read_sidecar
@@ -207,3 +210,25 @@ def test_a_mask_is_saved_on_the_series_that_was_read(tmp_path: Path) -> None:
         read = read_image(tmp_path / "study")
         mask = Mask(np.ones(read.shape, np.uint8), read.affine, Labels({"background": 0, "a": 1}), read.path)
     assert nib.load(mask.save(tmp_path / "mask.nii.gz")).shape == (12, 16, 3)
+
+
+@pytest.mark.slow
+def test_a_bundle_reads_as_its_config_says_whatever_ran_before(tiny_msd: Callable[..., Path], tmp_path: Path) -> None:
+    root = tiny_msd(cases=4)
+    configs = [tiny_config(root, data__spacing_mm=SAID), tiny_config(root)]
+    with reading(ReadingRules(spacing_mm=(9.0, 9.0, 9.0))):
+        for number, (config, expected) in enumerate(zip(configs, (SAID, [1, 1, 2]), strict=True)):
+            facts, folder = describe_data(config), str(tmp_path / str(number))
+            parser = parsed(compile_training(config, facts=facts, bundle_root=folder))
+            parser.get_parsed_content("initialize")
+            cases = parser.get_parsed_content("train#cases")
+            assert np.allclose(np.diag(cases[0]["native_affine"])[:3], expected)
+
+
+def test_a_check_says_whose_spacing_volumes_have(tiny_msd: Callable[..., Path]) -> None:
+    root = tiny_msd(cases=2)
+    with reading(ReadingRules(spacing_mm=tuple(SAID))):
+        found = [one for one in check(root, progress=False).findings if one.kind == OTHER_SPACING]
+    assert len(found) == 3, "each case once"
+    assert all(one.level == "warning" and "1 x 1 x 5 mm; the file says 1 x 1 x 2 mm" in one.detail for one in found)
+    assert not [one for one in check(root, progress=False).findings if one.kind == OTHER_SPACING]

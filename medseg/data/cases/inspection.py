@@ -41,6 +41,7 @@ IMPOSSIBLE = "spacing that cannot be true"
 UNEXPECTED = "unexpected label values"
 RESAMPLE_LABEL = "resample it onto the image's grid (labels: nearest neighbour)"
 
+OTHER_SPACING = "spacing that is not the file's own"
 NOT_ALL = "image that is not all that is there"
 NOTED = "look at it: is this the scan that is meant?"
 
@@ -137,7 +138,7 @@ def _inspect_image(facts: CaseFacts, case: Case, channels: Sequence[str], measur
             digest.update(np.ascontiguousarray(one.array).data)
         _inspect_voxels(facts, one, path, channels[number:] if one_each else channels)
         for note in one.notes:
-            kind, remedy = (RESPACED, "") if note.startswith(RESPACED) else (NOT_ALL, NOTED)
+            kind, remedy = (OTHER_SPACING, "") if note.startswith(RESPACED) else (NOT_ALL, NOTED)
             _add(facts, "warning", kind, path, note, remedy)
     if not images:
         return None
