@@ -196,7 +196,7 @@ def test_a_sidecar_says_whose_spacing_a_volume_is_of(
 ) -> None:
     scan = scan_of(trained[1])
     predict(told, input=scan, output=tmp_path / "to")
-    note = "the spacing is that of data.spacing_mm, 1 x 1 x 5 mm; the file says 1 x 1 x 2 mm"
+    note = "the spacing is that of the config: 1 x 1 x 5 mm; the file says 1 x 1 x 2 mm"
     assert note in capsys.readouterr().out
     (name,) = masks(tmp_path / "to")
     assert note in str(read_sidecar(tmp_path / "to", name.removesuffix(".nii.gz")))

@@ -34,8 +34,8 @@ def respaced(image: Image) -> Image:
         raise DataError(Problem(str(image.path), what, "give a length for each axis of the files"))
     affine, sides = image.affine.copy(), np.linalg.norm(image.affine[:3, : len(lengths)], axis=0)
     affine[:3, : len(lengths)] *= np.divide(lengths, np.where(sides > 0, sides, 1))
-    by = f"the variable {SPACING}" if now().spacing_mm is None else "data.spacing_mm"
-    note = f"{RESPACED} {by}, {_text(lengths[:axes])} mm; the file says {_text(image.spacing_mm)} mm"
+    by = f"the variable {SPACING}" if now().spacing_mm is None else "the config"
+    note = f"{RESPACED} {by}: {_text(lengths[:axes])} mm; the file says {_text(image.spacing_mm)} mm"
     return replace(image, affine=affine, affine_of_file=image.affine, notes=(*image.notes, note))
 
 

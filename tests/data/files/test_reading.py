@@ -179,7 +179,7 @@ def test_an_image_says_whose_spacing_it_has(tmp_path: Path, monkeypatch: pytest.
     assert read_image(files).notes == ()
     with reading(RULES[1]):
         (note,) = read_image(files).notes  # once, of however many channels
-    assert note == "the spacing is that of data.spacing_mm, 1 x 2 x 5 mm; the file says 1 x 1 x 1 mm"
+    assert note == "the spacing is that of the config: 1 x 2 x 5 mm; the file says 1 x 1 x 1 mm"
     monkeypatch.setenv(SPACING, "1,2,4")
     (note,) = read_image(files).notes
-    assert f"the variable {SPACING}, 1 x 2 x 4 mm" in note
+    assert f"the variable {SPACING}: 1 x 2 x 4 mm" in note
