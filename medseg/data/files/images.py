@@ -144,7 +144,7 @@ def _joined(images: Sequence[Image]) -> Image:
     return replace(
         images[0],
         array=np.concatenate([one.array for one in images]),
-        notes=tuple(note for one in images for note in one.notes),
+        notes=tuple(dict.fromkeys(note for one in images for note in one.notes)),
         doubts=tuple(dict.fromkeys(doubt for one in images for doubt in one.doubts)),
         kinds=kinds if any(kinds) else (),
     )
