@@ -90,8 +90,10 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         handlers = [{k: v for k, v in handler.items() if k != "validator"} for handler in handlers[1:]]
     evaluated = Code("$@average.module") if training.weight_average else Code("@network")
     judged = facts if config.finder is None else None  # of two stages the first one has said what there is to say
+    common = parts.common(config, facts, bundle_root)
     content: Component = {
-        **parts.common(config, facts, bundle_root),
+        **common,
+        "imports": [*common["imports"], Code("$import medseg.engine.filling as filling")],
         **parts.labelled(config, keep=True),
         "cache_dir": config.data.cache or Code("$@bundle_root + '/cache'"),
         "val_interval": training.validation_interval,
@@ -156,7 +158,9 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
         "initialize": [
             parts.reading(config),
             Code(f"$hardware.prepare(@seed, {training.deterministic})"),
-            Code("$hardware.in_shares(@train#cases.fill)"),
+            Code("$filling.fill_caches(@bundle_root, @train#cases, @validate#dataset)")
+            if validates
+            else Code("$filling.fill_caches(@bundle_root, @train#cases)"),
         ],
         "run": [Code("$@train#trainer.run()")],
     }
@@ -181,7 +185,6 @@ def compile_training(config: Config, *, facts: DataFacts, bundle_root: str) -> C
                 key_val_metric=Code("@validate#key_metric"),
             ),
         }
-        content["initialize"].append(Code("$hardware.in_shares(@validate#dataset.fill)"))
     if limits:
         content["allowance"] = target(Allowance, max_minutes=training.max_minutes)
         content["validate"]["sampler"] = parts.spread_out(config)

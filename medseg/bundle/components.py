@@ -145,8 +145,7 @@ def cached(part: str, transform: str, facts: DataFacts | None) -> Component:
         facts: what a case is judged by when its entry is made; None: somebody else has said what there is to say.
     """
     held = part != "training"
-    known = {"labels": Code("@labels")} | ({"compares": False} if held else {})  # what all show is said once
-    judge = {} if facts is None else {"judge": target(Judge, channels=list(facts.channels), **known)}
+    judge = {} if facts is None else {"judge": target(Judge, channels=list(facts.channels), labels=Code("@labels"))}
     data = Code(f"$hardware.shard(@split.cases(@data, '{part}'))") if held else Code(f"$@split.cases(@data, '{part}')")
     return target(CachedDataset, data=data, transform=transform, folder=Code("@cache_dir"), **judge)
 

@@ -84,6 +84,11 @@ def mistake_in(error: BaseException | None) -> MedsegError | None:
     return error
 
 
+def count_of(number: int, noun: str) -> str:
+    """`3 cases`, `1 case`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: Sequence[str], shown: int = 5) -> str:
     """The first of many names, and how many more there are."""
     more = f", and {len(names) - shown} more" if len(names) > shown else ""

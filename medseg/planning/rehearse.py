@@ -13,8 +13,8 @@ from medseg.config.stages import second_stage
 from medseg.core.parallel import every_result
 from medseg.data.cases.case import Case
 from medseg.data.cases.dataset import Dataset
-from medseg.data.cases.inspection import Finding
-from medseg.data.cases.judge import Judge, say_findings
+from medseg.data.cases.inspection import CaseFacts
+from medseg.data.cases.judge import Judge, sampled, say
 from medseg.data.files.images import read_once
 from medseg.data.training.apply import apply
 from medseg.planning.step import measure_step
@@ -67,14 +67,13 @@ def _look(config: Config, facts: DataFacts, cases: Sequence[Case]) -> None:
         DataError: of all cases that would be refused, at once.
     """
     load, judge = loading(config, facts), Judge(facts.channels, facts.labels)
+    coarse = {cases[number].name for number in sampled(len(cases))}
 
-    def look(case: Case) -> list[Finding]:
+    def look(case: Case) -> CaseFacts:
         with read_once():
-            apply(load, case.entry())
-            return judge(case)
+            return judge(case, apply(load, case.entry()), coarse=case.name in coarse)
 
-    found = [finding for findings in every_result(look, cases, bar="look at") for finding in findings]
-    say_findings([*found, *judge.together()])
+    say(every_result(look, cases, bar="look at"))
 
 
 def _found(config: Config) -> str:

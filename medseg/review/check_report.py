@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.core.errors import Problem
+from medseg.core.errors import Problem, count_of
 from medseg.core.machine import machine_memory, size_text
 from medseg.data.cases.dataset import Dataset
 from medseg.data.cases.inspection import CaseFacts, Finding, counted
@@ -174,8 +174,3 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         yield "  ".join(cells).rstrip()
-
-
-def count_of(number: int, noun: str) -> str:
-    """`3 cases`, `1 case`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,20 +17,20 @@ from medseg.core.errors import DataError, Problem
 from medseg.core.files import absolute
 from medseg.core.labels import Labels
 from medseg.core.parallel import in_threads
+from medseg.data.cases.across import across
 from medseg.data.cases.case import Case, channel_of
 from medseg.data.cases.dataset import Dataset, find_dataset
-from medseg.data.cases.inspection import UNEXPECTED, CaseFacts, Finding, doubted_spacing, inspect_case
+from medseg.data.cases.inspection import Finding, inspect_case
 from medseg.data.cases.unnamed import channel_names, found_classes
 from medseg.data.files.dicom import called_as_patient, is_study
 from medseg.data.files.spacing import SAY_IT
 from medseg.data.splits.apart import REMEDY as APART
 from medseg.data.splits.apart import in_both
 from medseg.data.splits.split import OFFICIAL, TEST
-from medseg.review.check_report import CheckReport, count_of
+from medseg.review.check_report import CheckReport
 from medseg.runs.official import wrong_sizes
 
 SAY_KEY = "say the right one, for all files: data.spacing_mm in a config (medseg plan --set data.spacing_mm=[x,y,z])"
-FEW_CASES = 5  # with a fifth held out, fewer than this and a class may be missing from either part
 
 
 def check(root: str | Path, *, layout: str = "auto", card: str | None = None, progress: bool = True) -> CheckReport:
@@ -68,7 +67,8 @@ def check(root: str | Path, *, layout: str = "auto", card: str | None = None, pr
     looking = in_threads(look, cases)
     facts = tuple(tqdm(looking, "checking", len(cases), unit="case", disable=None if progress else True, leave=False))
     findings += [finding for case in facts for finding in case.findings]
-    findings += _across(facts, dataset)
+    pictures = any(case.is_picture for case in cases)
+    findings += across(facts, pictures=pictures)
     findings += _in_two_lists(dataset)
     findings += [finding for case in cases for finding in _named_as_patient(case, root)]
     findings = [replace(finding, remedy=finding.remedy.replace(SAY_IT, SAY_KEY)) for finding in findings]
@@ -104,33 +104,3 @@ def _in_two_lists(dataset: Dataset) -> Iterator[Finding]:
         for name in in_both(dataset.splits.get(one, ()), dataset.splits.get(other, ())):
             where = f"in {one} and in {other}"
             yield Finding("warning" if other == TEST else "error", "image in two lists", name, "", where, APART)
-
-
-def _across(facts: Sequence[CaseFacts], dataset: Dataset) -> Iterator[Finding]:
-    """What only shows when cases are compared."""
-    dims = Counter(len(case.shape) for case in facts if case.shape)
-    pictures = {case.name for case in (*dataset.cases, *dataset.unlabelled) if case.is_picture}
-    if len(dims) > 1 and pictures:  # among volumes a slice is a volume of one
-        fewest = min(dims, key=lambda key: dims[key])
-        for case in facts:
-            if len(case.shape) == fewest:
-                what = f"{fewest}D among {count_of(sum(dims.values()) - dims[fewest], 'case')} of another kind"
-                yield Finding("error", "2D and 3D images mixed", case.case, "", what, "train on one kind at a time")
-    yield from doubted_spacing(facts)
-    first: dict[str, str] = {}
-    for case in facts:
-        if case.digest and first.setdefault(case.digest, case.case) != case.case:
-            remedy = "a copy in training and validation makes results look better than they are: remove one"
-            what = f"the same voxels as {first[case.digest]}"
-            yield Finding("warning", "image that is there twice", case.case, "", what, remedy)
-    labelled = [case for case in facts if case.voxels is not None]
-    strange = any(finding.kind == UNEXPECTED for case in labelled for finding in case.findings)
-    if labelled and not strange and not any(sum((case.voxels or {}).values()) for case in labelled):
-        remedy = "are these the annotations? A single healthy subject may have none, not all of them"
-        yield Finding("error", "no label has anything in it", "", "", f"all {len(labelled)} are background", remedy)
-        return
-    for name in labelled[0].voxels or () if labelled else ():
-        count = sum(bool(case.voxels and case.voxels[name]) for case in labelled)
-        if count < min(FEW_CASES, len(labelled)):
-            remedy = "it cannot be learnt or measured well: the held-out cases may have none of it"
-            yield Finding("warning", "rare class", "", name, f"in {count} of {count_of(len(labelled), 'case')}", remedy)

@@ -156,7 +156,7 @@ def two_lengths_for_volumes(folder: Path) -> Subjects:
 
 
 without(__name__, "medseg.data.cases.inspection.MOST_MM", 1e9)
-without(__name__, "medseg.data.cases.inspection.slab_doubt", lambda *_: "")
-without(__name__, "medseg.data.cases.inspection.spacing_doubt", lambda *_: "")
+without(__name__, "medseg.data.cases.across.slab_doubt", lambda *_: "")
+without(__name__, "medseg.data.cases.across.spacing_doubt", lambda *_: "")
 without(__name__, "medseg.data.cases.inspection.no_hounsfield", lambda *_: "")
 without(__name__, "medseg.data.files.images.respaced", lambda image: image)

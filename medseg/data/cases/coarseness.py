@@ -13,6 +13,7 @@ import numpy as np
 
 LAGS = (1, 2, 4, 8, 16)  # voxels between two that are compared
 LINE_VOXELS = 2**15  # on evenly spaced lines along an axis, of each channel
+QUICK = 2**13  # the same, where a case or two decide nothing: within a tenth of it
 MARGIN = 0.97  # of a difference: where distance hardly matters (much noise), 3 % more would be many voxels
 SCALE = (1.0, 99.0)  # percentiles between which intensities are compared: what lies outside are a few bright voxels
 
@@ -41,7 +42,7 @@ class Slices:
     headers: float
 
 
-def coarseness(image: np.ndarray, foreground: np.ndarray) -> tuple[float, ...]:
+def coarseness(image: np.ndarray, foreground: np.ndarray, line_voxels: int = LINE_VOXELS) -> tuple[float, ...]:
     """Of each axis: how many voxels along another axis lie between two that differ as neighbours along this one do.
 
     The least over the other axes, so that only an axis that is coarser than all others has more than 1. Two voxels of a
@@ -50,23 +51,24 @@ def coarseness(image: np.ndarray, foreground: np.ndarray) -> tuple[float, ...]:
     Args:
         image: (C, *spatial).
         foreground: (*spatial) bool, only pairs inside which count.
+        line_voxels: how many are compared along an axis of each channel.
     """
     axes = range(image.ndim - 1)
     curves = np.zeros((len(axes), len(LAGS)))
     for channel in image:
-        curves += _curves(channel, foreground)
+        curves += _curves(channel, foreground, line_voxels)
     return tuple(
         round(min((_reach(curves[axis, 0], curves[other]) for other in axes if other != axis), default=1.0), 4)
         for axis in axes
     )
 
 
-def _curves(channel: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+def _curves(channel: np.ndarray, foreground: np.ndarray, line_voxels: int) -> np.ndarray:
     """Mean absolute difference (axes, lags), as a share of the range; NaN where the axis is too short."""
     axes = range(channel.ndim)
     lines = []
     for axis in axes:
-        step = math.ceil((channel.size / LINE_VOXELS) ** (1 / max(channel.ndim - 1, 1)))
+        step = math.ceil((channel.size / line_voxels) ** (1 / max(channel.ndim - 1, 1)))
         chosen = tuple(slice(None, None, 1 if other == axis else step) for other in axes)
         lines.append((finite(np.moveaxis(channel[chosen], axis, 0)), np.moveaxis(foreground[chosen], axis, 0)))
     known = np.concatenate([values[inside] for values, inside in lines])
@@ -115,10 +117,11 @@ def spacing_doubt(spacings_mm: np.ndarray, shapes: np.ndarray, coarse: np.ndarra
     of slices varies as that of whole organs at one spacing cannot while the other sides are always the same.
 
     Args:
-        spacings_mm, shapes, coarse: (cases, axes). Pictures (two axes) are never doubted.
+        spacings_mm, shapes: (cases, axes). Pictures (two axes) are never doubted.
+        coarse: (cases, axes), perhaps of some of the cases only.
     """
     first = spacings_mm[0]
-    if len(first) != 3 or not np.allclose(spacings_mm, first.mean(), rtol=1e-3):
+    if not same_cubes(spacings_mm):
         return ""
     slices = thick_slices(spacings_mm, coarse)
     counts = shapes[:, slices.axis]
@@ -133,6 +136,11 @@ def spacing_doubt(spacings_mm: np.ndarray, shapes: np.ndarray, coarse: np.ndarra
         f"{who} {said} mm, which cannot be true: neighbours along axis {slices.axis} (of {sizes} slices) differ as much"
         f" as voxels {slices.evidence:.2g} apart along the other axes do"
     )
+
+
+def same_cubes(spacings_mm: np.ndarray) -> bool:
+    """Whether all volumes say the same isotropic spacing (cases, axes), so that it may be doubted."""
+    return spacings_mm.shape[1:] == (3,) and bool(np.allclose(spacings_mm, spacings_mm[0].mean(), rtol=1e-3))
 
 
 def slab_doubt(spacings_mm: np.ndarray, shapes: np.ndarray) -> str:

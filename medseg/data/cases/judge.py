@@ -3,49 +3,80 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
 
 from medseg.core.errors import listed
 from medseg.core.labels import Labels
+from medseg.data.cases.across import across
 from medseg.data.cases.case import Case
-from medseg.data.cases.inspection import CaseFacts, Finding, doubted_spacing, inspect_case
+from medseg.data.cases.coarseness import QUICK
+from medseg.data.cases.inspection import CaseFacts, Finding, inspect_case
 
-MEASURED = 32  # volumes whose coarseness says that of all: a median, and measuring takes as long as reading
+SAMPLE = 4  # cases whose slices are measured, evenly spaced: of all of them it would be felt
+_PLAIN = TypeAdapter(CaseFacts)
 
 
 class Judge:
-    """The warnings of `check` about a case; what is an error there, reading refuses.
+    """The facts and warnings of `check` about a case; what is an error there, reading refuses.
 
     Args:
         channels: names of the image's channels.
         labels: what the values of a label mean.
-        compares: keep what `together` needs to know of every case.
     """
 
-    def __init__(self, channels: Sequence[str], labels: Labels, compares: bool = True) -> None:
-        self.channels, self.labels, self.compares = tuple(channels), labels, compares
-        self._seen: list[CaseFacts] = []
+    def __init__(self, channels: Sequence[str], labels: Labels) -> None:
+        self.channels, self.labels = tuple(channels), labels
 
-    def __call__(self, case: Case) -> list[Finding]:
-        coarse = self.compares and len(self._seen) < MEASURED
-        facts = inspect_case(case, self.channels, self.labels, measure=False, coarse=coarse)
-        if self.compares:
-            self._seen.append(facts)
-        return [finding for finding in facts.findings if finding.level == "warning"]
+    def __call__(self, case: Case, loaded: Mapping[str, Any], *, coarse: bool = False) -> CaseFacts:
+        """The facts of a case.
 
-    def together(self) -> list[Finding]:
-        """What only shows when the cases are compared that were judged since the last time."""
-        seen, self._seen = self._seen, []
-        return doubted_spacing(seen)
+        Args:
+            loaded: as `LoadCased` gives it.
+            coarse: measure how coarse its slices are, quickly, if its spacing may be doubted.
+        """
+        lines = QUICK if coarse else 0
+        facts = inspect_case(case, self.channels, self.labels, loaded=loaded, line_voxels=lines)
+        return replace(facts, findings=[finding for finding in facts.findings if finding.level == "warning"])
+
+
+def to_plain(facts: CaseFacts) -> dict[str, Any]:
+    """For a JSON file."""
+    return _PLAIN.dump_python(facts, mode="json", exclude_defaults=True)
+
+
+def from_plain(plain: Mapping[str, Any]) -> CaseFacts:
+    """Raises ValueError where that is not what `to_plain` gave."""
+    return _PLAIN.validate_python(plain)
+
+
+def sampled(cases: int) -> set[int]:
+    """Numbers of those of so many cases whose slices are measured."""
+    return {round(place) for place in np.linspace(0, cases - 1, SAMPLE)} if cases else set()
+
+
+def say(facts: Iterable[CaseFacts], *, compared: bool = True) -> None:
+    """Print to stderr what was found in each case, and what shows when they are compared.
+
+    Args:
+        compared: False: some of the cases are not among them, so nothing is said of all.
+    """
+    facts = sorted(facts, key=lambda one: one.case)
+    findings = [finding for one in facts for finding in one.findings]
+    say_findings([*findings, *across(facts)] if compared else findings)
 
 
 def say_findings(findings: Iterable[Finding]) -> None:
-    """Print them to stderr, those of one kind in a line."""
-    kinds: dict[str, list[Finding]] = {}
+    """Print them to stderr, those of one kind in a line; what is said of no case has its own."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda one: (one.kind, one.case)):
-        kinds.setdefault(finding.kind, []).append(finding)
-    for kind, found in kinds.items():
+        kinds.setdefault((finding.kind, "" if finding.case else finding.file or "all"), []).append(finding)
+    for (kind, _), found in kinds.items():
         cases, first = list(dict.fromkeys(finding.case for finding in found)), found[0]
-        where = f" in {len(cases)} cases: {listed(cases)}: {first.file}" if first.case else ""
-        remedy = f" ({first.remedy})" if first.remedy else ""
-        print(f"warning: {kind}{where}: {first.detail}{remedy}", file=sys.stderr)
+        where = f" in {len(cases)} cases: {listed(cases)}" if first.case else ""
+        file, remedy = f"{first.file}: " if first.file else "", f" ({first.remedy})" if first.remedy else ""
+        print(f"warning: {kind}{where}: {file}{first.detail}{remedy}", file=sys.stderr)

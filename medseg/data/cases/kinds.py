@@ -63,7 +63,12 @@ def like_ct(values: np.ndarray) -> bool:
 
 def measured(image: np.ndarray) -> list[dict[str, Any]]:
     """What `suspicions` asks of each channel of an image (C, *spatial), as it is in the file."""
-    return [{"low": float(one.min()), "high": float(one.max()), "like_ct": like_ct(one)} for one in image]
+    return [{**extremes(one), "like_ct": like_ct(one)} for one in image]
+
+
+def extremes(channel: np.ndarray) -> dict[str, float]:
+    """The lowest and the highest value of a channel `(*spatial)`; NaN if any is."""
+    return {"low": float(channel.min()), "high": float(channel.max())}
 
 
 def other_scan(kinds: Sequence[str | None], trained_on: Sequence[str | None]) -> str:

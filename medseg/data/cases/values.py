@@ -48,10 +48,16 @@ def unknown_values(counts: np.ndarray, where: str, known: Collection[int] | Mapp
     return Problem(where, f"holds values that are no classes here: {some}", remedy)
 
 
-def check_values(values: np.ndarray, known: Mapping[int, str], where: object) -> None:
-    """Raise a DataError where a label map `(*spatial)` uint8, after `counts_as`, has a value that is not known."""
-    if problem := unknown_values(np.bincount(values.ravel(), minlength=256), str(where), known):
+def check_values(values: np.ndarray, known: Mapping[int, str], where: object) -> np.ndarray:
+    """How many voxels of a label map `(*spatial)` uint8, after `counts_as`, have each value: `(256,)`.
+
+    Raises:
+        DataError: one of them is not known.
+    """
+    counts = np.bincount(values.ravel(), minlength=256)
+    if problem := unknown_values(counts, str(where), known):
         raise DataError(problem)
+    return counts
 
 
 def class_values(label: Image, labels: Labels) -> np.ndarray:

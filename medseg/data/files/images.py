@@ -66,7 +66,7 @@ def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: 
     """
     if not isinstance(path, (str, Path)):
         places = [number for number, one in enumerate(path) if one is not None]
-        images = [_one_channel(_read_file(Path(one))) for one in path if one is not None]
+        images = [one_channel(_read_file(Path(one))) for one in path if one is not None]
         if not images:
             raise DataError("an image needs at least one file")
         for other in images[1:]:
@@ -81,7 +81,7 @@ def read_image(path: str | Path | Sequence[str | Path | None], *, channel_axis: 
         return among_channels(_joined(images), places, len(path))
 
     image = _read_file(Path(path), label=not channel_axis)
-    return image if channel_axis else _one_channel(image)
+    return image if channel_axis else one_channel(image)
 
 
 def read_label(path: str | Path, on: Image | None = None) -> Image:
@@ -153,11 +153,12 @@ def _joined(images: Sequence[Image]) -> Image:
 @contextmanager
 def read_once() -> Iterator[None]:
     """What this thread reads inside is decoded once, however often it is read; nobody may write into its array."""
-    _kept.images = {}
+    outer = getattr(_kept, "images", None)
+    _kept.images = {} if outer is None else outer
     try:
         yield
     finally:
-        _kept.images = None
+        _kept.images = outer
 
 
 _kept = local()
@@ -209,14 +210,14 @@ def _decoded(path: Path, *, label: bool) -> Image:
         raise DataError(Problem(str(path), f"unreadable image: {cause(error)}", remedy)) from error
 
 
-def _one_channel(image: Image) -> Image:
+def one_channel(image: Image) -> Image:
+    """The image itself; raises a DataError where it has more than one channel."""
     if len(image.array) != 1:
         what = f"has {len(image.array)} channels, expected one"
-        picture = "a label map holds one number a pixel: save it as grey PNG, or with a palette"
+        grey = "a label map holds one number a pixel: save it as grey PNG, or with a palette"
         if image.path.name.lower().endswith(TIFF):
-            picture += '; if it is a volume, say so beside it: case.json with {"spacing": [z, y, x]}'
-        remedy = picture if is_picture(image.path) else "give one file a channel"
-        raise DataError(Problem(str(image.path), what, remedy))
+            grey += '; if it is a volume, say so beside it: case.json with {"spacing": [z, y, x]}'
+        raise DataError(Problem(str(image.path), what, grey if is_picture(image.path) else "give one file a channel"))
     return image
 
 

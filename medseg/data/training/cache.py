@@ -17,7 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,15 @@ from medseg.core.files import readable, replace_file, replacing
 from medseg.core.parallel import every_result
 from medseg.core.sealed import sealed, unsealed
 from medseg.data.cases.case import Case, as_cases
-from medseg.data.cases.inspection import Finding
-from medseg.data.cases.judge import Judge, say_findings
+from medseg.data.cases.inspection import CaseFacts
+from medseg.data.cases.judge import Judge, from_plain, sampled, to_plain
 from medseg.data.files.digests import CaseState, Touched, array_checksum, file_checksum, hashed
 from medseg.data.files.images import files_beside, read_once
 from medseg.data.files.reading import ReadingRules, now, reading, seen_as
 from medseg.data.training.apply import apply
 from medseg.data.training.entries import Stored, if_mine, mark_used, remove_unused, stored_entries
-from medseg.data.training.identity import parameters
-from medseg.data.training.size import VOXELS_A_VALUE
+from medseg.data.training.identity import identity, parameters
+from medseg.data.training.voxels import listed_voxels
 
 FORMAT = 3  # raise it when what is stored changes
 ARRAYS = ("image", "label", "voxels")
@@ -57,6 +57,7 @@ class Entry:
         image: `(C, *spatial)` float32, or uint8 where the transform leaves bytes.
         label: `(1, *spatial)` uint8, or None.
         voxels: label value -> (how many voxels have it, int32 flat indices of them or of an even sample).
+        judged: `by` whom (its `identity`), and the `facts` as plain data; empty if nobody has judged it.
     """
 
     case: str
@@ -66,6 +67,7 @@ class Entry:
     native_affine: torch.Tensor
     native_shape: tuple[int, ...]
     voxels: Mapping[int, tuple[int, torch.Tensor]]
+    judged: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CachedDataset(Dataset):
@@ -80,7 +82,7 @@ class CachedDataset(Dataset):
         transform: as `data.transforms.preprocessing`.
         workers: threads that fill the cache.
         progress: show a bar while filling (in a terminal).
-        judge: what there is to say of a case whose entry is made; said by `fill`, so once a case.
+        judge: what there is to say of a case (`facts`): found when its entry is made, and kept in it.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class CachedDataset(Dataset):
         progress: bool = False,
         judge: Judge | None = None,
     ) -> None:
-        self.judge, self._findings = judge, list[Finding]()
+        self.judge, self._judged_by = judge, "" if judge is None else identity(judge)
+        self.made: set[str] = set()  # names of the cases whose entries were made here
         self.data = as_cases(data)
+        self._sampled = sampled(len(self.data))
         self.transform = transform
         self.folder = Path(folder)
         self.workers = workers
@@ -130,11 +134,11 @@ class CachedDataset(Dataset):
         case = self.data[index]
         stem = self._stem(case)
         if index not in self._sound and not _is_sound(stem, case):
-            self._make(stem, case)
+            self._make(stem, index)
         self._sound.add(index)
         entry = _read(stem)
         if entry is None:
-            self._make(stem, case)
+            self._make(stem, index)
             entry = _read(stem)
             if entry is None:
                 raise DataError(Problem(str(stem), "a cache entry cannot be read back", "is the disk full?"))
@@ -149,14 +153,52 @@ class CachedDataset(Dataset):
         shown = self.progress and share == 0
         indices = range(share, len(self), shares)
         every_result(self.entry, indices, max(1, self.workers), "preprocess" if shown else None)
-        together = self.judge.together() if self.judge and share == 0 else []
-        say_findings([*self._findings, *together])
-        self._findings = []
 
-    def _make(self, stem: Path, case: Case) -> None:
+    def facts(self) -> list[CaseFacts]:
+        """What the judge found in the cases that were opened until now; nothing without a judge.
+
+        An entry of somebody who judged by other channels or labels, or not at all, is judged now.
+        """
+        if self.judge is None:
+            return []
+        return every_result(self._facts, sorted(self._open), max(1, self.workers))
+
+    def _facts(self, index: int) -> CaseFacts:
+        judged = self._open[index].judged
+        if judged.get("by") == self._judged_by:
+            with contextlib.suppress(ValueError, KeyError):
+                return from_plain(judged["facts"])
+        stem = self._stem(self.data[index])
+        description = _description(stem)
+        with reading(self._rules or now()):
+            judged = self._judged(index, CaseState.from_plain(description["files"]), {})
+        with if_mine():
+            _describe(stem, description | {"judged": judged})
+        return from_plain(judged["facts"])
+
+    def _judged(self, index: int, state: CaseState, loaded: Mapping[str, Any]) -> dict[str, Any]:
+        if self.judge is None:
+            return {}
         with read_once():
-            _make(stem, case, self.transform)
-            self._findings += self.judge(case) if self.judge else []
+            found = self.judge(self.data[index], loaded, coarse=index in self._sampled)
+        facts = replace(found, digest="-".join(sorted(state.identities)) if state.is_known else "")
+        return {"by": self._judged_by, "facts": to_plain(facts)}
+
+    def _make(self, stem: Path, index: int) -> None:
+        """Read the case, note the digests of its files, and store what the transform makes of it.
+
+        Raises:
+            DataError: its files are damaged, or are being written to.
+        """
+        case = self.data[index]
+        state = case.state().each(hashed)  # the first to read the files: the transform finds them in memory
+        with read_once():
+            content = apply(self.transform, case.entry())
+            judged = self._judged(index, state, content)
+        if case.state() != state.each(lambda file: replace(file, sha256="")):
+            raise DataError(Problem(case.name, "a file changed while it was read", "wait until nobody writes to it"))
+        _write(stem, content, state, judged)
+        self.made.add(case.name)
 
     def missing(self) -> list[Case]:
         """The cases that have no entry yet.
@@ -213,19 +255,6 @@ def known_digests(folder: Path) -> dict[Touched, str]:
     return found
 
 
-def _make(stem: Path, case: Case, transform: Callable[[dict[str, Any]], Any]) -> None:
-    """Read the case, note the digests of its files, and store what the transform makes of it.
-
-    Raises:
-        DataError: its files are damaged, or are being written to.
-    """
-    state = case.state().each(hashed)  # the first to read the files: the transform finds them in memory
-    content = apply(transform, case.entry())
-    if case.state() != state.each(lambda file: replace(file, sha256="")):
-        raise DataError(Problem(case.name, "a file changed while it was read", "wait until nobody writes to it"))
-    _write(stem, content, state)
-
-
 def _is_sound(stem: Path, case: Case) -> bool:
     """Whether there is an entry, to the bit as it was written, of files with this content."""
     try:
@@ -260,11 +289,11 @@ def _describe(stem: Path, description: Mapping[str, Any]) -> None:
     replace_file(Path(f"{stem}.json"), sealed(description, indent=None))
 
 
-def _write(stem: Path, case: Mapping[str, Any], state: CaseState) -> None:
+def _write(stem: Path, case: Mapping[str, Any], state: CaseState, judged: Mapping[str, Any]) -> None:
     image = np.ascontiguousarray(torch.as_tensor(case["image"]).numpy())
     image = image if image.dtype == np.uint8 else image.astype(np.float32, copy=False)
     label = np.ascontiguousarray(torch.as_tensor(case["label"]).numpy(), dtype=np.uint8) if "label" in case else None
-    counts, voxels = _voxels(label) if label is not None else ({}, np.zeros(0, np.int32))
+    counts, voxels = listed_voxels(label) if label is not None else ({}, np.zeros(0, np.int32))
     sizes: dict[str, Any] = {}
     for name, array in zip(ARRAYS, (image, label, voxels), strict=True):
         if array is not None:
@@ -282,24 +311,8 @@ def _write(stem: Path, case: Mapping[str, Any], state: CaseState) -> None:
         "native_shape": list(case["native_shape"]),
         "voxels": [[value, *numbers] for value, numbers in counts.items()],
         "files": state.to_plain(),
-    }
+    } | ({"judged": judged} if judged else {})
     _describe(stem, description)
-
-
-def _voxels(label: np.ndarray) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
-    """value -> (voxels, listed voxels), and the flat indices of all values one after the other."""
-    flat = label.reshape(-1)
-    where = np.flatnonzero(flat)
-    values = flat[where]
-    counts, listed = {}, []
-    for value in np.unique(values).tolist():
-        found = where[values == value]
-        some = found
-        if len(found) > VOXELS_A_VALUE:
-            some = found[np.linspace(0, len(found) - 1, VOXELS_A_VALUE).astype(np.int64)]
-        counts[value] = (len(found), len(some))
-        listed.append(some.astype(np.int32))
-    return counts, np.concatenate(listed) if listed else np.zeros(0, np.int32)
 
 
 def _read(stem: Path) -> Entry | None:
@@ -322,6 +335,7 @@ def _read(stem: Path) -> Entry | None:
             torch.tensor(description["native_affine"], dtype=torch.float64),
             tuple(description["native_shape"]),
             voxels,
+            description.get("judged", {}),
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None

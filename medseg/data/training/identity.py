@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,3 +43,8 @@ def parameters(thing: Any) -> Any:
     if not held and " at 0x" not in repr(thing):  # an address would differ from run to run
         held = {"": repr(thing)}
     return [f"{kind.__module__}.{kind.__qualname__}", [[key, parameters(held[key])] for key in sorted(held)]]
+
+
+def identity(thing: Any) -> str:
+    """A digest of the `parameters`."""
+    return hashlib.sha256(json.dumps(parameters(thing)).encode()).hexdigest()[:32]

@@ -122,7 +122,8 @@ class LoadCased(MapTransform):
 
     In the place of the image's path an `Image` may stand. Adds `case` (the file's name, unless given), `native_affine`
     (4x4 float64) and `native_shape`: the grid of the file; `measured`, `doubts` and `kinds`, by which a prediction is
-    warned of (`data.cases.kinds`); and, where channels are missing, their numbers as `missing`.
+    warned of (`data.cases.kinds`); `counts` (256,), voxels of each value of the label, where `values` are given;
+    and, where channels are missing, their numbers as `missing`.
     A two-dimensional image lies in its own plane: where that is not axial, its affine is made of the spacing alone.
 
     Args:
@@ -200,7 +201,7 @@ class LoadCased(MapTransform):
                 )
             values = label_values(label, self.counts_as).reshape(1, *array.shape[1:])
             if self.values is not None:
-                check_values(values, self.values, label.path)
+                case["counts"] = check_values(values, self.values, label.path)
             case["label"] = _tensor(np.ascontiguousarray(values), affine, label)  # the image's affine: one grid a case
         return case
 

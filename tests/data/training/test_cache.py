@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from medseg.core.errors import DataError
 from medseg.data.cases.case import as_cases
 from medseg.data.training import cache as cache_module
+from medseg.data.training import voxels
 from medseg.data.training.apply import apply
 from medseg.data.training.cache import CachedDataset
 from medseg.data.training.identity import parameters
@@ -167,7 +168,7 @@ def test_all_bad_cases_are_told_at_once(tmp_path: Path) -> None:
 def test_voxels_are_listed_by_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = cohort(tmp_path, 1)
     for limit, folder in ((10**6, "all"), (7, "some")):
-        monkeypatch.setattr(cache_module, "VOXELS_A_VALUE", limit)
+        monkeypatch.setattr(voxels, "VOXELS_A_VALUE", limit)
         entry = CachedDataset(data, preprocessing(), tmp_path / folder).entry(0)
         assert entry.label is not None
         flat = entry.label.flatten()
