@@ -78,7 +78,7 @@ class CropDataset(PatchDataset):
         return {
             "image": image.flip(flips) if flips else image,
             "label": label.flip(flips) if flips else label,
-            "sample": sample,
+            "sample": torch.tensor(sample),  # takes shared memory where a lack of it is heard, as the rest does
             "case": entry.case,
         }
 

@@ -85,7 +85,7 @@ class PatchDataset(Dataset):
         return {
             "image": cut(entry.image, start, size, self.margin),
             "label": cut(label, start, size, self.margin, self.outside),
-            "sample": sample,
+            "sample": torch.tensor(sample),  # takes shared memory where a lack of it is heard, as the rest does
             "case": entry.case,
         }
 

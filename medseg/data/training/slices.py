@@ -54,7 +54,7 @@ class SliceDataset(PatchDataset):
         return {
             "image": cut(image, start, size, self.margin),
             "label": cut(label[:, number], start, size, self.margin, self.outside),
-            "sample": sample,
+            "sample": torch.tensor(sample),  # takes shared memory where a lack of it is heard, as the rest does
             "case": entry.case,
         }
 
