@@ -6,6 +6,7 @@ MONAI's own trainer hard-codes `torch.autocast("cuda")`; this one asks `engine.d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from medseg.engine.budget import Budget
 from medseg.engine.device import autocast, choose_precision, memory_format, to_device, world_size
 from medseg.engine.memory import enough_memory
 
+logging.getLogger("dev_collate").disabled = True  # MONAI repeats what fails there, with a line for each key
 SMALLER_STEPS = (
     "make batch_size or patch_size smaller, as `medseg plan --memory-gib` does; "
     "or end what else uses the memory (of a GPU: nvidia-smi lists it)"

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from medseg.bundle.facts import DataFacts
 from medseg.cli import app
 from medseg.config.cards import load_card
+from medseg.config.load import load_config
 from medseg.core.errors import ConfigError, DataError, PartialFailure
 from medseg.core.labels import Labels
 from medseg.runs import described as of_run
@@ -282,6 +283,6 @@ def test_nnunets_summary_is_refused_before_anything_is_scored(tmp_path: Path) ->
 def test_a_run_is_scored_by_its_convention(monkeypatch: pytest.MonkeyPatch) -> None:
     for convention in ("medical", "voc"):
         facts = DataFacts("set", ("0",), Labels({"background": 0, "x": 1}), convention=convention)
-        trained = SimpleNamespace(facts=facts, config=SimpleNamespace(data=SimpleNamespace(layout="auto", card=None)))
+        trained = SimpleNamespace(facts=facts, config=load_config("demo", ["data.card=null"]))
         monkeypatch.setattr(of_run, "read_run", lambda _, trained=trained: trained)
         assert of_run._of_run(Path("run")).convention == convention
