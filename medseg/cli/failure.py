@@ -31,6 +31,7 @@ WRITTEN = ("--output", "--run")  # options that name the folder that a command w
 REPORT = "this is a mistake in medseg, or in a package beside it: report it to {}, with the log"
 GOES_ON = {"train", "demo", "evaluate", "predict", "postprocess"}
 """Verbs that keep what they have finished."""
+SHOWN = 15  # problems of one error, of two lines each
 LONGEST = 1000  # characters of a line of a message: what is quoted may be anything
 
 
@@ -91,8 +92,10 @@ def unexpected(error: Exception) -> Problem:
 
 
 def text_of(error: MedsegError) -> str:
-    """`error: ...` of a single problem, or how many there are and each of them."""
-    text = f"error: {error}" if len(error.problems) == 1 else f"{len(error.problems)} problems\n{error}"
+    """`error: ...` of a single problem, or how many there are and the first of them, as many as a screen shows."""
+    shown, rest = error.problems[:SHOWN], len(error.problems) - SHOWN
+    several = [f"{len(error.problems)} problems", *map(str, shown), *([f"and {rest} more"] if rest > 0 else [])]
+    text = f"error: {error}" if len(error.problems) == 1 else "\n".join(several)
     lines = (line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..." for line in text.split("\n"))
     return shown_path("\n".join(lines))
 

@@ -214,9 +214,8 @@ def _check(output: Path, overwrite: bool) -> None:
         Place(beside, output.parent, "what was measured", ours=is_record(beside)),
     ]
     check_places(places, error=ConfigError, remedy=ELSEWHERE)
-    for file in (output, beside):
-        if file.exists() and not overwrite:
-            raise ConfigError(f"{file}: exists already", "choose another name, or add --overwrite")
+    if output.exists() and not overwrite:  # a record alone is what an interrupted plan left
+        raise ConfigError(f"{output}: exists already", "choose another name, or add --overwrite")
 
 
 def _of_data(record: Record, measured: Fingerprint) -> Record:
