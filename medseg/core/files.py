@@ -78,6 +78,19 @@ def absolute(path: str | Path) -> Path:
 
 def walk(folder: Path) -> Iterator[Path]:
     """All that lies in a folder and below, also behind links to folders, each of which is entered once."""
+    for place, folders, files in _entered_once(folder):
+        yield from (place / name for name in (*folders, *files))
+
+
+def folders_in(folder: Path) -> Iterator[Path]:
+    """The folder and all below it but hidden ones, each once, also behind links, in the order of their paths."""
+    for place, folders, _ in _entered_once(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield place
+
+
+def _entered_once(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, in order, also behind links to folders, but into each folder once: links may lead in a circle."""
     entered: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(place)
@@ -86,7 +99,7 @@ def walk(folder: Path) -> Iterator[Path]:
             continue
         entered.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (Path(place, name) for name in (*folders, *files))
+        yield Path(place), folders, files
 
 
 def check_name(path: str | Path) -> None:

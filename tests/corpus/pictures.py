@@ -72,6 +72,14 @@ def steps(bits: int, columns: int = 16) -> np.ndarray:
     return np.tile(np.arange(2**bits, dtype=np.uint8), (4, columns // 2**bits))
 
 
+def of_few_bits(folder: Path, ending: str, write: Callable[[Path, np.ndarray, int], Path]) -> Subjects:
+    """Grey of 1, 2 and 4 bits: as an image from 0 to 255, as a label the values."""
+    for bits in (1, 2, 4):
+        path = write(folder / f"{bits}{ending}", steps(bits), bits)
+        yield Reading(path, steps(bits).astype(int) * 255 // (2**bits - 1))
+        yield lambda path=path, bits=bits: label_is(path, steps(bits))
+
+
 @read(__name__)
 def jpeg_turned_by_exif(folder: Path) -> Subjects:
     for turn in TURNS:
@@ -152,10 +160,7 @@ def a_mask_of_the_stored_shape_is_not_written(folder: Path) -> Subjects:
 
 @read(__name__)
 def grey_png_of_few_bits(folder: Path) -> Subjects:
-    for bits in (1, 2, 4):
-        path = png(folder / f"{bits}.png", steps(bits), bits)
-        yield Reading(path, steps(bits).astype(int) * 255 // (2**bits - 1))
-        yield lambda path=path, bits=bits: label_is(path, steps(bits))
+    yield from of_few_bits(folder, ".png", png)
 
 
 @read(__name__)

@@ -20,6 +20,7 @@ from tests.corpus.pictures import (
     TURNS,
     above_the_limit,
     label_is,
+    of_few_bits,
     packed,
     save,
     shown,
@@ -75,10 +76,7 @@ def tiff_of_6_channels_turned_by_its_tag(folder: Path) -> Subjects:
 
 @read(__name__)
 def grey_tiff_of_few_bits(folder: Path) -> Subjects:
-    for bits in (1, 2, 4):
-        path = grey_tiff(folder / f"{bits}.tif", steps(bits), bits)
-        yield Reading(path, steps(bits).astype(int) * 255 // (2**bits - 1))
-        yield lambda path=path, bits=bits: label_is(path, steps(bits))
+    yield from of_few_bits(folder, ".tif", grey_tiff)
 
 
 @read(__name__)

@@ -15,7 +15,7 @@ from medseg.core.files import replacing
 from medseg.core.labels import Labels
 from medseg.data.files.archives import ARCHIVE
 from medseg.data.files.cause import cause
-from medseg.data.files.dicom import folders_in, is_series, read_series
+from medseg.data.files.dicom import read_series, study_folders
 from medseg.data.files.formats import ENDINGS as MEDICAL
 from medseg.data.files.formats import ITK, NIFTI, Image, data_files, is_nifti, read_itk, voxel_ml, write_itk
 from medseg.data.files.nifti import read_nifti, write_nifti
@@ -112,8 +112,7 @@ def files_beside(path: Path) -> list[Path]:
             name with another ending, as it is text of a header.
     """
     if path.is_dir():
-        folders = [path] if is_series(path) else sorted(folders_in(path))
-        return [file for folder in folders for file in sorted(folder.iterdir()) if not file.is_dir()]
+        return [file for folder in study_folders(path) for file in sorted(folder.iterdir()) if not file.is_dir()]
     if path.name.lower().endswith(ITK):
         named = data_files(path)
         lacking = next((file for file in named if not file.is_file()), None)

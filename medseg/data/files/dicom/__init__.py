@@ -7,7 +7,6 @@ a volume, `volume`. Nothing of a header is kept but where the slices lie and wha
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.core.errors import DataError, Problem
+from medseg.core.files import folders_in
 from medseg.data.files.archives import ARCHIVE, holds, unpacked_files
 from medseg.data.files.dicom import header as of
 from medseg.data.files.dicom.frames import check_mosaic_alone, frames_of
@@ -46,16 +46,9 @@ def is_zip(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVE) and path.is_file() and holds(path, begins_as_dicom, SNIFFED)
 
 
-def folders_in(folder: Path) -> Iterator[Path]:
-    """The folder and all below it, each once, also behind links, in the order of their paths."""
-    seen = set()
-    for place, names, _ in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:
-            names.clear()
-            continue
-        seen.add(real)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        yield Path(place)
+def study_folders(folder: Path) -> list[Path]:
+    """The folders whose files are those of an image: the folder alone where it has a series, else all below too."""
+    return [folder] if is_series(folder) else sorted(folders_in(folder))
 
 
 def find_series(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -139,8 +132,7 @@ def _headers(path: Path) -> Iterator[tuple[Path, list[Header]]]:
     An error in a file of a zip names the zip, and the file as it is called in there.
     """
     if path.is_dir():
-        folders = [path] if is_series(path) else sorted(folders_in(path))
-        files = [file for folder in folders for file in _files_in(folder)]
+        files = [file for folder in study_folders(path) for file in _files_in(folder)]
         if not files:
             raise DataError(Problem(str(path), "holds no DICOM file", "give the folder of a series, or of a study"))
         yield path, [read_header(file) for file in files]
