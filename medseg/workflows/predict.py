@@ -163,10 +163,14 @@ def _write_about(about: Sequence[About], output: Path) -> None:
 
 
 def other_scans(cases: Sequence[Case], kinds: Sequence[str | None]) -> list[Problem]:
-    """The cases whose DICOM headers say another kind of scan than the network was trained on."""
+    """The cases whose DICOM headers say another kind of scan than the network was trained on.
+
+    No header is read for a channel whose kind the network does not know.
+    """
     found = []
     for case in cases:
-        if why := other_scan([_kind(path) for path in case.images], kinds):
+        said = [_kind(path) if own else None for path, own in zip(case.images, kinds, strict=False)]
+        if why := other_scan(said, kinds):
             found.append(Problem(case.name, why, ANY_SCAN))
     return found
 
